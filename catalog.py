@@ -1,0 +1,132 @@
+"""Every dataset of the pipeline, declared once: its columns, its folder, its maker, its users.
+
+Folders are below ``Settings.data_root``. A partition is written whole, once, and never changed:
+its key holds the identity of what went in (a delivery's content hash, a run's input hash).
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A set of Parquet partitions.
+
+    ``schema`` is Spark DDL of the columns in the files. ``layout`` is the folder of one
+    partition; the values in it are Hive-style, so readers get them as columns.
+    """
+
+    name: str
+    schema: str
+    layout: str
+
+    def partition(self, root: Path, **key: date | str) -> Path:
+        """The folder of one partition, e.g. ``partition(root, known_on=d, delivery_id="ab12")``."""
+        return root / self.layout.format(**key)
+
+
+LINE = (
+    "invoice_id string, product_id string, customer_id string, quantity int, "
+    "unit_price_micros bigint, invoiced_at timestamp, country string"
+)
+"""The canonical transaction line. ``quantity`` is negative for a return, ``unit_price_micros`` is
+in millionths of the currency unit, ``invoiced_at`` is UTC, ``customer_id`` is null for a sale
+without a customer. ``known_on`` and ``delivery_id`` come from the folder."""
+
+INCOMING_TRANSACTIONS = "incoming/transactions/{known_on}"
+"""What upstream puts down for one day; Parquet or CSV in the source's own columns.
+
+Made by: outside (or generate_deliveries, split_deliveries). Used by: validate_delivery.
+"""
+
+TRANSACTIONS = Dataset(
+    "transactions", LINE, "lake/transactions/known_on={known_on}/delivery_id={delivery_id}"
+)
+"""Accepted lines of one delivery.
+
+Made by: validate_delivery. Used by: summarise_activity.
+"""
+
+EXCLUDED_TRANSACTIONS = Dataset(
+    "excluded_transactions",
+    f"{LINE}, rule string",
+    "lake/excluded/transactions/known_on={known_on}/delivery_id={delivery_id}",
+)
+"""Lines that are right but not ours to score, each with the rule that says so.
+
+Made by: validate_delivery. Used by: nobody; kept so that every delivered row can be found.
+"""
+
+QUARANTINED_TRANSACTIONS = Dataset(
+    "quarantined_transactions",
+    "rule string, rules array<string>, reason string, source_file string, raw map<string, string>",
+    "lake/quarantine/transactions/known_on={known_on}/delivery_id={delivery_id}",
+)
+"""Lines that break a row rule: the first rule broken, all of them, why, and the row as delivered.
+
+Made by: validate_delivery. Used by: people, and a redelivery after repair.
+"""
+
+DELIVERY_RECORD = "lake/deliveries/known_on={known_on}/{delivery_id}.json"
+"""What was found in one delivery: files, counts by rule, contract differences, verdict.
+
+Made by: validate_delivery. Used by: open_run, publish_predictions.
+"""
+
+ACTIVITY = Dataset(
+    "activity",
+    "customer_id string, activity_on date, country string, "
+    "purchase_invoice_ids array<string>, purchase_product_ids array<string>, "
+    "purchase_lines bigint, purchase_quantity bigint, purchase_micros bigint, "
+    "return_lines bigint, return_quantity bigint, return_micros bigint",
+    "lake/activity/known_on={known_on}/delivery_id={delivery_id}",
+)
+"""One row per customer and business day with activity, from one delivery; exact and additive.
+
+Purchases have ``quantity > 0``, returns ``quantity < 0``; ``return_quantity`` and
+``return_micros`` are positive. The arrays are sorted and distinct. No nulls.
+
+Made by: summarise_activity. Used by: build_features, build_training_set.
+"""
+
+RUN_RECORD = "lake/runs/score_date={score_date}/{run_id}.json"
+"""The inputs of one run, pinned when it was opened.
+
+Made by: open_run. Used by: every later job of the night.
+"""
+
+STAGE_RECORD = "lake/runs/score_date={score_date}/{run_id}.stages/{stage}.json"
+"""What one job of a run took and found.
+
+Made by: every job of the night. Used by: publish_predictions.
+"""
+
+FEATURES_LAYOUT = "lake/features/score_date={score_date}/run_id={run_id}"
+PREDICTIONS_LAYOUT = "lake/predictions/score_date={score_date}/run_id={run_id}"
+
+PREDICTIONS = Dataset(
+    "predictions",
+    "customer_id string, probability double, decile int, is_contacted boolean, "
+    "reason_1 string, reason_2 string, reason_3 string, status string",
+    PREDICTIONS_LAYOUT,
+)
+"""One row per customer of the population, ordered by ``customer_id``.
+
+``probability`` in [0, 1] of a purchase within the horizon; ``decile`` 1 (likeliest) to 10 of this
+run; ``reason_*`` null when reasons are off or the customer is a fallback; ``status`` is
+``scored``, ``previous`` (last night's score kept) or ``default`` (the prior).
+
+Made by: score_customers. Used by: publish_predictions, report_drift.
+"""
+
+REPORTS = "reports/{score_date}/{run_id}"
+"""HTML for people: Data Docs and drift report of one run.
+
+Made by: validate_delivery, report_drift. Used by: the Airflow UI.
+"""
+
+
+def incoming_folder(root: Path, known_on: date) -> Path:
+    """Where the delivery of that day is awaited."""
+    return root / INCOMING_TRANSACTIONS.format(known_on=known_on)

@@ -1,0 +1,58 @@
+"""How every job is started: ``python -m jobs.<name> --score-date 2026-04-01``.
+
+Exit codes: 0 done; 20 the data is bad, a retry will not help; anything else a fault that a retry
+may mend. The last line of standard output is the job's result as JSON; everything else is logged
+to standard error.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable
+from datetime import date
+
+from errors import BadData
+
+BAD_DATA_EXIT = 20
+
+log = logging.getLogger("jobs")
+
+
+def job_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser whose help is the job's docstring."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+
+
+def night_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser with the night: ``--score-date``."""
+    parser = job_parser(doc)
+    parser.add_argument(
+        "--score-date", type=date.fromisoformat, required=True, help="the business day described"
+    )
+    return parser
+
+
+def run_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser with the night and the opened run: ``--score-date`` and ``--run-id``."""
+    parser = night_parser(doc)
+    parser.add_argument("--run-id", required=True, help="as printed by open_run")
+    return parser
+
+
+def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], dict]) -> None:
+    """Parse the command line, do the job, print its result, and exit by the codes above."""
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    try:
+        result = job(arguments)
+    except BadData as error:
+        log.error("%s", error)
+        sys.exit(BAD_DATA_EXIT)
+    print(json.dumps(result, sort_keys=True, default=str), flush=True)
