@@ -1,4 +1,4 @@
-"""Where we run: one frozen class, filled from environment variables with the prefix ``SCORING_``."""
+"""Where we run: one frozen class, filled from environment variables named ``SCORING_...``."""
 
 from pathlib import Path
 
