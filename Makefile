@@ -1,0 +1,61 @@
+# `make` alone prints what one can do. Everything is set up on first use, inside this folder.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+export PYTHONUNBUFFERED := 1
+
+# make run SOURCE=<folder with the parquet files of Online Retail II>
+ifdef SOURCE
+export SCORING_SOURCE := online_retail_ii
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check ui night train lock golden env clean
+
+help:   ## What one can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY)   ## Input, training and some nights through Airflow: make run [SOURCE=folder]
+	@python -m local.run $(if $(SOURCE),--source-files "$(SOURCE)")
+
+test: check   ## All tests
+	@python -m pytest
+
+check: $(READY)   ## Style
+	@ruff check . && ruff format --check .
+
+ui: $(READY)   ## Airflow with its UI on this machine; Ctrl-C stops it
+	@python -m local.airflow ui
+
+night: $(READY)   ## Run one night through Airflow: make night DATE=2026-04-01
+	@python -m local.airflow nights --from "$(DATE)" --until "$(DATE)"
+
+train: $(READY)   ## Train in this checkout: dvc repro
+	@dvc repro
+
+env: $(READY)   ## Write .env with fresh secrets, for docker compose
+	@python -m local.env_file
+
+golden: $(READY)   ## Accept outlines and generated docs as they are now; read the diff before committing
+	@python -m pytest tests/dags tests/features tests/jobs/test_show_nights.py --rewrite-golden
+
+lock: $(READY)   ## Make requirements.txt anew from requirements.in
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" requirements.in -o requirements.txt
+
+clean:   ## Remove the environment and all data of this checkout
+	rm -rf .venv data
+
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V). Name another: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Setting up .venv (once; about two minutes) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@awk '/^[a-z]/ {wanted = /^uv==/} wanted' requirements.txt > .venv/uv.txt
+	@python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	@uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
+	@python -m jobs.session
+	@touch $@

@@ -1,0 +1,60 @@
+"""What the folders promise each other: imports point one way, and no environment clashes."""
+
+import ast
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from settings import PROJECT_ROOT
+
+FOUNDATION = {"catalog", "errors", "lake", "params", "records", "settings"}
+LIBRARIES = {"deliveries", "expectations", "features", "models", "monitoring", "warehouse"}
+OURS = FOUNDATION | LIBRARIES | {"dags", "jobs", "local", "plugins"}
+
+MAY_IMPORT = {
+    # A library gets what it needs as arguments; only a job knows where we run.
+    **{library: FOUNDATION - {"settings"} for library in LIBRARIES},
+    "jobs": FOUNDATION | LIBRARIES,
+    "dags": set(),  # a DAG starts a job by name; it never imports one
+    "plugins": {"settings"},
+    "local": FOUNDATION | {"warehouse"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """The first part of every absolute import in the file, wherever it stands."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("folder", sorted(MAY_IMPORT))
+def test_folder_imports_only_what_lies_below_it(folder):
+    files = sorted((PROJECT_ROOT / folder).rglob("*.py"))
+    assert files, f"{folder}/ has no modules; was it renamed?"
+    for file in files:
+        forbidden = imported(file) & OURS - MAY_IMPORT[folder] - {folder}
+        assert not forbidden, f"{file.relative_to(PROJECT_ROOT)} must not import {forbidden}"
+
+
+def test_a_dag_file_starts_quickly_because_it_imports_no_heavy_library():
+    heavy = {"pandas", "pyspark", "sqlalchemy", "xgboost", "sklearn", "evidently", "dvc"}
+    for file in (PROJECT_ROOT / "dags").rglob("*.py"):
+        assert not imported(file) & heavy, file.name
+
+
+def test_no_package_overwrites_the_files_of_pyspark():
+    # The Airflow provider for Spark would bring it; both install a folder named pyspark.
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.distribution("pyspark-client")
+
+
+def test_nothing_is_unpickled():
+    for file in PROJECT_ROOT.rglob("*.py"):
+        if not {".venv", "data"} & set(file.relative_to(PROJECT_ROOT).parts):
+            assert not imported(file) & {"pickle", "joblib", "cloudpickle", "dill"}, file
