@@ -1,0 +1,95 @@
+"""A deliverer of small tables, and the source that they follow."""
+
+from datetime import date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from deliveries import read_lines
+from params import Source, read_params
+
+DAY = date(2026, 4, 1)
+
+TYPES = {
+    "invoice": pa.string(),
+    "product": pa.string(),
+    "customer": pa.string(),
+    "quantity": pa.int32(),
+    "unit_price": pa.float64(),
+    "invoiced_at": pa.timestamp("us"),
+    "country": pa.string(),
+}
+
+
+@pytest.fixture
+def source() -> Source:
+    """The generated source, as params.yaml has it."""
+    return read_params().source("generated")
+
+
+@pytest.fixture
+def csv_source(source) -> Source:
+    """The same table as CSV, its times as text."""
+    return source.model_copy(update={"format": "csv", "timestamp_format": "dd/MM/yyyy HH:mm"})
+
+
+def line(**values) -> dict:
+    """A delivered row; a test names only the values it is about."""
+    return {
+        "invoice": "500001",
+        "product": "85123A",
+        "customer": "17850",
+        "quantity": 6,
+        "unit_price": 2.55,
+        "invoiced_at": datetime.fromisoformat("2026-04-01T08:26"),
+        "country": "United Kingdom",
+    } | values
+
+
+@pytest.fixture
+def deliver(tmp_path):
+    """``deliver(line(...), ..., day=, name=, **types)`` writes a file; returns its folder.
+
+    A type given by column name replaces the usual one; None leaves the column out.
+    """
+
+    def write(*lines: dict, day: date = DAY, name: str = "part-0.parquet", **types) -> Path:
+        columns = {key: type_ for key, type_ in (TYPES | types).items() if type_ is not None}
+        table = pa.table(
+            {key: pa.array([row.get(key) for row in lines], columns[key]) for key in columns}
+        )
+        folder = tmp_path / str(day)
+        folder.mkdir(exist_ok=True)
+        pq.write_table(table, folder / name)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def deliver_text(tmp_path):
+    """``deliver_text("header\\nrow\\n")`` writes a CSV file; returns its folder."""
+
+    def write(text: str, day: date = DAY, name: str = "part-0.csv") -> Path:
+        folder = tmp_path / str(day)
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def read(spark):
+    """``read(source, folder, ...)`` gives the lines of these deliveries as rows, times in UTC."""
+
+    def collect(source: Source, *folders: Path) -> list:
+        by_day = {date.fromisoformat(folder.name): folder for folder in folders}
+        lines = read_lines(spark, by_day, source)
+        # Without a zone, Python shows what Spark holds, whatever the machine's zone.
+        return lines.withColumn("invoiced_at", lines.invoiced_at.cast("timestamp_ntz")).collect()
+
+    return collect

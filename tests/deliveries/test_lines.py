@@ -1,0 +1,276 @@
+"""How delivered rows become canonical lines."""
+
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+import catalog
+from deliveries import ContractBroken, DeliveryMissing, read_lines
+from tests.deliveries.conftest import DAY, line
+
+HEADER = "invoice,product,customer,quantity,unit_price,invoiced_at,country\n"
+
+
+def csv_row(**values) -> str:
+    """A line of CSV; a test names only the values it is about."""
+    row = {
+        "invoice": "500001",
+        "product": "85123A",
+        "customer": "17850",
+        "quantity": "6",
+        "unit_price": "2.55",
+        "invoiced_at": "01/04/2026 08:26",
+        "country": "United Kingdom",
+    }
+    return ",".join((row | values).values()) + "\n"
+
+
+def test_gives_the_canonical_line_and_where_it_came_from(spark, deliver, read, source):
+    folder = deliver(line())
+    schema = read_lines(spark, {DAY: folder}, source).schema
+    declared = spark.createDataFrame([], catalog.LINE).schema
+    assert [(field.name, field.dataType) for field in schema][: len(declared)] == [
+        (field.name, field.dataType) for field in declared
+    ]
+    [row] = read(source, folder)
+    assert row.asDict() == {
+        "invoice_id": "500001",
+        "product_id": "85123A",
+        "customer_id": "17850",
+        "quantity": 6,
+        "unit_price_micros": 2_550_000,
+        "invoiced_at": datetime.fromisoformat("2026-04-01T07:26"),
+        "country": "United Kingdom",
+        "known_on": DAY,
+        "source_file": "part-0.parquet",
+        "raw": {
+            "invoice": "500001",
+            "product": "85123A",
+            "customer": "17850",
+            "quantity": "6",
+            "unit_price": "2.55",
+            "invoiced_at": "2026-04-01 08:26:00",
+            "country": "United Kingdom",
+        },
+    }
+
+
+def test_trims_text_and_takes_empty_text_for_null(deliver, read, source):
+    [row] = read(source, deliver(line(customer=" \u00a0", country=" Eire\t")))
+    assert (row.customer_id, row.country) == (None, "Eire")
+    assert row.raw["customer"] == " \u00a0"
+
+
+def test_reads_each_file_with_its_own_number_types(deliver, read, source):
+    deliver(line(quantity=1), name="a.parquet", quantity=pa.int8())
+    deliver(line(quantity=2, customer=17850), name="b.parquet", customer=pa.int64())
+    deliver(line(quantity=3.0, customer=17850.0), customer=pa.float64(), quantity=pa.float64())
+    folder = deliver(
+        line(quantity=4, unit_price=Decimal("2.55")),
+        name="d.parquet",
+        quantity=pa.uint64(),
+        unit_price=pa.decimal128(9, 3),
+    )
+    lines = sorted(read(source, folder), key=lambda row: row.quantity)
+    assert [row.quantity for row in lines] == [1, 2, 3, 4]
+    assert {row.customer_id for row in lines} == {"17850"}
+    assert {row.unit_price_micros for row in lines} == {2_550_000}
+
+
+def test_a_column_of_nothing_but_nulls_is_nulls(deliver, read, source):
+    [row] = read(
+        source, deliver(line(customer=None, quantity=None), customer=pa.null(), quantity=pa.null())
+    )
+    assert (row.customer_id, row.quantity) == (None, None)
+    assert row.raw["customer"] is None
+
+
+def test_a_number_that_does_not_fit_is_null_and_kept_raw(deliver, read, source):
+    folder = deliver(line(quantity=3_000_000_000), name="wide.parquet", quantity=pa.int64())
+    deliver(line(quantity=2.5), line(quantity=float("nan")), quantity=pa.float64())
+    lines = read(source, folder)
+    assert [row.quantity for row in lines] == [None] * 3
+    assert {row.raw["quantity"] for row in lines} == {"3000000000", "2.5", "NaN"}
+
+
+def test_an_empty_file_is_a_delivery_of_no_rows(deliver, read, source):
+    assert read(source, deliver()) == []
+
+
+def test_known_on_is_the_day_of_the_folder_when_many_are_read_at_once(deliver, read, source):
+    days = [date(2026, 4, day) for day in range(1, 6)]
+    folders = [deliver(line(invoice=f"5{day.day}"), day=day) for day in days]
+    lines = read(source, *folders)
+    assert sorted((row.known_on, row.invoice_id) for row in lines) == [
+        (day, f"5{day.day}") for day in days
+    ]
+
+
+def test_source_file_is_the_name_as_delivered(deliver, read, source):
+    name = "sales +[1] 100%{2}.parquet"
+    [row] = read(source, deliver(line(), name=name))
+    assert row.source_file == name
+
+
+def test_a_new_column_is_kept_raw(deliver, read, source):
+    [row] = read(source, deliver(line(**{"a `note`.": "gift"}), **{"a `note`.": pa.string()}))
+    assert row.raw["a `note`."] == "gift"
+
+
+def test_a_column_missing_from_one_file_of_many_is_never_nulls(deliver, read, source):
+    folders = [deliver(line()), deliver(line(), day=date(2026, 4, 2), quantity=None)]
+    with pytest.raises(ContractBroken, match=r"2026-04-02.*part-0.parquet.*'quantity'"):
+        read(source, *folders)
+
+
+def test_a_folder_that_is_not_named_for_its_day_is_refused(spark, deliver, source):
+    with pytest.raises(ValueError, match="2026-04-02"):
+        read_lines(spark, {date(2026, 4, 2): deliver(line())}, source)
+
+
+def test_a_folder_that_is_not_there_is_missing(tmp_path, read, source):
+    with pytest.raises(DeliveryMissing, match="2026-04-01"):
+        read(source, tmp_path / "2026-04-01")
+
+
+# --- prices ------------------------------------------------------------------------------------
+
+
+@hypothesis_settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    prices=st.lists(
+        st.floats(-1e9, 1e9, allow_nan=False)
+        | st.decimals(-1_000_000, 1_000_000, places=3).map(float)
+        | st.sampled_from([0.0000005, -0.0000005, 0.0000015, 2.675, 1e9 / 3, 1e-9, -0.0]),
+        min_size=200,
+        max_size=300,
+    )
+)
+def test_a_price_becomes_millionths_exactly(deliver, read, source, prices):
+    lines = read(source, deliver(*[line(unit_price=price) for price in prices]))
+    assert sorted(row.unit_price_micros for row in lines) == sorted(
+        int((Decimal(repr(price)) * 1_000_000).quantize(Decimal(1), ROUND_HALF_UP))
+        for price in prices
+    )
+
+
+def test_a_short_float_price_is_read_by_its_shortest_text(deliver, read, source):
+    [row] = read(source, deliver(line(unit_price=1234.57), unit_price=pa.float32()))
+    assert row.unit_price_micros == 1_234_570_000
+
+
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), 1e300])
+def test_a_price_that_is_no_amount_is_null(deliver, read, source, price):
+    [row] = read(source, deliver(line(unit_price=price)))
+    assert row.unit_price_micros is None
+
+
+# --- times -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("local", "utc"),
+    [
+        ("2026-01-15T12:00", "2026-01-15T12:00"),  # winter
+        ("2026-07-15T12:00", "2026-07-15T11:00"),  # summer
+        ("2026-03-29T00:59", "2026-03-29T00:59"),  # the last minute before the clocks go forward
+        ("2026-03-29T01:30", "2026-03-29T01:30"),  # skipped: 02:30 summer time
+        ("2026-03-29T02:00", "2026-03-29T01:00"),
+        ("2026-10-25T01:30", "2026-10-25T00:30"),  # twice: the first, summer time
+        ("2026-10-25T02:00", "2026-10-25T02:00"),
+    ],
+)
+@pytest.mark.parametrize("unit", ["ms", "ns"])
+def test_a_time_without_zone_is_local(deliver, read, source, local, utc, unit):
+    at = datetime.fromisoformat(local)
+    [row] = read(source, deliver(line(invoiced_at=at), invoiced_at=pa.timestamp(unit)))
+    assert row.invoiced_at == datetime.fromisoformat(utc)
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_a_time_with_zone_is_the_instant_it_says(deliver, read, source, unit):
+    at = datetime.fromisoformat("2026-07-15T12:00:00+09:00")
+    [row] = read(source, deliver(line(invoiced_at=at), invoiced_at=pa.timestamp(unit, "UTC")))
+    assert row.invoiced_at == datetime.fromisoformat("2026-07-15T03:00")
+
+
+def test_the_oldest_parquet_timestamps_are_utc(deliver, read, source):
+    folder = deliver(line(invoiced_at=datetime.fromisoformat("2026-07-15T12:00")))
+    table = pq.read_table(folder / "part-0.parquet")
+    pq.write_table(table, folder / "part-0.parquet", use_deprecated_int96_timestamps=True)
+    [row] = read(source, folder)
+    assert row.invoiced_at == datetime.fromisoformat("2026-07-15T12:00")
+
+
+# --- CSV ---------------------------------------------------------------------------------------
+
+
+def test_csv_text_where_a_number_belongs_is_null_and_kept_raw(deliver_text, read, csv_source):
+    values = [("6", 6), (" -6 ", -6), ("12.0", 12), ("2.5", None), ("six", None), ("", None)]
+    text = HEADER + "".join(csv_row(quantity=quantity) for quantity, _ in values)
+    lines = read(csv_source, deliver_text(text))
+    assert [(row.raw["quantity"] or "", row.quantity) for row in lines] == values
+
+
+def test_csv_prices_are_exact(deliver_text, read, csv_source):
+    values = [("2.55", 2_550_000), ("0.0000005", 1), ("1e2", 100_000_000), ('"1,5"', None)]
+    text = HEADER + "".join(csv_row(unit_price=price) for price, _ in values)
+    lines = read(csv_source, deliver_text(text))
+    assert [row.unit_price_micros for row in lines] == [micros for _, micros in values]
+
+
+def test_csv_columns_go_by_name_in_each_file(deliver_text, read, csv_source):
+    deliver_text(HEADER + csv_row(), name="a.csv")
+    folder = deliver_text(
+        "country,quantity,unit_price,invoiced_at,invoice,customer,product\n"
+        "United Kingdom,6,2.55,01/04/2026 08:26,500001,17850,85123A\n",
+        name="b.csv",
+    )
+    first, second = read(csv_source, folder)
+    assert first[:7] == second[:7]
+
+
+def test_csv_quotes_line_ends_and_byte_order_mark(deliver_text, read, csv_source):
+    text = "\ufeff" + HEADER + csv_row(product='"9"" plate,\nblue"') + "\n" + csv_row(invoice="7")
+    first, second = read(csv_source, deliver_text(text.replace("\n", "\r\n")))
+    assert first.product_id.split() == ['9"', "plate,", "blue"]
+    assert (first.invoice_id, second.invoice_id) == ("500001", "7")
+
+
+@pytest.mark.parametrize("broken", ["500001,85123A,17850,6,2.55\n", csv_row(product="a,b")])
+def test_a_csv_line_of_another_width_is_kept_whole_and_read_as_nulls(
+    deliver_text, read, csv_source, broken
+):
+    good, bad = read(csv_source, deliver_text(HEADER + csv_row() + broken))
+    assert good.quantity == 6
+    assert bad[:7] == (None,) * 7
+    assert bad.raw == {"_malformed_line": broken.strip()}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "utc"),
+    [
+        ("dd/MM/yyyy HH:mm", "15/07/2026 12:00", "2026-07-15T11:00"),
+        ("dd/MM/yyyy HH:mm", "31/02/2026 12:00", None),
+        ("dd/MM/yyyy HH:mm", "yesterday", None),
+        ("yyyy-MM-dd'T'HH:mm:ssXXX", "2026-07-15T12:00:00+09:00", "2026-07-15T03:00"),
+        ("dd.MM.yyyy 'at Oz' HH:mm", "15.07.2026 at Oz 12:00", "2026-07-15T11:00"),
+        (None, "2026-07-15 12:00", "2026-07-15T11:00"),
+        (None, "2026-07-15T12:00:00.5Z", "2026-07-15T12:00:00.5"),
+        (None, "2026-07-15T12:00:00-04:00", "2026-07-15T16:00"),
+        (None, "12:00:00Z", None),
+    ],
+)
+def test_times_as_text(deliver_text, read, csv_source, pattern, text, utc):
+    source = csv_source.model_copy(update={"timestamp_format": pattern})
+    [row] = read(source, deliver_text(HEADER + csv_row(invoiced_at=text)))
+    assert row.invoiced_at == (utc and datetime.fromisoformat(utc))
+    assert row.raw["invoiced_at"] == text
