@@ -1,0 +1,407 @@
+"""Which model versions there are and which one scores: annotated git tags, bytes by hash.
+
+A version is the tag ``repurchase@v1.2.0`` on a commit that holds ``dvc.lock``; a promotion is
+the tag ``repurchase#champion#7``, numbered, never moved, the highest number counts. Messages are
+JSON. Git refuses to push a tag that is there already, so of two writers who want the same number
+one wins and the other reads again. The model's bytes lie in the DVC remote.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lake import replacing
+from models import bundle_sha256
+
+CHAMPION = "champion"
+
+# Set by a git that started us (a hook): they would point our own calls at its repository.
+_FOREIGN_GIT = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
+
+# In a file, because the git that serves a repository on this machine ignores `git -c`: any owner
+# will do, a checkout without its older history may be pushed, and writers wait for each other.
+_GIT_CONFIG = """\
+[safe]
+	directory = *
+[receive]
+	shallowUpdate = true
+[core]
+	filesRefLockTimeout = 10000
+"""
+
+
+class RegistryUnavailable(RuntimeError):
+    """The registry cannot be read or written, or holds a tag that is not one of ours."""
+
+
+class VersionUnknown(ValueError):
+    """The registry holds no such version, or no champion yet."""
+
+
+class StoreUnavailable(RuntimeError):
+    """The DVC remote cannot be read, or lacks the bundle."""
+
+
+class BundleDiffers(RuntimeError):
+    """The DVC remote holds other bytes than were registered."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Trained(_Record):
+    """What a training leaves behind.
+
+    ``bundle_sha256`` is of the bundle's bytes; ``bundle_md5`` is its address in the DVC remote.
+    ``training_until`` is the last score date that training looked at. ``token`` names the attempt,
+    so that its retry finds what it made.
+    """
+
+    bundle_sha256: str
+    bundle_md5: str
+    training_until: date
+    source: str
+    metrics: dict
+    reason: str
+    actor: str
+    token: str | None
+
+
+class ModelVersion(Trained):
+    """A registered model; ``commit`` holds the code, the parameters and the ``dvc.lock``."""
+
+    name: str
+    version: str = Field(pattern=r"^v\d+\.\d+\.\d+$")
+    commit: str
+
+
+class Promotion(_Record):
+    """One move of the champion; ``previous`` is null for the first. ``at`` is when, in UTC."""
+
+    name: str
+    number: int
+    version: str
+    previous: str | None
+    reason: str
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryState:
+    """What the registry held when it was read: versions by number, promotions in order."""
+
+    versions: tuple[ModelVersion, ...]
+    promotions: tuple[Promotion, ...]
+
+    def resolve(self, wanted: str) -> ModelVersion:
+        """The version called ``wanted`` (``v1.2.0``), or the present ``champion``.
+
+        Raises:
+            VersionUnknown: If there is none; names those there are.
+        """
+        known = {version.version: version for version in self.versions}
+        if wanted == CHAMPION:
+            if not self.promotions:
+                raise VersionUnknown(
+                    f"no model is champion yet; registered are {sorted(known) or 'none'}. "
+                    "Promote one: python -m jobs.promote_model --model v1.0.0 --reason '...' "
+                    "(or train it first: python -m jobs.retrain_model --help)"
+                )
+            wanted = self.promotions[-1].version
+        if wanted not in known:
+            raise VersionUnknown(
+                f"the registry has no version {wanted!r}, only {sorted(known) or 'none'}"
+            )
+        return known[wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The tags of one model in the git repository at ``url`` (a path, or any address git takes).
+
+    ``mirror`` is a folder of our own that the tags are fetched to; it may be deleted at any time.
+    """
+
+    url: str
+    model: str
+    mirror: Path
+
+    def create(self) -> None:
+        """Make an empty bare repository if ``url`` is a path with none; else do nothing."""
+        if not _is_remote(self.url) and not (Path(self.url) / ".git").exists():
+            git("init", "--quiet", "--bare", absolute(self.url))
+
+    def read(self) -> RegistryState:
+        """All versions and promotions, as the registry holds them now.
+
+        Raises:
+            RegistryUnavailable: If it does not answer, or the message of a tag cannot be read.
+        """
+        versions, promotions = [], []
+        for tag, commit, message in self._tags():
+            try:
+                if tag.startswith(f"{self.model}@"):
+                    version = ModelVersion.model_validate(json.loads(message) | {"commit": commit})
+                    named, record = self._version_tag(version.version), version
+                    versions.append(version)
+                else:
+                    promotion = Promotion.model_validate_json(message)
+                    named, record = self._promotion_tag(promotion.number), promotion
+                    promotions.append(promotion)
+                if (named, record.name) != (tag, self.model):
+                    raise ValueError(f"its message is that of {named}")
+            except (TypeError, ValueError) as error:
+                raise RegistryUnavailable(
+                    f"tag {tag} in {_shown(self.url)} is not one that registering or promoting "
+                    f"makes: {error}. Delete it there: git push <registry> :refs/tags/{tag}"
+                ) from error
+        return RegistryState(
+            versions=tuple(sorted(versions, key=lambda version: _numbers(version.version))),
+            promotions=tuple(sorted(promotions, key=lambda promotion: promotion.number)),
+        )
+
+    def resolve(self, wanted: str) -> ModelVersion:
+        """As :meth:`RegistryState.resolve`, of the registry as it is now."""
+        return self.read().resolve(wanted)
+
+    def register(self, repository: Path, commit: str, trained: Trained) -> ModelVersion:
+        """The version of that training, made if there is none: the next minor number.
+
+        Pushing the tag is all there is to it, so a version is there whole or not at all. A
+        training with the same token, or that gave the same bundle, has its version already.
+
+        Args:
+            repository: A git repository that has ``commit``.
+            commit: Holds the ``dvc.lock`` that gave the bundle, which is in the DVC remote.
+        """
+        while True:
+            versions = self.read().versions
+            for version in versions:
+                if version.bundle_sha256 == trained.bundle_sha256 or (
+                    trained.token is not None and version.token == trained.token
+                ):
+                    return version
+            major, minor, _ = _numbers(versions[-1].version) if versions else (1, -1, 0)
+            version = ModelVersion(
+                name=self.model,
+                version=f"v{major}.{minor + 1}.0",
+                commit=commit,
+                **trained.model_dump(),
+            )
+            if self._push(repository, commit, self._version_tag(version.version), version):
+                return version
+
+    def promote(self, version: str, actor: str, reason: str) -> Promotion:
+        """Make ``version`` the champion; nothing happens if it is.
+
+        Returns:
+            The promotion that made it champion: the new one, or the one that stands.
+
+        Raises:
+            VersionUnknown: If there is no such version.
+        """
+        while True:
+            state = self.read()
+            promoted = state.resolve(version)
+            latest = state.promotions[-1] if state.promotions else None
+            if latest is not None and latest.version == version:
+                return latest
+            promotion = Promotion(
+                name=self.model,
+                number=latest.number + 1 if latest else 1,
+                version=version,
+                previous=latest.version if latest else None,
+                reason=reason,
+                actor=actor,
+                at=datetime.now(UTC),
+            )
+            tag = self._promotion_tag(promotion.number)
+            if self._push(self.mirror, promoted.commit, tag, promotion):
+                return promotion
+
+    def _push(self, repository: Path, commit: str, tag: str, record: _Record) -> bool:
+        """Create the tag in the registry; false if somebody else has created it before us."""
+        message = record.model_dump(mode="json", exclude={"commit"})
+        body = json.dumps(message, indent=2, sort_keys=True, ensure_ascii=False)
+        seconds = int(datetime.now(UTC).timestamp())
+        content = (
+            f"object {commit}\ntype commit\ntag {tag}\n"
+            f"tagger {self.model} <{self.model}@localhost> {seconds} +0000\n\n{body}\n"
+        )
+        made = git("mktag", folder=repository, stdin=content).strip()
+        try:
+            git("push", "--quiet", absolute(self.url), f"{made}:refs/tags/{tag}", folder=repository)
+        except subprocess.CalledProcessError as error:
+            if git("ls-remote", absolute(self.url), f"refs/tags/{tag}"):
+                return False
+            raise RegistryUnavailable(
+                f"cannot push {tag} to {_shown(self.url)}: {error.stderr.strip()}. "
+                "Nothing was registered; mend the access and run the job again."
+            ) from None
+        return True
+
+    def _tags(self) -> list[tuple[str, str, str]]:
+        """Name, commit and message of each tag of the model."""
+        refs = [f"refs/tags/{self.model}@v*", f"refs/tags/{self.model}#{CHAMPION}#*"]
+        self.mirror.parent.mkdir(parents=True, exist_ok=True)
+        with self.mirror.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            git("init", "--quiet", "--bare", str(self.mirror))
+            try:
+                git(
+                    *("fetch", "--quiet", "--prune", "--no-tags", "--update-shallow"),
+                    *(absolute(self.url), *[f"+{ref}:{ref}" for ref in refs]),
+                    folder=self.mirror,
+                )
+            except subprocess.CalledProcessError as error:
+                raise RegistryUnavailable(
+                    f"cannot read the model registry {_shown(self.url)}: {error.stderr.strip()}. "
+                    "If no model was ever trained, train one: python -m jobs.retrain_model --help. "
+                    "Else see to its host, or set SCORING_REGISTRY_URL."
+                ) from None
+            form = "--format=%(refname:strip=2)%00%(*objectname)%00%(contents)%00"
+            listed = git("for-each-ref", form, *refs, folder=self.mirror)
+        fields = listed.split("\0")[:-1]
+        names, commits, messages = fields[0::3], fields[1::3], fields[2::3]
+        return [
+            (name.strip(), commit, message)
+            for name, commit, message in zip(names, commits, messages, strict=True)
+        ]
+
+    def _version_tag(self, version: str) -> str:
+        return f"{self.model}@{version}"
+
+    def _promotion_tag(self, number: int) -> str:
+        return f"{self.model}#{CHAMPION}#{number}"
+
+
+def fetch_bundle(version: ModelVersion, store_url: str, cache: Path) -> Path:
+    """The folder with the bundle of that version, below ``cache``; fetched if not there yet.
+
+    The bytes are hashed here, whether they come from the DVC remote or were there.
+
+    Raises:
+        StoreUnavailable: If the remote does not answer or lacks a file.
+        BundleDiffers: If the remote holds something else than was registered.
+    """
+    folder = cache / version.bundle_sha256
+    if folder.is_dir() and bundle_sha256(folder) == version.bundle_sha256:
+        return folder
+    with replacing(folder) as fresh:
+        download_bundle(version.bundle_md5, store_url, fresh)
+        found = bundle_sha256(fresh)
+        if found != version.bundle_sha256:
+            raise BundleDiffers(
+                f"the bundle of {version.name} {version.version} in {_shown(store_url)} has sha256 "
+                f"{found}, registered is {version.bundle_sha256}. It was changed after training: "
+                "do not use it. Restore the remote from a backup, or promote another version."
+            )
+    return folder
+
+
+def download_bundle(md5: str, store_url: str, folder: Path) -> None:
+    """Copy the directory that DVC knows as ``md5`` (hex, ``.dir``) into the new ``folder``.
+
+    Raises:
+        StoreUnavailable: If the remote does not answer or lacks a file.
+        BundleDiffers: If the list of files is not the one with that hash.
+    """
+    # Takes half a second to import; most nights find their bundle in the cache.
+    from dvc.fs import get_cloud_fs
+
+    filesystem, options, root = get_cloud_fs(None, url=store_url)
+    store = filesystem(**options)
+
+    def address(digest: str) -> str:
+        return store.join(root, "files", "md5", digest[:2], digest[2:])
+
+    folder.mkdir(parents=True)
+    try:
+        listing = store.cat_file(address(md5))
+        # Checked before use: its names are paths to write to.
+        found = hashlib.md5(listing, usedforsecurity=False).hexdigest()
+        if f"{found}.dir" != md5:
+            raise BundleDiffers(
+                f"{address(md5)} in the model store is not what was put there (md5 {found}). "
+                "Restore the store from a backup, or promote another version."
+            )
+        for entry in json.loads(listing):
+            target = folder / entry["relpath"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.get_file(address(entry["md5"]), str(target))
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot get bundle {md5} from the model store {_shown(store_url)}: {error}. "
+            "Is SCORING_MODEL_STORE_URL right and reachable, and was the bundle pushed?"
+        ) from error
+
+
+def git(*arguments: str, folder: Path | None = None, stdin: str | None = None) -> str:
+    """Standard output of a git command, run in ``folder``, that never asks anything.
+
+    It works without any configuration of git's own, and in repositories of another owner: every
+    address we use was given by the operator.
+
+    Raises:
+        subprocess.CalledProcessError: If git fails; its ``stderr`` says why.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN_GIT}
+    given = environment.get("GIT_CONFIG_GLOBAL")
+    includes = [given] if given else ["~/.config/git/config", "~/.gitconfig"]
+    with tempfile.NamedTemporaryFile("w", suffix=".gitconfig") as config:
+        config.write("".join(f'[include]\n\tpath = "{path}"\n' for path in includes))
+        config.write(_GIT_CONFIG)
+        config.flush()
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            input=stdin,
+            env=environment | {"GIT_CONFIG_GLOBAL": config.name, "GIT_TERMINAL_PROMPT": "0"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+
+def absolute(url: str) -> str:
+    """A path as it is understood from any folder; any other address as it is.
+
+    >>> absolute("/models/../registry.git"), absolute("s3://models/store")
+    ('/registry.git', 's3://models/store')
+    """
+    return url if _is_remote(url) else str(Path(url).resolve())
+
+
+def _is_remote(url: str) -> bool:
+    """Whether a host is asked (``https://...``, ``git@host:path``), not a folder read."""
+    return re.match(r"[^/]+:", url) is not None
+
+
+def _numbers(version: str) -> tuple[int, int, int]:
+    """``v1.2.0`` as numbers, for ordering.
+
+    >>> _numbers("v1.12.0") > _numbers("v1.2.0")
+    True
+    """
+    major, minor, patch = re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", version).groups()
+    return int(major), int(minor), int(patch)
+
+
+def _shown(url: str) -> str:
+    """The address without the user or token it may carry.
+
+    >>> _shown("https://bot:secret@host/models.git")
+    'https://host/models.git'
+    """
+    return re.sub(r"://[^/@]*@", "://", url)

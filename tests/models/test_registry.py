@@ -1,0 +1,368 @@
+"""The registry on real git repositories, and bundles from a real DVC remote."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from models import bundle_sha256
+from models.registry import (
+    BundleDiffers,
+    ModelVersion,
+    Registry,
+    RegistryUnavailable,
+    StoreUnavailable,
+    Trained,
+    VersionUnknown,
+    fetch_bundle,
+    git,
+)
+
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+
+
+@pytest.fixture
+def registry(tmp_path) -> Registry:
+    registry = Registry(str(tmp_path / "registry.git"), "repurchase", tmp_path / "mirror.git")
+    registry.create()
+    return registry
+
+
+@pytest.fixture
+def code(tmp_path) -> Path:
+    """A repository with one commit, which stands for every training."""
+    folder = tmp_path / "code"
+    git("init", "--quiet", str(folder))
+    (folder / "dvc.lock").write_text("stages: {}\n")
+    git("add", "dvc.lock", folder=folder)
+    git(*IDENTITY, "commit", "--quiet", "-m", "Train", folder=folder)
+    return folder
+
+
+def head(code: Path) -> str:
+    return git("rev-parse", "HEAD", folder=code).strip()
+
+
+def trained(bundle="b1", attempt=None, md5="0.dir") -> Trained:
+    return Trained(
+        bundle_sha256=bundle,
+        bundle_md5=md5,
+        training_until=date(2026, 3, 31),
+        source="generated",
+        metrics={"roc_auc": 0.75},
+        reason="first – with an umlaut: ü",
+        actor="ada",
+        token=attempt,
+    )
+
+
+def register(registry: Registry, code: Path, *bundles: str) -> list[ModelVersion]:
+    return [registry.register(code, head(code), trained(bundle)) for bundle in bundles]
+
+
+def test_versions_are_numbered_from_v1_0_0(registry, code):
+    register(registry, code, "b1", "b2")
+    assert [version.version for version in registry.read().versions] == ["v1.0.0", "v1.1.0"]
+
+
+def test_the_tenth_training_comes_after_the_ninth(registry, code):
+    register(registry, code, *[f"b{number}" for number in range(12)])
+    assert registry.read().versions[-1].version == "v1.11.0"
+    assert registry.read().versions[-1].bundle_sha256 == "b11"
+
+
+def test_a_version_reads_back_as_it_was_registered(registry, code):
+    [version] = register(registry, code, "b1")
+    assert registry.resolve("v1.0.0") == version
+    assert version.commit == head(code)
+    assert version.reason == "first – with an umlaut: ü"
+    assert version.metrics == {"roc_auc": 0.75}
+
+
+def test_the_registry_holds_the_commit_of_a_version(registry, code):
+    [version] = register(registry, code, "b1")
+    shutil.rmtree(code)
+    assert git("--git-dir", registry.url, "show", f"{version.commit}:dvc.lock") == "stages: {}\n"
+
+
+def test_a_retry_with_the_same_token_finds_its_version(registry, code):
+    first = registry.register(code, head(code), trained("b1", attempt="night-1"))
+    assert registry.register(code, head(code), trained("b2", attempt="night-1")) == first
+    assert len(registry.read().versions) == 1
+
+
+def test_the_same_bundle_is_not_a_second_version(registry, code):
+    first = registry.register(code, head(code), trained("b1", attempt="night-1"))
+    assert registry.register(code, head(code), trained("b1", attempt="night-2")) == first
+
+
+def test_trainings_without_a_token_are_different_trainings(registry, code):
+    register(registry, code, "b1", "b2")
+    assert len(registry.read().versions) == 2
+
+
+def test_before_the_first_promotion_there_is_no_champion(registry, code):
+    register(registry, code, "b1")
+    with pytest.raises(VersionUnknown, match=r"v1\.0\.0.*promote_model"):
+        registry.resolve("champion")
+
+
+def test_an_unknown_version_is_refused_with_those_there_are(registry, code):
+    register(registry, code, "b1")
+    with pytest.raises(VersionUnknown, match=r"'v7\.0\.0', only \['v1\.0\.0'\]"):
+        registry.resolve("v7.0.0")
+    with pytest.raises(VersionUnknown):
+        registry.promote("v7.0.0", actor="ada", reason="typo")
+
+
+def test_the_last_promotion_counts(registry, code):
+    register(registry, code, "b1", "b2")
+    for version in ("v1.0.0", "v1.1.0", "v1.0.0"):
+        registry.promote(version, actor="ada", reason="because")
+    assert registry.resolve("champion").version == "v1.0.0"
+    assert [(p.number, p.version, p.previous) for p in registry.read().promotions] == [
+        (1, "v1.0.0", None),
+        (2, "v1.1.0", "v1.0.0"),
+        (3, "v1.0.0", "v1.1.0"),
+    ]
+
+
+def test_the_tenth_promotion_counts_more_than_the_ninth(registry, code):
+    register(registry, code, "b1", "b2")
+    for number in range(11):
+        registry.promote(f"v1.{number % 2}.0", actor="ada", reason="because")
+    assert registry.read().promotions[-1].number == 11
+    assert registry.resolve("champion").version == "v1.0.0"
+
+
+def test_promoting_the_champion_changes_nothing(registry, code):
+    register(registry, code, "b1")
+    first = registry.promote("v1.0.0", actor="ada", reason="first")
+    assert registry.promote("v1.0.0", actor="bob", reason="again") == first
+    assert registry.read().promotions == (first,)
+
+
+def clones_of(registry: Registry, tmp_path: Path, count: int) -> list[Registry]:
+    """The same registry, as seen from ``count`` machines."""
+    return [
+        Registry(registry.url, registry.model, tmp_path / f"mirror-{number}.git")
+        for number in range(count)
+    ]
+
+
+def test_promotions_at_the_same_time_are_numbered_without_gap(registry, code, tmp_path):
+    versions = register(registry, code, *[f"b{number}" for number in range(6)])
+
+    def promote(machine: Registry, version: ModelVersion) -> None:
+        machine.promote(version.version, actor="ada", reason="race")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(promote, clones_of(registry, tmp_path, 6), versions))
+
+    promotions = registry.read().promotions
+    assert [promotion.number for promotion in promotions] == [1, 2, 3, 4, 5, 6]
+    assert {promotion.version for promotion in promotions} == {v.version for v in versions}
+    assert [p.previous for p in promotions] == [None, *[p.version for p in promotions[:-1]]]
+
+
+def test_trainings_that_end_at_the_same_time_get_different_numbers(registry, code, tmp_path):
+    def register_one(machine: Registry, bundle: str) -> str:
+        return machine.register(code, head(code), trained(bundle)).version
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(
+            pool.map(register_one, clones_of(registry, tmp_path, 4), ["b1", "b2", "b3", "b4"])
+        )
+
+    assert sorted(made) == ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"]
+
+
+def test_readers_may_share_one_mirror(registry, code):
+    register(registry, code, "b1")
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(lambda _: registry.resolve("v1.0.0"), range(8)))
+    assert {version.version for version in read} == {"v1.0.0"}
+
+
+def test_the_mirror_follows_a_registry_that_was_made_anew(registry, code):
+    register(registry, code, "old1", "old2")
+    shutil.rmtree(registry.url)
+    registry.create()
+    register(registry, code, "new")
+    assert [version.bundle_sha256 for version in registry.read().versions] == ["new"]
+
+
+def test_making_a_registry_that_is_there_keeps_it(registry, code):
+    register(registry, code, "b1")
+    registry.create()
+    assert len(registry.read().versions) == 1
+
+
+def test_a_checkout_can_be_the_registry(code, tmp_path):
+    registry = Registry(str(code), "repurchase", tmp_path / "mirror.git")
+    registry.create()
+    register(registry, code, "b1")
+    registry.promote("v1.0.0", actor="ada", reason="first")
+    assert git("tag", folder=code).split() == ["repurchase#champion#1", "repurchase@v1.0.0"]
+    assert not (code / "HEAD").exists()
+
+
+def test_a_registry_that_does_not_answer_is_named_without_its_password(tmp_path):
+    registry = Registry("https://bot:secret@localhost:1/r.git", "repurchase", tmp_path / "mirror")
+    with pytest.raises(RegistryUnavailable, match="https://localhost:1") as refusal:
+        registry.read()
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_registry_that_was_never_made_says_how_to_make_it(tmp_path):
+    registry = Registry(str(tmp_path / "none.git"), "repurchase", tmp_path / "mirror.git")
+    with pytest.raises(RegistryUnavailable, match="retrain_model"):
+        registry.read()
+
+
+def test_a_tag_made_by_hand_is_named(registry, code):
+    register(registry, code, "b1")
+    git("push", "--quiet", registry.url, "HEAD:refs/tags/repurchase@v2.0.0", folder=code)
+    with pytest.raises(RegistryUnavailable, match=r"repurchase@v2\.0\.0"):
+        registry.read()
+
+
+def test_tags_of_other_models_and_of_people_are_no_concern(registry, code):
+    register(registry, code, "b1")
+    for tag in ("release-1", "churn@v9.0.0", "churn#champion#1"):
+        git("push", "--quiet", registry.url, f"HEAD:refs/tags/{tag}", folder=code)
+    assert [version.version for version in registry.read().versions] == ["v1.0.0"]
+
+
+def test_a_registry_that_takes_no_tags_is_an_error_not_a_loop(registry, code):
+    hook = Path(registry.url) / "hooks" / "update"
+    hook.write_text("#!/bin/sh\necho not allowed; exit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(RegistryUnavailable, match="not allowed"):
+        register(registry, code, "b1")
+    assert registry.read().versions == ()
+
+
+def test_it_needs_no_configuration_of_git_and_is_not_led_astray_by_a_hook(
+    registry, code, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere.git"))
+    register(registry, code, "b1")
+    registry.promote("v1.0.0", actor="ada", reason="first")
+    assert registry.resolve("champion").version == "v1.0.0"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to somebody else")
+def test_a_registry_of_another_owner_is_read_and_written(registry, code):
+    subprocess.run(["chown", "-R", "12345:12345", registry.url], check=True)
+    register(registry, code, "b1")
+    assert registry.resolve("v1.0.0").version == "v1.0.0"
+
+
+def test_the_commit_of_a_shallow_checkout_can_be_registered(registry, code, tmp_path):
+    git(*IDENTITY, "commit", "--quiet", "--allow-empty", "-m", "later", folder=code)
+    git("clone", "--quiet", "--depth=1", f"file://{code}", str(tmp_path / "shallow"))
+    register(registry, tmp_path / "shallow", "b1")
+    registry.promote("v1.0.0", actor="ada", reason="first")
+    assert registry.resolve("champion").commit == head(code)
+
+
+@pytest.fixture(scope="module")
+def pushed_bundle(tmp_path_factory) -> tuple[Path, str, Path]:
+    """A bundle that the real DVC has pushed: its folder, its address and the remote."""
+    folder = tmp_path_factory.mktemp("project")
+    bundle = folder / "bundle"
+    (bundle / "part").mkdir(parents=True)
+    (bundle / "model.ubj").write_bytes(bytes(range(256)))
+    (bundle / "part" / "metrics.json").write_text('{"roc_auc": 0.75}')
+    store = folder / "store"
+    dvc = str(Path(sys.executable).parent / "dvc")
+    for arguments in (
+        ["init", "--no-scm", "--quiet"],
+        ["config", "core.analytics", "false"],
+        ["remote", "add", "--default", "store", str(store)],
+        ["add", "--quiet", "bundle"],
+        ["push", "--quiet"],
+    ):
+        environment = os.environ | {"DVC_SITE_CACHE_DIR": str(folder / "site")}
+        subprocess.run([dvc, *arguments], cwd=folder, env=environment, check=True)
+    [out] = yaml.safe_load((folder / "bundle.dvc").read_text())["outs"]
+    return bundle, out["md5"], store
+
+
+@pytest.fixture
+def version(pushed_bundle, registry, code) -> ModelVersion:
+    bundle, md5, _ = pushed_bundle
+    facts = trained(bundle_sha256(bundle), md5=md5)
+    return registry.register(code, head(code), facts)
+
+
+@pytest.fixture
+def store(pushed_bundle, tmp_path) -> Path:
+    """A copy of the remote that a test may spoil."""
+    return Path(shutil.copytree(pushed_bundle[2], tmp_path / "store"))
+
+
+def stored(store: Path, md5: str) -> Path:
+    path = store / "files" / "md5" / md5[:2] / md5[2:]
+    path.chmod(0o644)
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_fetched_bundle_is_the_pushed_one(version, store, pushed_bundle, tmp_path):
+    folder = fetch_bundle(version, str(store), tmp_path / "bundles")
+    assert folder == tmp_path / "bundles" / version.bundle_sha256
+    assert contents(folder) == contents(pushed_bundle[0])
+
+
+def test_a_bundle_fetched_before_needs_no_store(version, store, tmp_path):
+    folder = fetch_bundle(version, str(store), tmp_path / "bundles")
+    shutil.rmtree(store)
+    assert fetch_bundle(version, str(store), tmp_path / "bundles") == folder
+
+
+def test_a_bundle_spoilt_in_the_cache_is_fetched_again(version, store, pushed_bundle, tmp_path):
+    folder = fetch_bundle(version, str(store), tmp_path / "bundles")
+    (folder / "model.ubj").write_bytes(b"spoilt")
+    (folder / "stray").touch()
+    assert contents(fetch_bundle(version, str(store), tmp_path / "bundles")) == contents(
+        pushed_bundle[0]
+    )
+
+
+def test_a_model_changed_in_the_store_is_refused(version, store, pushed_bundle, tmp_path):
+    model = (pushed_bundle[0] / "model.ubj").read_bytes()
+    [path] = [p for p in store.rglob("*") if p.is_file() and p.read_bytes() == model]
+    path.chmod(0o644)
+    path.write_bytes(model[:-1] + b"!")
+    with pytest.raises(BundleDiffers, match=r"v1\.0\.0.*changed after training"):
+        fetch_bundle(version, str(store), tmp_path / "bundles")
+    assert list((tmp_path / "bundles").iterdir()) == []
+
+
+def test_a_changed_list_of_files_is_refused_before_a_name_is_used(version, store, tmp_path):
+    listing = stored(store, version.bundle_md5)
+    listing.write_text(listing.read_text().replace("model.ubj", "../../escaped"))
+    with pytest.raises(BundleDiffers, match="not what was put there"):
+        fetch_bundle(version, str(store), tmp_path / "bundles")
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_a_store_that_lacks_the_bundle_is_named(version, store, tmp_path):
+    stored(store, version.bundle_md5).unlink()
+    with pytest.raises(StoreUnavailable, match="SCORING_MODEL_STORE_URL"):
+        fetch_bundle(version, str(store), tmp_path / "bundles")
