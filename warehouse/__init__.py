@@ -1,0 +1,41 @@
+"""Where readers find the scores: tables, migrations, publishing, queries.
+
+SQLite or PostgreSQL by URL, from the same code.
+"""
+
+from warehouse.audit import AuditBroken, append_audit, check_audit
+from warehouse.connection import WarehouseAway, connect, writing
+from warehouse.content import PredictionsBroken
+from warehouse.drift import replace_drift
+from warehouse.migrate import NotMigrated, check_migrated, migrate
+from warehouse.publish import CountsDiffer, Overtaken, PublishedRun, RunDiffers, publish
+from warehouse.queries import Night, RuleCount, current_run, newest_nights, run_before, top_rules
+from warehouse.versions import HistoryDiffers, record_promotion, record_version
+
+__all__ = [
+    "AuditBroken",
+    "CountsDiffer",
+    "HistoryDiffers",
+    "Night",
+    "NotMigrated",
+    "Overtaken",
+    "PredictionsBroken",
+    "PublishedRun",
+    "RuleCount",
+    "RunDiffers",
+    "WarehouseAway",
+    "append_audit",
+    "check_audit",
+    "check_migrated",
+    "connect",
+    "current_run",
+    "migrate",
+    "newest_nights",
+    "publish",
+    "record_promotion",
+    "record_version",
+    "replace_drift",
+    "run_before",
+    "top_rules",
+    "writing",
+]

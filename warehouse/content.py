@@ -1,0 +1,106 @@
+"""What a night's predictions are, byte for byte: checked and hashed while they stream by."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from errors import BadData
+from lake import value_sha256
+from warehouse.bulk import SCHEMA
+
+
+class PredictionsBroken(BadData):
+    """The predictions cannot be published as they are."""
+
+
+class Content:
+    """The predictions of one run on their way into the warehouse.
+
+    Iterating gives batches of `warehouse.bulk.SCHEMA`; afterwards ``sha256`` is the hash of all
+    values in the order of the customers, whatever the sizes of the batches were.
+
+    Args:
+        run_id: Goes into every row; not into the hash.
+        batches: Columns of `catalog.PREDICTIONS`, ordered by ``customer_id``.
+
+    Raises (when iterating):
+        PredictionsBroken: If a column is missing or of another type, customers are not in
+            strictly ascending order (so one may be there twice), or a text cannot be stored.
+    """
+
+    def __init__(self, run_id: str, batches: Iterable[pa.RecordBatch]) -> None:
+        self._run_id = run_id
+        self._batches = batches
+        self._last = pa.scalar(None, pa.string())
+        self._hashes = {
+            name: (hashlib.sha256(), hashlib.sha256()) for name in SCHEMA.names if name != "run_id"
+        }
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            columns = {name: self._column(batch, name) for name in self._hashes}
+            self._check_order(columns["customer_id"])
+            for name, values in columns.items():
+                self._check_text(name, values)
+                self._hash(name, values)
+            columns["run_id"] = pa.array([self._run_id] * batch.num_rows, pa.string())
+            yield pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+
+    @property
+    def sha256(self) -> str:
+        return value_sha256(
+            {name: [part.hexdigest() for part in parts] for name, parts in self._hashes.items()}
+        )
+
+    def _column(self, batch: pa.RecordBatch, name: str) -> pa.Array:
+        if name not in batch.schema.names:
+            raise PredictionsBroken(
+                f"the predictions of run {self._run_id} have no column {name}, only "
+                f"{batch.schema.names}. Run score_customers again."
+            )
+        try:
+            return batch.column(name).cast(SCHEMA.field(name).type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise PredictionsBroken(
+                f"column {name} of the predictions of run {self._run_id} does not fit the "
+                f"warehouse: {error}. Run score_customers again."
+            ) from None
+
+    def _check_order(self, customers: pa.Array) -> None:
+        before = pa.concat_arrays([pa.array([self._last.as_py()], pa.string()), customers[:-1]])
+        ascends = pc.less(before, customers)
+        # The very first customer follows on nothing, which compares as null.
+        wrong = pc.index(ascends, pa.scalar(False)).as_py()
+        if wrong >= 0:
+            raise PredictionsBroken(
+                f"the predictions of run {self._run_id} are not in the order of their customers, "
+                f"or hold one twice: {customers[wrong].as_py()!r} comes after "
+                f"{before[wrong].as_py()!r}. Nothing was published; run score_customers again."
+            )
+        if len(customers):
+            self._last = customers[-1]
+
+    def _check_text(self, name: str, values: pa.Array) -> None:
+        if values.type != pa.string():
+            return
+        with_nul = pc.match_substring(values, "\0")
+        found = pc.index(with_nul, pa.scalar(True)).as_py()
+        if found >= 0:
+            raise PredictionsBroken(
+                f"column {name} of run {self._run_id} holds {values[found].as_py()!r}: text with "
+                "a NUL character cannot be stored in PostgreSQL. Ask upstream to repair it."
+            )
+
+    def _hash(self, name: str, values: pa.Array) -> None:
+        """Feed one hash with lengths or presence, the other with the values end to end."""
+        shape, content = self._hashes[name]
+        if values.type == pa.string():
+            shape.update(pc.binary_length(values).cast(pa.int64()).fill_null(-1).to_numpy())
+            whole = pa.ListArray.from_arrays([0, len(values)], values.fill_null(""))
+            content.update(pc.binary_join(whole, "")[0].as_py().encode())
+        else:
+            shape.update(values.is_valid().to_numpy(zero_copy_only=False))
+            zero = pa.scalar(0).cast(values.type)
+            content.update(values.fill_null(zero).to_numpy(zero_copy_only=False))

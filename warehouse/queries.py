@@ -1,0 +1,150 @@
+"""What others ask the warehouse."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import sqlalchemy as sa
+
+from warehouse.tables import (
+    CURRENT_RUNS,
+    DRIFT,
+    PREDICTIONS,
+    QUARANTINE_COUNTS,
+    SCORING_RUNS,
+)
+
+BUCKETS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """A published night. Counts are of rows (delivered and its parts) and of customers.
+
+    ``histogram`` counts customers by probability, in ten equal steps from 0 to 1.
+    ``drifted_columns`` of ``compared_columns`` have drifted; both are 0 before report_drift.
+    """
+
+    score_date: date
+    run_id: str
+    model_version: str
+    delivered: int
+    accepted: int
+    quarantined: int
+    excluded: int
+    population: int
+    scored: int
+    fallback: int
+    mean_probability: float
+    contacted_share: float
+    histogram: tuple[int, ...]
+    compared_columns: int
+    drifted_columns: int
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """Rows of the published nights that a rule took out; ``kind``: quarantined or excluded."""
+
+    kind: str
+    rule: str
+    rows: int
+
+
+def current_run(engine: sa.Engine, score_date: date) -> str | None:
+    """The id of the run that readers see for ``score_date``; None if nothing is published."""
+    with engine.connect() as connection:
+        return current_run_of(connection, score_date)
+
+
+def current_run_of(connection: sa.Connection, score_date: date) -> str | None:
+    """The same within a transaction."""
+    return connection.scalar(
+        sa.select(CURRENT_RUNS.c.run_id).where(CURRENT_RUNS.c.score_date == score_date)
+    )
+
+
+def run_before(engine: sa.Engine, score_date: date) -> str | None:
+    """The current run of the newest night before ``score_date``; None if there is none."""
+    newest = (
+        sa.select(CURRENT_RUNS.c.run_id)
+        .where(CURRENT_RUNS.c.score_date < score_date)
+        .order_by(CURRENT_RUNS.c.score_date.desc())
+        .limit(1)
+    )
+    with engine.connect() as connection:
+        return connection.scalar(newest)
+
+
+def newest_nights(engine: sa.Engine, limit: int) -> list[Night]:
+    """The ``limit`` newest published nights, the oldest of them first."""
+    newest = (
+        sa.select(SCORING_RUNS)
+        .join_from(CURRENT_RUNS, SCORING_RUNS, CURRENT_RUNS.c.run_id == SCORING_RUNS.c.run_id)
+        .order_by(CURRENT_RUNS.c.score_date.desc())
+        .limit(limit)
+    )
+    with engine.connect() as connection:
+        runs = connection.execute(newest).all()
+        return [_night(connection, run) for run in reversed(runs)]
+
+
+def top_rules(engine: sa.Engine, nights: list[Night], limit: int) -> list[RuleCount]:
+    """The rules that took most rows out of the deliveries of ``nights``."""
+    rows = sa.func.sum(QUARANTINE_COUNTS.c.rows)
+    by_rule = (
+        sa.select(QUARANTINE_COUNTS.c.kind, QUARANTINE_COUNTS.c.rule, rows)
+        .where(QUARANTINE_COUNTS.c.run_id.in_([night.run_id for night in nights]))
+        .group_by(QUARANTINE_COUNTS.c.kind, QUARANTINE_COUNTS.c.rule)
+        .order_by(rows.desc(), QUARANTINE_COUNTS.c.kind, QUARANTINE_COUNTS.c.rule)
+        .limit(limit)
+    )
+    with engine.connect() as connection:
+        return [
+            RuleCount(kind, rule, int(count)) for kind, rule, count in connection.execute(by_rule)
+        ]
+
+
+def _night(connection: sa.Connection, run: sa.Row) -> Night:
+    probability = PREDICTIONS.c.probability
+    # From above, so that the first bucket reached is the right one; 1.0 belongs to the last.
+    bucket = sa.case(
+        *((probability >= step / BUCKETS, step) for step in range(BUCKETS - 1, 0, -1)), else_=0
+    )
+    shape = connection.execute(
+        sa.select(
+            bucket.label("bucket"),
+            sa.func.count().label("customers"),
+            sa.func.sum(probability).label("probability"),
+            sa.func.sum(sa.cast(PREDICTIONS.c.is_contacted, sa.Integer)).label("contacted"),
+        )
+        .where(PREDICTIONS.c.run_id == run.run_id)
+        .group_by(sa.literal_column("bucket"))
+        .order_by(sa.literal_column("bucket"))
+    ).all()
+    by_bucket = {row.bucket: row.customers for row in shape}
+    compared = DRIFT.c.verdict.in_(["drift", "steady"])
+    drift = connection.execute(
+        sa.select(
+            sa.func.count().filter(compared).label("compared"),
+            sa.func.count().filter(DRIFT.c.verdict == "drift").label("drifted"),
+        ).where(DRIFT.c.run_id == run.run_id)
+    ).one()
+    return Night(
+        score_date=run.score_date,
+        run_id=run.run_id,
+        model_version=run.model_version,
+        delivered=run.delivered,
+        accepted=run.accepted,
+        quarantined=run.quarantined,
+        excluded=run.excluded,
+        population=run.population,
+        scored=run.scored,
+        fallback=run.fallback,
+        mean_probability=sum(row.probability for row in shape) / run.population,
+        contacted_share=sum(row.contacted for row in shape) / run.population,
+        histogram=tuple(by_bucket.get(step, 0) for step in range(BUCKETS)),
+        compared_columns=drift.compared,
+        drifted_columns=drift.drifted,
+        published_at=run.published_at,
+    )

@@ -1,0 +1,241 @@
+"""The tables of the warehouse. `warehouse/migrations` makes them; a test holds the two together."""
+
+import json
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+MICROSECONDS = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class Instant(sa.types.TypeDecorator):
+    """A moment, in UTC: ``timestamptz`` on PostgreSQL, text of fixed width on SQLite.
+
+    A datetime without a zone is refused with ValueError; what is read is always in UTC.
+    """
+
+    impl = sa.TIMESTAMP(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(sa.String(27))
+        return dialect.type_descriptor(sa.TIMESTAMP(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect):
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; say which moment is meant")
+        moment = value.astimezone(UTC)
+        return moment.strftime(MICROSECONDS) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if dialect.name == "sqlite":
+            return datetime.strptime(value, MICROSECONDS).replace(tzinfo=UTC)
+        return value.astimezone(UTC)
+
+
+class Json(sa.types.TypeDecorator):
+    """A JSON value as canonical text: sorted keys, no blanks, so that it can be hashed."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: sa.Dialect) -> str:  # noqa: ARG002
+        return canonical(value)
+
+    def process_result_value(self, value: str, dialect: sa.Dialect):  # noqa: ARG002
+        return json.loads(value)
+
+
+def canonical(value: object) -> str:
+    """``value`` as JSON text that is the same wherever and whenever it is written.
+
+    Raises:
+        ValueError: If it holds a number that JSON has no word for (NaN, infinity).
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+METADATA = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _column(name: str, type_: sa.types.TypeEngine, *arguments, **options) -> sa.Column:
+    """A column that is never null unless it says so."""
+    return sa.Column(name, type_, *arguments, **{"nullable": False, **options})
+
+
+def _counts(*names: str) -> list[sa.Column | sa.CheckConstraint]:
+    """Whole numbers that are never negative."""
+    checks = (sa.CheckConstraint(f"{name} >= 0", name=f"{name}_is_a_count") for name in names)
+    return [*(_column(name, sa.BigInteger) for name in names), *checks]
+
+
+SCORING_RUNS = sa.Table(
+    "scoring_runs",
+    METADATA,
+    _column("run_id", sa.Text, primary_key=True),
+    _column("score_date", sa.Date, index=True),
+    _column("source", sa.Text),
+    _column("model_name", sa.Text),
+    _column("model_version", sa.Text),
+    _column("threshold_version", sa.Text),
+    _column("bundle_sha256", sa.Text),
+    _column("features_sha256", sa.Text),
+    _column("params_sha256", sa.Text),
+    _column("code_version", sa.Text),
+    _column("deliveries", Json),
+    _column("predictions_sha256", sa.Text),
+    *_counts("delivered", "accepted", "quarantined", "excluded"),
+    *_counts("population", "scored", "fallback"),
+    _column("reason", sa.Text),
+    _column("published_at", Instant),
+    _column("published_by", sa.Text),
+    _column("stage_seconds", Json),
+    sa.UniqueConstraint("run_id", "score_date"),
+    sa.CheckConstraint("delivered = accepted + quarantined + excluded", name="rows_add_up"),
+    sa.CheckConstraint("population = scored + fallback", name="customers_add_up"),
+)
+"""One row per run. ``delivered`` and what it divides into are the delivery of the score date;
+``deliveries`` maps each day to the delivery used; ``stage_seconds`` each job to its time.
+``predictions_sha256`` is of all that was published, in the order of the customers."""
+
+PREDICTIONS = sa.Table(
+    "predictions",
+    METADATA,
+    _column("customer_id", sa.Text),
+    _column("run_id", sa.Text),
+    _column("probability", sa.Double),
+    _column("decile", sa.SmallInteger),
+    _column("is_contacted", sa.Boolean),
+    _column("reason_1", sa.Text, nullable=True),
+    _column("reason_2", sa.Text, nullable=True),
+    _column("reason_3", sa.Text, nullable=True),
+    _column("status", sa.Text),
+    # The customer leads, so that one customer's history lies together in the key. There is no
+    # foreign key to scoring_runs: a look-up per row, where `publish` writes both and counts.
+    sa.PrimaryKeyConstraint("customer_id", "run_id"),
+    sa.CheckConstraint("customer_id <> ''", name="customer_is_named"),
+    sa.CheckConstraint("probability >= 0 and probability <= 1", name="probability_is_one"),
+    sa.CheckConstraint("decile >= 1 and decile <= 10", name="decile_is_one_of_ten"),
+    sa.CheckConstraint("status in ('scored', 'previous', 'default')", name="status_is_known"),
+    # A run's rows lie together on disk, so a few bytes per megabyte find them.
+    sa.Index(None, "run_id", postgresql_using="brin"),
+)
+"""One row per run and customer. ``status``: ``scored``, or a fallback: ``previous`` (last night's
+score), ``default`` (the prior). ``decile`` 1 is the likeliest tenth."""
+
+CURRENT_RUNS = sa.Table(
+    "current_runs",
+    METADATA,
+    _column("score_date", sa.Date, primary_key=True),
+    _column("run_id", sa.Text),
+    _column("moved_at", Instant),
+    # Both columns, so that a night cannot point at the run of another night.
+    sa.ForeignKeyConstraint(
+        ["run_id", "score_date"], ["scoring_runs.run_id", "scoring_runs.score_date"]
+    ),
+)
+"""One row per score date: the run that readers see."""
+
+QUARANTINE_COUNTS = sa.Table(
+    "quarantine_counts",
+    METADATA,
+    _column("run_id", sa.Text, sa.ForeignKey("scoring_runs.run_id")),
+    _column("kind", sa.Text),
+    _column("rule", sa.Text),
+    *_counts("rows"),
+    _column("share", sa.Double),
+    sa.PrimaryKeyConstraint("run_id", "kind", "rule"),
+    sa.CheckConstraint("kind in ('quarantined', 'excluded')", name="kind_is_known"),
+    sa.CheckConstraint("share >= 0 and share <= 1", name="share_is_one"),
+)
+"""One row per run and rule: rows whose first broken (or excluding) rule it is, and their share of
+what was delivered."""
+
+DRIFT = sa.Table(
+    "drift",
+    METADATA,
+    _column("run_id", sa.Text, sa.ForeignKey("scoring_runs.run_id")),
+    _column("column_name", sa.Text),
+    _column("kind", sa.Text),
+    _column("method", sa.Text),
+    _column("value", sa.Double, nullable=True),
+    _column("threshold", sa.Double, nullable=True),
+    _column("verdict", sa.Text),
+    _column("detail", sa.Text),
+    sa.PrimaryKeyConstraint("run_id", "column_name"),
+)
+"""One row per run and column. ``value`` is null where nothing was computed, ``threshold`` where
+the value only informs."""
+
+MODEL_VERSIONS = sa.Table(
+    "model_versions",
+    METADATA,
+    _column("name", sa.Text),
+    _column("version", sa.Text),
+    _column("commit", sa.Text),
+    _column("bundle_sha256", sa.Text),
+    _column("bundle_md5", sa.Text),
+    _column("source", sa.Text),
+    _column("training_until", sa.Date),
+    _column("metrics", Json),
+    _column("reason", sa.Text),
+    _column("actor", sa.Text),
+    _column("recorded_at", Instant),
+    sa.PrimaryKeyConstraint("name", "version"),
+)
+"""One row per registered model; append-only. ``recorded_at`` is when the row was written."""
+
+PROMOTIONS = sa.Table(
+    "promotions",
+    METADATA,
+    _column("name", sa.Text),
+    _column("number", sa.Integer, autoincrement=False),
+    _column("version", sa.Text),
+    _column("previous", sa.Text, nullable=True),
+    _column("reason", sa.Text),
+    _column("actor", sa.Text),
+    _column("at", Instant),
+    sa.PrimaryKeyConstraint("name", "number"),
+    sa.CheckConstraint("number >= 1", name="number_counts_from_1"),
+)
+"""One row per move of the champion; append-only. ``previous`` is null for the first."""
+
+AUDIT_LOG = sa.Table(
+    "audit_log",
+    METADATA,
+    _column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    _column("at", Instant),
+    _column("event", sa.Text),
+    _column("details", Json),
+    _column("previous_sha256", sa.Text, unique=True),
+    _column("sha256", sa.Text),
+)
+"""One row per event, numbered from 1; append-only. ``sha256`` covers the row and the one before."""
+
+_PUBLISHED = [
+    ("score_date", sa.Date),
+    *((column.name, column.type) for column in PREDICTIONS.c),
+    ("model_version", sa.Text),
+    ("threshold_version", sa.Text),
+]
+
+CURRENT_PREDICTIONS = sa.table("current_predictions", *(sa.column(*pair) for pair in _PUBLISHED))
+"""View: the published predictions of every night."""
+
+LATEST_PREDICTIONS = sa.table("latest_predictions", *(sa.column(*pair) for pair in _PUBLISHED))
+"""View: those of the newest night."""
