@@ -1,0 +1,76 @@
+"""Fit the model and its two baselines, and let all three predict the holdout.
+
+Reads artifacts/training_set, writes artifacts/model: the model, which dates it was made from, and
+holdout_predictions.parquet. Started by DVC: dvc repro train_model.
+"""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.entry import job_parser, start
+from lake import replacing, write_json
+from models.apply import score
+from models.baselines import logistic_probabilities, recency_probabilities
+from models.fit import fit_model, rows_of
+from models.split import split_by_time
+from params import Params, read_params
+
+PARSER = job_parser(__doc__)
+
+log = logging.getLogger("jobs.train_model")
+
+
+def run(params: Params, artifacts: Path) -> dict:
+    """Train on ``artifacts/training_set``; the facts are the dates and the number of trees."""
+    training, seed = params.training, params.training.seed
+    training_set = pq.read_table(artifacts / "training_set" / "training_set.parquet")
+    split = split_by_time(
+        training_set["as_of"].unique().to_pylist(),
+        training.horizon_days,
+        training.calibration_count,
+        training.holdout_count,
+    )
+    log.info("fit %s, calibration %s, holdout %s", split.fit, split.calibration, split.holdout)
+
+    model = fit_model(training_set, split, params.model, seed)
+    fit, calibration, holdout = (
+        rows_of(training_set, dates) for dates in (split.fit, split.calibration, split.holdout)
+    )
+    predictions = holdout.select(["as_of", "customer_id", "label", "country"])
+    for name, probability in {
+        "p_model": score(holdout, model, reasons=0)["probability"],
+        "p_recency": pa.array(recency_probabilities(fit, calibration, holdout)),
+        "p_logistic": pa.array(logistic_probabilities(fit, calibration, holdout, model.schema)),
+    }.items():
+        predictions = predictions.append_column(name, probability)
+
+    with replacing(artifacts / "model") as fresh:
+        fresh.mkdir()
+        model.write(fresh)
+        rows = {"fit": fit, "calibration": calibration, "holdout": holdout}
+        write_json(
+            fresh / "split.json",
+            {
+                "as_of": {part: [str(day) for day in days] for part, days in asdict(split).items()},
+                "rows": {part: table.num_rows for part, table in rows.items()},
+            },
+        )
+        pq.write_table(
+            predictions.replace_schema_metadata(None).combine_chunks(),
+            fresh / "holdout_predictions.parquet",
+            compression="zstd",
+        )
+    return {"trees": model.rounds, "rows": {part: table.num_rows for part, table in rows.items()}}
+
+
+def main(_arguments) -> dict:
+    """Train in the current folder, where DVC has put the training set."""
+    return run(read_params(), Path("artifacts"))
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

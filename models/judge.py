@@ -1,0 +1,289 @@
+"""Judging a model on the holdout: metrics with intervals, and whether it beats the baselines."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+PREDICTORS = ("model", "recency", "logistic")
+BASELINES = ("recency", "logistic")
+
+METRICS = {
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "top_decile_precision": "precision in the top decile",
+    "top_decile_lift": "lift in the top decile",
+}
+"""Every metric that has an interval, and what people call it. The middle two are better low."""
+
+DECISIVE = {"log_loss": -1, "pr_auc": 1}
+"""What decides, and the sign of a gain: one for the probabilities, one for the ranking."""
+
+INTERVAL = (2.5, 97.5)
+CALIBRATION_BINS = 10
+
+# Beyond six digits a metric says nothing, and the last bits may differ between machines.
+DIGITS = 6
+
+
+class ModelNotBetter(Exception):
+    """The model does not clearly beat the baselines, so it must not become a bundle."""
+
+    def __init__(self, metrics: dict) -> None:
+        super().__init__(
+            "the model does not clearly beat both baselines on the holdout, so no bundle is made.\n"
+            f"{comparison_table(metrics)}\n"
+            "A model is accepted when its 95 % interval of the gain excludes zero for log loss and "
+            "for PR AUC, against both. With few customers the intervals are wide: give it more "
+            "history or more customers (training.as_of_count in params.yaml), or better features; "
+            "or tune the `model` section on dates before the holdout."
+        )
+
+
+def judge(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
+    """Everything worth knowing about the predictions of the holdout.
+
+    Args:
+        predictions: ``as_of``, ``customer_id``, ``label`` (0 or 1), ``country``, ``p_model``,
+            ``p_recency``, ``p_logistic``; one row per customer and as-of date.
+        rounds: Of the bootstrap. Customers are drawn, not rows: the rows of one customer are
+            alike, and counting them as independent would make intervals too narrow.
+        seed: Of the bootstrap.
+
+    Returns:
+        ``holdout`` (its size), one entry per predictor, ``gain_over_recency`` and
+        ``gain_over_logistic`` (model minus baseline), ``slices`` (by country group and as-of
+        date; the same below each), and ``is_better``. A metric is ``{"value", "low", "high"}``
+        with the ends of its 95 % interval, null where one outcome is absent. Rounded to six
+        digits. ``expected_calibration_error`` has no interval: its bootstrap is biased upwards.
+    """
+    # Float sums depend on their order, the result must not.
+    predictions = predictions.sort_values(["as_of", "customer_id"], ignore_index=True)
+    home = predictions["country"].value_counts().sort_index().idxmax()
+    overall = _judge_rows(predictions, rounds, seed)
+    parts = {
+        f"country: {home}": predictions[predictions["country"] == home],
+        "country: all others": predictions[predictions["country"] != home],
+        **{f"as of {day}": rows for day, rows in predictions.groupby("as_of", sort=True)},
+    }
+    slices = {name: _judge_rows(rows, rounds, seed) for name, rows in parts.items() if len(rows)}
+    return _rounded(overall | {"slices": slices, "is_better": is_better(overall)})
+
+
+def is_better(metrics: dict) -> bool:
+    """Whether the model beats both baselines in log loss and PR AUC by more than chance.
+
+    >>> gain = {"log_loss": {"low": -0.02, "high": -0.01}, "pr_auc": {"low": 0.01, "high": 0.02}}
+    >>> is_better({"gain_over_recency": gain, "gain_over_logistic": gain})
+    True
+    >>> unclear = gain | {"pr_auc": {"low": -0.01, "high": 0.02}}
+    >>> is_better({"gain_over_recency": gain, "gain_over_logistic": unclear})
+    False
+    """
+    return all(
+        _worst_gain(metrics[f"gain_over_{baseline}"][metric], sign) > 0
+        for baseline in BASELINES
+        for metric, sign in DECISIVE.items()
+    )
+
+
+def require_better(metrics: dict) -> None:
+    """Refuse a model that does not beat both baselines.
+
+    Raises:
+        ModelNotBetter: With the table of metrics.
+    """
+    if not metrics["is_better"]:
+        raise ModelNotBetter(metrics)
+
+
+def _worst_gain(gain: dict, sign: int) -> float:
+    ends = [gain["low"], gain["high"]]
+    return float("nan") if None in ends else min(sign * end for end in ends)
+
+
+def comparison_table(metrics: dict) -> str:
+    """Metrics of model and baselines side by side, as a Markdown table for people."""
+    lines = [
+        "| metric | model | recency only | logistic regression | gain over recency "
+        "| gain over logistic |",
+        "|---|---|---|---|---|---|",
+    ]
+    for metric, title in METRICS.items():
+        cells = [metric_cell(metrics[predictor][metric]) for predictor in PREDICTORS]
+        cells += [metric_cell(metrics[f"gain_over_{baseline}"][metric]) for baseline in BASELINES]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def metric_cell(metric: dict) -> str:
+    """A metric with its interval, or a dash where it is undefined."""
+    if metric["value"] is None:
+        return "-"
+    return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
+
+
+def calibration_curve(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Up to ten bins of equally many rows, by the model's probability.
+
+    Returns:
+        ``predicted`` (mean probability), ``observed`` (share of buyers) and ``rows``, ascending.
+        Equal probabilities share a bin.
+    """
+    probability = predictions["p_model"].to_numpy()
+    bins = _calibration_bins(probability)
+    table = pd.DataFrame({"bin": bins, "predicted": probability, "observed": predictions["label"]})
+    curve = table.groupby("bin").agg(
+        predicted=("predicted", "mean"), observed=("observed", "mean"), rows=("bin", "size")
+    )
+    return curve.reset_index(drop=True).round(DIGITS)
+
+
+def lift_curve(predictions: pd.DataFrame) -> pd.DataFrame:
+    """For the best-scored 1 %, 2 %, ... 100 % of rows and each predictor: the lift and the share
+    of all buyers among them.
+
+    Returns:
+        ``predictor``, ``contacted_share``, ``lift``, ``captured_share``.
+    """
+    shares = np.arange(1, 101) / 100
+    label = predictions["label"].to_numpy(dtype=np.float64)
+    curves = []
+    for predictor in PREDICTORS:
+        ranking = _Ranking.of(predictions[f"p_{predictor}"].to_numpy(), label)
+        rows, buyers = ranking.cumulated(np.ones(len(label)))
+        captured = _buyers_among(shares * rows[-1], rows, buyers) / buyers[-1]
+        columns = {"contacted_share": shares, "lift": captured / shares, "captured_share": captured}
+        curves.append(pd.DataFrame({"predictor": predictor, **columns}))
+    return pd.concat(curves, ignore_index=True).round(DIGITS)
+
+
+def _judge_rows(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
+    label = predictions["label"].to_numpy(dtype=np.float64)
+    scored = {p: predictions[f"p_{p}"].to_numpy(dtype=np.float64) for p in PREDICTORS}
+    customer, customers = pd.factorize(predictions["customer_id"], sort=True)
+    judges = {p: _Judge.of(probability, label) for p, probability in scored.items()}
+
+    point = {p: judge.metrics(np.ones(len(label))) for p, judge in judges.items()}
+    random = np.random.default_rng(seed)
+    drawn = {p: np.empty((rounds, len(METRICS))) for p in PREDICTORS}
+    for i in range(rounds):
+        picks = random.integers(0, len(customers), len(customers))
+        weight = np.bincount(picks, minlength=len(customers)).astype(np.float64)[customer]
+        for predictor, judge in judges.items():
+            drawn[predictor][i] = judge.metrics(weight)
+
+    result = {
+        "holdout": {
+            "rows": len(label),
+            "customers": len(customers),
+            "buyers": int(label.sum()),
+            "base_rate": label.mean(),
+        }
+    }
+    for predictor in PREDICTORS:
+        calibration_error = _expected_calibration_error(scored[predictor], label)
+        result[predictor] = _with_intervals(point[predictor], drawn[predictor])
+        result[predictor]["expected_calibration_error"] = {"value": calibration_error}
+    for baseline in BASELINES:
+        result[f"gain_over_{baseline}"] = _with_intervals(
+            point["model"] - point[baseline], drawn["model"] - drawn[baseline]
+        )
+    return result
+
+
+def _with_intervals(point: np.ndarray, drawn: np.ndarray) -> dict:
+    """One entry per metric; null where it is undefined on the rows, or on all of the draws."""
+    result = {}
+    for position, metric in enumerate(METRICS):
+        defined = drawn[np.isfinite(drawn[:, position]), position]
+        if np.isnan(point[position]) or not len(defined):
+            result[metric] = {"value": None, "low": None, "high": None}
+            continue
+        low, high = np.percentile(defined, INTERVAL)
+        result[metric] = {"value": point[position], "low": low, "high": high}
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """Rows from the likeliest to the least likely; equal scores cannot be told apart."""
+
+    order: np.ndarray
+    label: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, probability: np.ndarray, label: np.ndarray) -> "_Ranking":
+        order = np.argsort(-probability, kind="stable")
+        # The last row of every run of equal scores.
+        ends = np.flatnonzero(np.diff(-probability[order], append=np.inf))
+        return cls(order, label[order], ends)
+
+    def cumulated(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and buyers at or above each distinct score; weights are whole, so sums are exact."""
+        ordered = weight[self.order]
+        return np.cumsum(ordered)[self.ends], np.cumsum(ordered * self.label)[self.ends]
+
+
+def _buyers_among(first: float | np.ndarray, rows: np.ndarray, buyers: np.ndarray) -> np.ndarray:
+    """Expected buyers among the ``first`` rows; of a run of equal scores a random part is taken."""
+    return np.interp(first, np.append(0.0, rows), np.append(0.0, buyers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """One predictor's metrics, for any weights of the rows."""
+
+    ranking: _Ranking
+    log_loss: np.ndarray
+    squared_error: np.ndarray
+
+    @classmethod
+    def of(cls, probability: np.ndarray, label: np.ndarray) -> "_Judge":
+        tiny = np.finfo(np.float64).eps
+        sure = np.clip(probability, tiny, 1 - tiny)
+        return cls(
+            _Ranking.of(probability, label),
+            -np.log(np.where(label == 1, sure, 1 - sure)),
+            (probability - label) ** 2,
+        )
+
+    def metrics(self, weight: np.ndarray) -> np.ndarray:
+        """In the order of METRICS; NaN where the weighted rows lack one of the outcomes."""
+        rows, buyers = self.ranking.cumulated(weight)
+        others = rows - buyers
+        total = rows[-1]
+        log_loss = weight @ self.log_loss / total
+        brier = weight @ self.squared_error / total
+        if buyers[-1] == 0 or others[-1] == 0:
+            return np.array([np.nan, np.nan, log_loss, brier, np.nan, np.nan])
+
+        roc_auc = np.trapezoid(np.append(0.0, buyers), np.append(0.0, others))
+        roc_auc /= buyers[-1] * others[-1]
+        # The first scores may have no weight in a draw: no rows, no buyers, no step.
+        precision = buyers / np.maximum(rows, 1.0)
+        pr_auc = np.diff(buyers, prepend=0.0) @ precision / buyers[-1]
+        top_precision = _buyers_among(total / 10, rows, buyers) / (total / 10)
+        top_lift = top_precision / (buyers[-1] / total)
+        return np.array([roc_auc, pr_auc, log_loss, brier, top_precision, top_lift])
+
+
+def _calibration_bins(probability: np.ndarray) -> np.ndarray:
+    edges = np.quantile(probability, np.arange(1, CALIBRATION_BINS) / CALIBRATION_BINS)
+    return np.searchsorted(edges, probability, side="left")
+
+
+def _expected_calibration_error(probability: np.ndarray, label: np.ndarray) -> float:
+    """Mean distance between probability and share of buyers over the bins, weighted by rows."""
+    bins = _calibration_bins(probability)
+    gap = np.bincount(bins, weights=probability - label)
+    return float(np.abs(gap).sum() / len(label))
+
+
+def _rounded(value: dict | float | int | bool | None) -> dict | float | int | bool | None:
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    return round(float(value), DIGITS) if isinstance(value, float) else value

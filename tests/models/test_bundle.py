@@ -1,0 +1,207 @@
+"""Bundles: the same inputs give the same bytes, and what does not fit is refused in time."""
+
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lake import read_json, write_json
+from models import BundleRefused, bundle_sha256, read_bundle, score
+from models.bundle import Origin, contact_threshold, threshold_version, write_bundle
+from models.fit import fit_model, rows_of
+from models.judge import judge
+from models.split import split_by_time
+from params import read_params
+
+PARAMS = read_params()
+PARAMS = PARAMS.model_copy(
+    update={
+        "model": PARAMS.model.model_copy(update={"max_rounds": 30}),
+        "drift": PARAMS.drift.model_copy(update={"sample_rows": 500}),
+    }
+)
+
+
+def write(training_set: pa.Table, folder: Path) -> Path:
+    """A bundle of the training set, made from the beginning."""
+    split = split_by_time(training_set["as_of"].unique().to_pylist(), 30, 1, 2)
+    model = fit_model(training_set, split, PARAMS.model, seed=1)
+    holdout = rows_of(training_set, split.holdout)
+    predictions = holdout.select(["as_of", "customer_id", "label", "country"]).to_pandas()
+    predictions["p_model"] = score(holdout, model, reasons=0)["probability"].to_numpy()
+    predictions["p_recency"] = predictions["p_logistic"] = 0.4
+    golden = folder.with_name(f"{folder.name}-golden")
+    golden.mkdir()
+    for name in ("golden_activity.parquet", "golden_features.parquet"):
+        pq.write_table(pa.table({"customer_id": ["c1"]}), golden / name)
+    folder.mkdir()
+    write_bundle(
+        folder,
+        model,
+        rows_of(training_set, split.holdout[-1:]),
+        predictions,
+        golden,
+        judge(predictions, rounds=5, seed=1),
+        Origin(
+            source="generated",
+            training_until="2026-07-31",
+            as_of={"fit": ["2026-01-05"], "calibration": ["2026-04-05"], "holdout": ["2026-07-04"]},
+            rows={"fit": 10, "calibration": 10, "holdout": 10},
+            training_set_sha256="a" * 64,
+            features_sha256="b" * 64,
+            params_sha256="c" * 64,
+        ),
+        PARAMS,
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def original(small_training_set, tmp_path_factory) -> Path:
+    return write(small_training_set, tmp_path_factory.mktemp("bundles") / "original")
+
+
+@pytest.fixture
+def bundle_folder(original, tmp_path) -> Path:
+    """A copy that the test may damage."""
+    return Path(shutil.copytree(original, tmp_path / "bundle"))
+
+
+def edit(folder: Path, **changes) -> str:
+    """Change the description; the hash of what came out."""
+    description = read_json(folder / "bundle.json")
+    write_json(folder / "bundle.json", description | changes)
+    return bundle_sha256(folder)
+
+
+def test_the_same_inputs_give_the_same_bytes(small_training_set, original, tmp_path):
+    again = write(small_training_set, tmp_path / "again")
+    assert bundle_sha256(again) == bundle_sha256(original)
+
+
+def test_the_hash_follows_contents_and_names(bundle_folder, original):
+    assert bundle_sha256(bundle_folder) == bundle_sha256(original)
+    (bundle_folder / "metrics.json").rename(bundle_folder / "metric.json")
+    assert bundle_sha256(bundle_folder) != bundle_sha256(original)
+
+
+def test_a_bundle_reads_back_and_scores_as_it_was_judged(small_training_set, original):
+    bundle = read_bundle(original, bundle_sha256(original))
+    assert bundle.feature_names == (
+        "recency_days",
+        "purchase_count_365d",
+        "spend_365d",
+        "gap_mean_days",
+        "country",
+    )
+    assert bundle.categories == {"country": ("Norway", "Spain", "France")}
+    assert (bundle.model_name, bundle.horizon_days) == ("repurchase", 30)
+    newest = rows_of(small_training_set, [max(small_training_set["as_of"].to_pylist())])
+    reference = pd.read_parquet(original / "reference.parquet")
+    assert len(reference) == 500
+    scored = score(reference, bundle, reasons=0)["probability"].to_numpy()
+    assert scored.tolist() == reference["probability"].tolist()
+    assert set(scored) <= set(score(newest, bundle, reasons=0)["probability"].to_pylist())
+
+
+@pytest.mark.parametrize("position", [0, 100, -1])
+def test_one_flipped_byte_is_refused_before_xgboost_sees_it(bundle_folder, position, monkeypatch):
+    expected = bundle_sha256(bundle_folder)
+    model = bundle_folder / "model.ubj"
+    damaged = bytearray(model.read_bytes())
+    damaged[position] ^= 0x01
+    model.write_bytes(damaged)
+    # Loading it could end the process; reaching this call is the failure.
+    monkeypatch.setattr("models.bundle.read_booster", lambda path: pytest.fail(f"loaded {path}"))
+    with pytest.raises(BundleRefused, match=f"not {expected}.*Remove the folder"):
+        read_bundle(bundle_folder, expected)
+
+
+@pytest.mark.parametrize("name", ["model_card.md", "golden_rows.parquet", "bundle.json"])
+def test_a_lost_or_added_file_is_refused(bundle_folder, name):
+    expected = bundle_sha256(bundle_folder)
+    (bundle_folder / "extra").touch()
+    with pytest.raises(BundleRefused, match="lost or added"):
+        read_bundle(bundle_folder, expected)
+    (bundle_folder / "extra").unlink()
+    (bundle_folder / name).unlink()
+    with pytest.raises(BundleRefused, match="lost or added"):
+        read_bundle(bundle_folder, expected)
+
+
+def test_an_absent_bundle_is_refused(tmp_path):
+    with pytest.raises(BundleRefused, match="no bundle in"):
+        read_bundle(tmp_path / "nowhere", "0" * 64)
+
+
+@pytest.mark.parametrize("trained_with", ["3.1.9", "3.2.1", "3.3.0", "4.0.0", "2.1.4"])
+def test_a_model_of_another_or_a_newer_xgboost_is_refused(bundle_folder, trained_with, monkeypatch):
+    monkeypatch.setattr("models.bundle.xgboost.__version__", "3.2.0")
+    sha256 = edit(bundle_folder, libraries={"xgboost": trained_with})
+    with pytest.raises(BundleRefused, match=f"trained with xgboost {trained_with}, here is 3.2.0"):
+        read_bundle(bundle_folder, sha256)
+
+
+def test_a_patch_newer_than_the_trainer_may_score(bundle_folder, monkeypatch):
+    monkeypatch.setattr("models.bundle.xgboost.__version__", "3.2.7")
+    assert read_bundle(bundle_folder, edit(bundle_folder, libraries={"xgboost": "3.2.0"}))
+
+
+def test_a_bundle_that_scores_differently_than_when_it_was_made_is_refused(bundle_folder):
+    calibration = read_json(bundle_folder / "bundle.json")["calibration"]
+    calibration["intercept"] += 1e-9
+    sha256 = edit(bundle_folder, calibration=calibration)
+    with pytest.raises(BundleRefused, match="golden rows"):
+        read_bundle(bundle_folder, sha256)
+
+
+def test_golden_rows_reach_from_the_lowest_score_to_the_highest(original, small_training_set):
+    golden = pq.read_table(original / "golden_rows.parquet")
+    bundle = read_bundle(original, bundle_sha256(original))
+    newest = rows_of(small_training_set, [max(small_training_set["as_of"].to_pylist())])
+    everybody = score(newest, bundle, reasons=0)["probability"].to_numpy()
+    assert golden.num_rows == 32
+    assert golden["probability"][0].as_py() == everybody.min()
+    assert golden["probability"][31].as_py() == everybody.max()
+
+
+def test_a_bundle_holds_nobodys_identity(original):
+    for name in ("golden_rows.parquet", "reference.parquet"):
+        assert "customer_id" not in pq.read_schema(original / name).names
+
+
+def test_the_best_share_of_the_holdout_reaches_the_threshold():
+    probabilities = np.random.default_rng(0).random(1000)
+    threshold = contact_threshold(probabilities, 0.2)
+    assert (probabilities >= threshold).sum() == 200
+
+
+def test_the_threshold_is_of_somebody_even_in_a_tiny_holdout():
+    assert contact_threshold(np.array([0.1, 0.7]), 0.2) == 0.7
+
+
+def test_another_contact_share_is_another_threshold_version(bundle_folder):
+    before = read_json(bundle_folder / "bundle.json")
+    assert threshold_version(before["threshold"], 0.2) == before["threshold_version"]
+    assert threshold_version(before["threshold"], 0.3) != before["threshold_version"]
+
+
+def test_the_model_card_tells_what_a_reader_must_know(original):
+    card = (original / "model_card.md").read_text()
+    for part in (
+        "## Purpose",
+        "## Data",
+        "within the next 30 days",
+        "country: Norway",
+        "## Limits",
+    ):
+        assert part in card
+    assert "nan" not in card.lower()
+    assert json.loads((original / "metrics.json").read_text())["holdout"]["rows"] == 3000
+    assert str(date(2026, 7, 31)) in card

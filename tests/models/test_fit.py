@@ -1,0 +1,110 @@
+"""Fitting: only what may be looked at, in an order that does not matter."""
+
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from models.baselines import recency_probabilities
+from models.calibration import Calibration, calibrate
+from models.fit import FittedModel, OneOutcome, fit_model, rows_of
+from models.split import split_by_time
+from params import read_params
+
+MODEL = read_params().model.model_copy(update={"max_rounds": 60, "early_stopping_rounds": 10})
+
+
+def split_of(training_set):
+    return split_by_time(training_set["as_of"].unique().to_pylist(), 30, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def fitted(small_training_set) -> FittedModel:
+    return fit_model(small_training_set, split_of(small_training_set), MODEL, seed=1)
+
+
+def test_the_holdout_leaves_no_trace_in_the_model(small_training_set, fitted):
+    split = split_of(small_training_set)
+    is_holdout = pc.is_in(small_training_set["as_of"], pa.array(split.holdout, pa.date32()))
+    column = small_training_set.column_names.index("label")
+    label = pc.if_else(
+        is_holdout, pc.subtract(1, small_training_set["label"]), small_training_set["label"]
+    )
+    changed = small_training_set.set_column(column, "label", label)
+    other = fit_model(changed, split, MODEL, seed=1)
+    assert other.booster.save_raw("ubj") == fitted.booster.save_raw("ubj")
+    assert other.calibration == fitted.calibration
+
+
+def test_the_order_of_the_rows_does_not_matter(small_training_set, fitted):
+    shuffled = small_training_set.take(
+        np.random.default_rng(5).permutation(small_training_set.num_rows)
+    )
+    other = fit_model(shuffled, split_of(small_training_set), MODEL, seed=1)
+    assert other.booster.save_raw("ubj") == fitted.booster.save_raw("ubj")
+    assert (other.schema, other.calibration) == (fitted.schema, fitted.calibration)
+
+
+def test_the_number_of_threads_does_not_matter(small_training_set, fitted, monkeypatch):
+    monkeypatch.setattr("models.fit.THREADS", 1)
+    other = fit_model(small_training_set, split_of(small_training_set), MODEL, seed=1)
+    trees = [model.booster.get_dump(with_stats=True) for model in (other, fitted)]
+    assert trees[0] == trees[1]
+
+
+def test_a_written_model_reads_back_equal(fitted, tmp_path):
+    fitted.write(tmp_path)
+    again = FittedModel.read(tmp_path)
+    assert replace(again, booster=fitted.booster) == fitted
+    assert again.booster.get_dump() == fitted.booster.get_dump()
+
+
+def test_categories_are_ordered_by_their_frequency(fitted):
+    [country] = [feature for feature in fitted.schema if feature.kind == "category"]
+    assert country.categories == ("Norway", "Spain", "France")
+
+
+def test_rows_with_one_outcome_cannot_teach(small_training_set):
+    buyers = small_training_set.filter(pc.equal(small_training_set["label"], 1))
+    with pytest.raises(OneOutcome, match=r"2026-01-05 have labels \[1\]"):
+        rows_of(buyers, [date(2026, 1, 5)])
+
+
+def test_calibration_finds_the_relation_that_made_the_labels():
+    random = np.random.default_rng(3)
+    margin = random.normal(0, 2, 400_000).astype(np.float32)
+    truth = Calibration(slope=0.6, intercept=-0.8)
+    label = (random.random(len(margin)) < truth.probability(margin)).astype(int)
+    found = calibrate(margin, label)
+    assert found.slope == pytest.approx(truth.slope, abs=0.03)
+    assert found.intercept == pytest.approx(truth.intercept, abs=0.03)
+
+
+def test_calibration_is_what_scikit_learn_predicts():
+    random = np.random.default_rng(4)
+    margin = random.normal(0, 2, 500)
+    label = (random.random(500) < 0.3).astype(int)
+    ours = calibrate(margin, label).probability(margin)
+    theirs = LogisticRegression(C=np.inf, tol=1e-10).fit(margin[:, None], label)
+    np.testing.assert_allclose(ours, theirs.predict_proba(margin[:, None])[:, 1], rtol=1e-9)
+
+
+def test_extreme_margins_stay_probabilities():
+    margin = np.array([-3e38, -800.0, 0.0, 800.0, 3e38], dtype=np.float32)
+    probability = Calibration(1.0, 0.0).probability(margin)
+    assert probability.tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+def test_the_recency_baseline_never_rises_with_days_since_the_last_purchase(small_training_set):
+    split = split_of(small_training_set)
+    fit, calibration, holdout = (
+        rows_of(small_training_set, days) for days in (split.fit, split.calibration, split.holdout)
+    )
+    probability = recency_probabilities(fit, calibration, holdout)
+    order = np.argsort(holdout["recency_days"].to_numpy())
+    assert (np.diff(probability[order]) <= 0).all()
+    assert 0 < probability.min() < probability.max() < 1

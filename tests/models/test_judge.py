@@ -1,0 +1,172 @@
+"""Judging: the metrics are the known ones, the intervals mean something, the gate is real."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+
+from models.judge import (
+    ModelNotBetter,
+    calibration_curve,
+    judge,
+    lift_curve,
+    require_better,
+)
+
+
+def holdout(customers=400, dates=2, seed=0, model_noise=0.5, decimals=2) -> pd.DataFrame:
+    """Predictions in which the model sees the truth best; rounded, so that some are equal."""
+    random = np.random.default_rng(seed)
+    rows = customers * dates
+    drive = np.tile(random.normal(0, 1.5, customers), dates) + random.normal(0, 0.5, rows)
+
+    def predicted(noise):
+        seen = drive + random.normal(0, noise, rows)
+        return np.clip(np.round(1 / (1 + np.exp(-seen)), decimals), 0.01, 0.99)
+
+    return pd.DataFrame(
+        {
+            "as_of": np.repeat([f"2026-0{i + 1}-01" for i in range(dates)], customers),
+            "customer_id": np.tile([f"c{i}" for i in range(customers)], dates),
+            "label": (random.random(rows) < 1 / (1 + np.exp(-drive))).astype(int),
+            "country": np.where(np.arange(rows) % customers < customers * 0.8, "Norway", "Spain"),
+            "p_model": predicted(model_noise),
+            "p_recency": predicted(2.0),
+            "p_logistic": predicted(1.5),
+        }
+    )
+
+
+def test_metrics_equal_those_of_scikit_learn():
+    rows = holdout()
+    found = judge(rows, rounds=20, seed=1)["model"]
+    label, probability = rows["label"], rows["p_model"]
+    assert found["roc_auc"]["value"] == pytest.approx(roc_auc_score(label, probability), abs=1e-6)
+    expected = average_precision_score(label, probability)
+    assert found["pr_auc"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert found["log_loss"]["value"] == pytest.approx(log_loss(label, probability), abs=1e-6)
+    assert found["brier"]["value"] == pytest.approx(brier_score_loss(label, probability), abs=1e-6)
+
+
+def test_the_draws_equal_metrics_of_the_drawn_rows():
+    rows = holdout(customers=30)
+    [picked] = [np.random.default_rng(9).integers(0, 30, 30)]
+    names = np.sort(rows["customer_id"].unique())[picked]
+    drawn = pd.concat([rows[rows["customer_id"] == name] for name in names])
+    found = judge(rows, rounds=1, seed=9)["model"]
+    for metric, expected in {
+        "roc_auc": roc_auc_score(drawn["label"], drawn["p_model"]),
+        "pr_auc": average_precision_score(drawn["label"], drawn["p_model"]),
+        "log_loss": log_loss(drawn["label"], drawn["p_model"]),
+    }.items():
+        assert found[metric]["low"] == found[metric]["high"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_top_decile_is_the_tenth_with_the_highest_scores():
+    rows = holdout(customers=100, dates=1).assign(label=[1] * 5 + [0] * 75 + [1] * 20)
+    rows["p_model"] = np.r_[np.full(10, 0.9), np.linspace(0.5, 0.1, 90)]
+    found = judge(rows, rounds=5, seed=1)["model"]
+    assert found["top_decile_precision"]["value"] == 0.5
+    assert found["top_decile_lift"]["value"] == 2.0
+
+
+def test_of_equal_scores_at_the_edge_of_the_decile_a_proportional_part_counts():
+    rows = holdout(customers=100, dates=1).assign(label=[1] * 10 + [0] * 90, p_model=0.5)
+    found = judge(rows, rounds=5, seed=1)["model"]
+    assert found["top_decile_lift"]["value"] == 1.0
+    assert found["roc_auc"]["value"] == 0.5
+
+
+def test_the_rows_of_one_customer_are_drawn_together():
+    once = holdout(customers=200, dates=1)
+    copies = pd.concat([once] * 8).assign(as_of=np.repeat(range(8), 200))
+    width = {}
+    for name, rows in {"once": once, "copies": copies}.items():
+        interval = judge(rows, rounds=300, seed=2)["model"]["log_loss"]
+        width[name] = interval["high"] - interval["low"]
+    # Eight copies of each row hold no more knowledge; drawing rows would give a third of the width.
+    assert width["copies"] == pytest.approx(width["once"], rel=0.01)
+
+
+def test_the_same_seed_gives_the_same_intervals_in_any_order_of_rows():
+    rows = holdout()
+    assert judge(rows, 30, seed=4) == judge(rows.sample(frac=1, random_state=1), 30, seed=4)
+    assert judge(rows, 30, seed=4) != judge(rows, 30, seed=5)
+
+
+def test_a_better_model_passes_and_shuffled_labels_do_not():
+    rows = holdout()
+    metrics = judge(rows, rounds=200, seed=1)
+    require_better(metrics)
+
+    label = np.random.default_rng(0).permutation(rows["label"])
+    with pytest.raises(ModelNotBetter, match=r"\| log loss \| \d"):
+        require_better(judge(rows.assign(label=label), rounds=200, seed=1))
+
+
+@pytest.mark.parametrize("rival", ["p_recency", "p_logistic"])
+def test_being_equal_to_one_baseline_is_not_enough(rival):
+    rows = holdout()
+    with pytest.raises(ModelNotBetter, match="gain over logistic"):
+        require_better(judge(rows.assign(**{rival: rows["p_model"]}), rounds=100, seed=1))
+
+
+def test_ranking_alone_is_not_enough():
+    rows = holdout()
+    rows["p_model"] = rows["p_model"] * 0.05
+    metrics = judge(rows, rounds=100, seed=1)
+    assert metrics["gain_over_logistic"]["pr_auc"]["low"] > 0
+    assert not metrics["is_better"]
+
+
+def test_slices_are_the_most_frequent_country_all_others_and_each_date():
+    rows = holdout()
+    slices = judge(rows, rounds=5, seed=1)["slices"]
+    assert {name: found["holdout"]["rows"] for name, found in slices.items()} == {
+        "country: Norway": 640,
+        "country: all others": 160,
+        "as of 2026-01-01": 400,
+        "as of 2026-02-01": 400,
+    }
+    spain = rows[rows["country"] == "Spain"]
+    expected = roc_auc_score(spain["label"], spain["p_model"])
+    assert slices["country: all others"]["model"]["roc_auc"]["value"] == pytest.approx(
+        expected, abs=1e-6
+    )
+
+
+def test_a_slice_without_buyers_has_null_where_nothing_can_be_said():
+    rows = holdout()
+    rows.loc[rows["country"] == "Spain", "label"] = 0
+    found = judge(rows, rounds=5, seed=1)["slices"]["country: all others"]["model"]
+    assert found["roc_auc"] == {"value": None, "low": None, "high": None}
+    assert found["log_loss"]["value"] > 0
+
+
+def test_a_holdout_in_one_country_has_no_slice_for_others():
+    rows = holdout().assign(country="Norway")
+    assert "country: all others" not in judge(rows, rounds=2, seed=1)["slices"]
+
+
+def test_the_calibration_curve_compares_promise_and_outcome():
+    rows = holdout(customers=1000, dates=1, model_noise=0.01, decimals=9)
+    curve = calibration_curve(rows)
+    assert curve["rows"].tolist() == [100] * 10
+    assert np.abs(curve["predicted"] - curve["observed"]).max() < 0.15
+    assert (curve["predicted"].diff()[1:] > 0).all()
+
+
+def test_the_expected_calibration_error_is_the_mean_distance_on_the_curve():
+    rows = holdout()
+    curve = calibration_curve(rows)
+    distance = (curve["predicted"] - curve["observed"]).abs()
+    expected = (distance * curve["rows"]).sum() / curve["rows"].sum()
+    found = judge(rows, rounds=2, seed=1)["model"]["expected_calibration_error"]["value"]
+    assert found == pytest.approx(expected, abs=2e-6)
+
+
+def test_the_lift_curve_ends_with_everybody():
+    curve = lift_curve(holdout())
+    last = curve[curve["contacted_share"] == 1.0]
+    assert last["lift"].tolist() == last["captured_share"].tolist() == [1.0, 1.0, 1.0]
+    assert last["predictor"].tolist() == ["model", "recency", "logistic"]
