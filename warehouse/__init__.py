@@ -9,7 +9,15 @@ from warehouse.content import PredictionsBroken
 from warehouse.drift import replace_drift
 from warehouse.migrate import NotMigrated, check_migrated, migrate
 from warehouse.publish import CountsDiffer, Overtaken, PublishedRun, RunDiffers, publish
-from warehouse.queries import Night, RuleCount, current_run, newest_nights, run_before, top_rules
+from warehouse.queries import (
+    Night,
+    RuleCount,
+    current_run,
+    look_up,
+    newest_nights,
+    run_before,
+    top_rules,
+)
 from warehouse.versions import HistoryDiffers, record_promotion, record_version
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "check_migrated",
     "connect",
     "current_run",
+    "look_up",
     "migrate",
     "newest_nights",
     "publish",

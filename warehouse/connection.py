@@ -17,9 +17,9 @@ class WarehouseAway(ConnectionError):
 
     def __init__(self, url: sa.URL, reason: BaseException) -> None:
         super().__init__(
-            f"the warehouse {url.render_as_string(hide_password=True)} cannot be reached: "
-            f"{str(reason).strip()}. Start it, or set SCORING_WAREHOUSE_URL; what was computed is "
-            "in the lake, so running this job again is enough."
+            f"the warehouse {url.render_as_string(hide_password=True)} cannot be reached "
+            f"({str(reason).strip()}). See that it runs, or that its folder is there, or set "
+            "SCORING_WAREHOUSE_URL. What was computed is in the lake: run this job again."
         )
 
 

@@ -148,3 +148,17 @@ def _night(connection: sa.Connection, run: sa.Row) -> Night:
         drifted_columns=drift.drifted,
         published_at=run.published_at,
     )
+
+
+def look_up(engine: sa.Engine, sql: str) -> tuple[list[str], list[sa.Row]]:
+    """Column names and rows of a query of the user's own, which cannot change anything.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: If the database does not understand the query or it writes.
+    """
+    # Without parameters, a percent sign in the text is just that.
+    with engine.connect().execution_options(no_parameters=True) as connection:
+        readonly = {"sqlite": "pragma query_only = on", "postgresql": "set transaction read only"}
+        connection.exec_driver_sql(readonly[connection.dialect.name])
+        answer = connection.exec_driver_sql(sql)
+        return list(answer.keys()), list(answer.all())

@@ -1,0 +1,146 @@
+"""Let readers see the scores of a run: all of them at once, or none.
+
+Reads the run's predictions and what was recorded about it, writes the warehouse. Running it again
+changes nothing; after another run of the same night was published, it makes this one current.
+"""
+
+import argparse
+import getpass
+import logging
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import catalog
+import warehouse
+from jobs.entry import run_parser, start
+from records import DeliveryRecord, RunRecord, StageRecord
+from settings import Settings
+
+PARSER = run_parser(__doc__)
+PARSER.add_argument("--dry-run", action="store_true", help="say what would be published")
+
+STAGES_BEFORE = (
+    "validate_delivery",
+    "summarise_activity",
+    "build_features",
+    "score_customers",
+)
+
+log = logging.getLogger("jobs.publish_predictions")
+
+
+class PredictionsMissing(FileNotFoundError):
+    """The run's folder of predictions holds no files."""
+
+
+def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
+    """Do the job; what tests call.
+
+    Returns:
+        ``outcome`` (published, made_current, unchanged or dry_run), ``replaces`` (the run that
+        was current) and counts.
+
+    Raises:
+        PredictionsMissing: There are no files; score_customers has to run again.
+        FileNotFoundError: If an earlier job of the run has not finished; names it.
+        What `warehouse.publish` raises.
+    """
+    started = time.perf_counter()
+    engine = warehouse.connect(settings.warehouse_url)
+    warehouse.check_migrated(engine)
+    replaces = warehouse.current_run(engine, record.score_date)
+    described = describe(settings.data_root, record)
+    files = prediction_files(settings.data_root, record, described.population)
+
+    if dry_run:
+        outcome = "dry_run"
+        log.info("would publish %s", described)
+    else:
+        outcome = warehouse.publish(engine, described, read_batches(files), replaces=replaces)
+
+    facts = {
+        "outcome": outcome,
+        "replaces": replaces,
+        "population": described.population,
+        "scored": described.scored,
+        "fallback": sum(described.fallback.values()),
+    }
+    if not dry_run:
+        seconds = time.perf_counter() - started
+        StageRecord(stage="publish_predictions", seconds=seconds, facts=facts).write(
+            settings.data_root, record
+        )
+    return facts
+
+
+def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
+    """What the warehouse keeps about the run, from the records its jobs have left."""
+    delivery = DeliveryRecord.read(root, record.score_date, record.deliveries[record.score_date])
+    stages = {name: StageRecord.read(root, record, name) for name in STAGES_BEFORE}
+    scoring = stages["score_customers"].facts
+    return warehouse.PublishedRun(
+        run_id=record.run_id,
+        score_date=record.score_date,
+        source=record.source,
+        model_name=record.model_name,
+        model_version=record.model_version,
+        threshold_version=scoring["threshold_version"],
+        bundle_sha256=record.bundle_sha256,
+        features_sha256=record.features_sha256,
+        params_sha256=record.params_sha256,
+        code_version=record.code_version,
+        deliveries={str(day): name for day, name in record.deliveries.items()},
+        delivered=delivery.delivered,
+        accepted=delivery.accepted,
+        quarantined=delivery.quarantined,
+        excluded=delivery.excluded,
+        population=scoring["population"],
+        scored=scoring["scored"],
+        fallback=scoring["fallback"],
+        reason=record.reason,
+        published_at=datetime.now(UTC),
+        published_by=os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or getpass.getuser(),
+        stage_seconds={name: stage.seconds for name, stage in stages.items()},
+    )
+
+
+def prediction_files(root: Path, record: RunRecord, population: int) -> list[Path]:
+    """The files of the run's predictions, in the order of their customers."""
+    folder = catalog.PREDICTIONS.partition(root, **record.key)
+    # Spark numbers the files of a sorted write in the order of the sort.
+    files = sorted(folder.glob("part-*.parquet"))
+    if not files:
+        raise PredictionsMissing(
+            f"{folder} holds no predictions. Run score_customers for run {record.run_id} again."
+        )
+    rows = sum(pq.read_metadata(file).num_rows for file in files)
+    if rows != population:
+        raise warehouse.CountsDiffer(
+            f"{folder} holds {rows} predictions, but score_customers counted a population of "
+            f"{population}. Run score_customers for run {record.run_id} again."
+        )
+    return files
+
+
+def read_batches(files: list[Path]) -> Iterator[pa.RecordBatch]:
+    """The predictions, a batch at a time, so that memory does not grow with the customers."""
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches()
+
+
+def main(arguments: argparse.Namespace) -> dict:
+    """Publish the run of the command line."""
+    settings = Settings()
+    record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
+    return run(settings, record, arguments.dry_run)
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

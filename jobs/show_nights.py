@@ -1,0 +1,177 @@
+"""Show the newest nights: what was delivered, what became of it, and what was published.
+
+With --sql, the answer to a query of yours instead; it cannot change anything.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import catalog
+import warehouse
+from jobs.entry import job_parser, start
+from lake import read_json
+from settings import Settings
+
+PARSER = job_parser(__doc__)
+PARSER.add_argument("--nights", type=int, default=10, help="how many (default: %(default)s)")
+PARSER.add_argument("--sql", help='e.g. "select * from latest_predictions limit 5"')
+
+BARS = " ▁▂▃▄▅▆▇█"
+# Tables take what they need; a terminal that is narrower wraps lines instead of cutting cells.
+WIDEST = 1000
+TOP_RULES = 5
+BEST_CUSTOMERS = (
+    "select customer_id, probability, decile, reason_1 from latest_predictions "
+    "order by probability desc limit 10"
+)
+
+
+def show_nights(console: Console, settings: Settings, limit: int, python: str = "python") -> int:
+    """Print the summary of the ``limit`` newest nights; the number of nights there were."""
+    engine = warehouse.connect(settings.warehouse_url)
+    warehouse.check_migrated(engine)
+    nights = warehouse.newest_nights(engine, limit)
+    rules = warehouse.top_rules(engine, nights, TOP_RULES)
+
+    if not nights:
+        console.print("No night is published yet. Begin with: make run")
+        return 0
+    console.print(deliveries_table(nights))
+    if rules:
+        console.print(rules_table(rules))
+    console.print(scores_table(nights, settings.data_root))
+    print_where(console, settings, nights[-1], python)
+    return len(nights)
+
+
+def deliveries_table(nights: list[warehouse.Night]) -> Table:
+    """One line per night: rows delivered and what became of them."""
+    table = _table("Rows delivered = accepted + quarantined + excluded")
+    for name in ("Night", "Run", "Published (UTC)"):
+        table.add_column(name)
+    for name in ("Delivered", "Accepted", "Quarantined", "Excluded"):
+        table.add_column(name, justify="right")
+    for night in nights:
+        table.add_row(
+            str(night.score_date),
+            night.run_id,
+            f"{night.published_at:%Y-%m-%d %H:%M}",
+            f"{night.delivered:,}",
+            f"{night.accepted:,}",
+            f"{night.quarantined:,}",
+            f"{night.excluded:,}",
+        )
+    return table
+
+
+def rules_table(rules: list[warehouse.RuleCount]) -> Table:
+    """The rules that took most rows out, over all nights shown."""
+    table = _table("Rows not used, by rule")
+    table.add_column("Rule")
+    table.add_column("Outcome")
+    table.add_column("Rows", justify="right")
+    for rule in rules:
+        table.add_row(rule.rule, rule.kind, f"{rule.rows:,}")
+    return table
+
+
+def scores_table(nights: list[warehouse.Night], root: Path) -> Table:
+    """One line per night: customers scored, and how their scores are distributed."""
+    table = _table("Customers = scored + fallback; scores are probabilities of a purchase")
+    table.add_column("Night")
+    table.add_column("Model")
+    for name in ("Customers", "Scored", "Fallback", "Mean", "Contacted"):
+        table.add_column(name, justify="right")
+    table.add_column("0 ... 1")
+    table.add_column("Drift, in columns")
+    for night in nights:
+        table.add_row(
+            str(night.score_date),
+            night.model_version,
+            f"{night.population:,}",
+            f"{night.scored:,}",
+            f"{night.fallback:,}",
+            f"{night.mean_probability:.3f}",
+            f"{night.contacted_share:.1%}",
+            sparkline(night.histogram),
+            drift_verdict(night, root),
+        )
+    return table
+
+
+def sparkline(counts: tuple[int, ...]) -> str:
+    """A bar per count, the largest one full; blank only where there is nothing at all.
+
+    >>> sparkline((0, 1, 50, 100))
+    ' ▁▄█'
+    """
+    highest = max(counts)
+    steps = len(BARS) - 1
+    return "".join(BARS[max(1, count * steps // highest) if count else 0] for count in counts)
+
+
+def drift_verdict(night: warehouse.Night, root: Path) -> str:
+    """The verdict as report_drift left it, with the number of columns that have drifted."""
+    key = {"score_date": night.score_date, "run_id": night.run_id}
+    report = root / catalog.REPORTS.format(**key) / "drift/drift.json"
+    if not night.compared_columns or not report.exists():
+        return "not compared"
+    verdict = read_json(report)["verdict"]
+    return f"{verdict}, {night.drifted_columns} of {night.compared_columns}"
+
+
+def print_where(console: Console, settings: Settings, newest: warehouse.Night, python: str) -> None:
+    """Where the reports lie, and how to look at the scores."""
+    key = {"score_date": newest.score_date, "run_id": newest.run_id}
+    reports = settings.data_root / catalog.REPORTS.format(**key)
+    pages = [
+        ("Drift report", reports / "drift/index.html"),
+        *(
+            (f"Data Docs, {name}", reports / f"data_docs/{name}/index.html")
+            for name in ("transactions", "features", "predictions")
+        ),
+    ]
+    console.print(f"Reports of {newest.score_date} (other nights beside it):")
+    for name, page in pages:
+        if page.exists():
+            console.print(f"  {name:<24}{page}", soft_wrap=True)
+    console.print("\nThe ten likeliest customers of the newest night:")
+    console.print(f'  {python} -m jobs.show_nights --sql "{BEST_CUSTOMERS}"', soft_wrap=True)
+    file = settings.warehouse_url.removeprefix("sqlite:///")
+    if file != settings.warehouse_url and shutil.which("sqlite3"):
+        console.print(f'  sqlite3 {file} "{BEST_CUSTOMERS}"', soft_wrap=True)
+
+
+def show_answer(console: Console, settings: Settings, sql: str) -> int:
+    """Print the rows that ``sql`` gives; their number."""
+    names, rows = warehouse.look_up(warehouse.connect(settings.warehouse_url), sql)
+    table = Table(*names, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console.print(table)
+    return len(rows)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+
+
+def main(arguments: argparse.Namespace) -> dict:
+    """Show what the command line asks for."""
+    console = Console(width=WIDEST, highlight=False, markup=False)
+    settings = Settings()
+    if arguments.sql:
+        return {"rows": show_answer(console, settings, arguments.sql)}
+    python = os.path.relpath(sys.executable)
+    return {"nights": show_nights(console, settings, arguments.nights, python)}
+
+
+if __name__ == "__main__":
+    start(PARSER, main)
