@@ -1,0 +1,45 @@
+"""Look whether the delivery of the night is there.
+
+Reads the names in incoming/transactions/<score date>. Exits with 75 (try again later) when the
+delivery is not there or not whole yet, which is what the sensor asks for; the log names the path.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from datetime import date
+
+import catalog
+from deliveries import DeliveryMissing, data_files
+from jobs.entry import night_parser, start
+from params import Params, read_params
+from settings import Settings
+
+log = logging.getLogger(__name__)
+
+PARSER = night_parser(__doc__)
+
+
+def run(settings: Settings, params: Params, score_date: date) -> dict:
+    """Look once; what tests call.
+
+    Raises:
+        DeliveryMissing: If the delivery is not there or not whole yet.
+    """
+    folder = catalog.incoming_folder(settings.data_root, score_date)
+    files = data_files(folder, params.source(settings.source).format)
+    return {"score_date": score_date, "files": len(files)}
+
+
+def main(arguments: argparse.Namespace) -> dict:
+    """Start the job from the command line."""
+    try:
+        return run(Settings(), read_params(), arguments.score_date)
+    except DeliveryMissing as error:
+        log.info("%s", error)
+        sys.exit(os.EX_TEMPFAIL)
+
+
+if __name__ == "__main__":
+    start(PARSER, main)
