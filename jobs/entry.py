@@ -48,7 +48,7 @@ def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], d
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        format="%(asctime)s %(levelname)s %(message)s",
     )
     try:
         result = job(arguments)
