@@ -115,7 +115,7 @@ class RegistryState:
             if not self.promotions:
                 raise VersionUnknown(
                     f"no model is champion yet; registered are {sorted(known) or 'none'}. "
-                    "Promote one: python -m jobs.promote_model --model v1.0.0 --reason '...' "
+                    "Promote one: python -m jobs.promote_model --version v1.0.0 --reason '...' "
                     "(or train it first: python -m jobs.retrain_model --help)"
                 )
             wanted = self.promotions[-1].version
@@ -215,12 +215,12 @@ class Registry:
             state = self.read()
             promoted = state.resolve(version)
             latest = state.promotions[-1] if state.promotions else None
-            if latest is not None and latest.version == version:
+            if latest is not None and latest.version == promoted.version:
                 return latest
             promotion = Promotion(
                 name=self.model,
                 number=latest.number + 1 if latest else 1,
-                version=version,
+                version=promoted.version,
                 previous=latest.version if latest else None,
                 reason=reason,
                 actor=actor,
