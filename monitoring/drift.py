@@ -1,0 +1,307 @@
+"""Whether tonight's customers look like those the model was judged on, column by column.
+
+The method of a column depends on its kind alone, never on the number of rows or of values, so
+two nights can be compared. Bins are cut on the reference, and a null is a value like any other.
+"""
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import jensenshannon
+
+from params import Drift
+
+PROBABILITY = "probability"
+IS_CONTACTED = "is_contacted"
+PREDICTION_COLUMNS = (PROBABILITY, IS_CONTACTED)
+
+NUMBER_METHOD = "population stability index"
+CATEGORY_METHOD = "Jensen-Shannon distance"
+DIFFERENCE_METHOD = "difference of means"
+
+# What a bin without rows counts as. It bounds the index where one side has none, and a handful
+# of rows in a bin that the reference lacks stays a handful.
+SMALLEST_SHARE = 1e-4
+
+# Categories rarer than this in the reference are one bin: many tiny bins add up to a distance
+# between two samples of the same customers.
+RARE_SHARE = 0.01
+
+NULL_LABEL = "null"
+RARE_LABEL = "all other"
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFinding:
+    """What was found in one column.
+
+    ``kind`` is ``number``, ``category`` or ``prediction``. ``verdict`` is one of: ``steady``,
+    ``drift`` (``value >= threshold``), ``empty`` or ``constant`` (tonight, but not in the
+    reference), ``new``, ``missing``, ``too_few_rows``. ``value`` is null where nothing was
+    computed; ``threshold`` too where the value only informs: then the verdict is that of the
+    distribution of the same prediction. ``detail`` is a sentence for people.
+    """
+
+    column: str
+    kind: str
+    method: str
+    value: float | None
+    threshold: float | None
+    verdict: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftResult:
+    """The verdict of a night (``drift``, ``steady`` or ``too_few_rows``) and what it rests on.
+
+    ``drifted_share`` is that of drifted columns among the features that could be compared; a
+    column that came empty or constant is an incident of the data, not a change of customers.
+    """
+
+    verdict: str
+    drifted_share: float
+    reference_rows: int
+    current_rows: int
+    findings: list[DriftFinding]
+
+    @property
+    def drifted(self) -> list[str]:
+        """The columns with the verdict ``drift``."""
+        return [finding.column for finding in self.findings if finding.verdict == "drift"]
+
+    def as_dict(self) -> dict:
+        """All of it, for JSON."""
+        return asdict(self)
+
+
+def find_drift(
+    reference: pd.DataFrame, current: pd.DataFrame, drift: Drift, categories: Collection[str]
+) -> DriftResult:
+    """Compare tonight's sample with the reference.
+
+    Args:
+        reference: Features, ``probability`` and ``is_contacted`` of the rows that judged the
+            model; any order.
+        current: The same of tonight.
+        drift: Thresholds.
+        categories: Names of the columns that hold text; all others hold numbers.
+
+    Returns:
+        One finding per column of either side, sorted by name, the prediction first.
+    """
+    enough = min(len(reference), len(current)) >= drift.min_rows
+    columns = sorted({*reference, *current} - set(PREDICTION_COLUMNS))
+
+    features = [
+        _feature_finding(name, reference, current, drift, categories, enough) for name in columns
+    ]
+    predictions = _prediction_findings(reference, current, drift, enough)
+
+    compared = [finding for finding in features if finding.verdict in ("steady", "drift")]
+    drifted = [finding for finding in compared if finding.verdict == "drift"]
+    share = len(drifted) / len(compared) if compared else 0.0
+    if not enough:
+        verdict = "too_few_rows"
+    elif share >= drift.drifted_share or predictions[0].verdict == "drift":
+        verdict = "drift"
+    else:
+        verdict = "steady"
+    return DriftResult(verdict, share, len(reference), len(current), predictions + features)
+
+
+def binned(
+    reference: pd.Series, current: pd.Series, is_category: bool
+) -> tuple[pd.Series, pd.Series]:
+    """Both columns as labels of the bins that the reference defines; no nulls.
+
+    Numbers fall into tenths of the reference. A value that fills a tenth or more by itself (the
+    zero of most counts) gets a bin of its own.
+
+    >>> both = binned(pd.Series([0.0] * 6 + [1, 2, 3, 4]), pd.Series([0.0, 2.5, None]), False)
+    >>> both[1].tolist()
+    ['02 · 0', '05 · 2 to 3', 'null']
+    """
+    return _category_bins(reference, current) if is_category else _number_bins(reference, current)
+
+
+def population_stability_index(reference: pd.Series, current: pd.Series) -> float:
+    """Sum over bins of (current - reference share) times the logarithm of their ratio; 0 or more.
+
+    >>> population_stability_index(pd.Series(["a", "b"]), pd.Series(["a", "a", "b", "b"]))
+    0.0
+    """
+    expected, actual = (
+        np.maximum(shares, SMALLEST_SHARE) for shares in _shares(reference, current)
+    )
+    return math.fsum((actual - expected) * np.log(actual / expected))
+
+
+def jensen_shannon_distance(reference: pd.Series, current: pd.Series) -> float:
+    """Distance of two distributions over categories: 0 equal, 1 nothing in common.
+
+    >>> jensen_shannon_distance(pd.Series(["a", "b"]), pd.Series(["c"]))
+    1.0
+    """
+    return float(jensenshannon(*_shares(reference, current), base=2))
+
+
+def method_of(is_category: bool) -> tuple[str, Callable[[pd.Series, pd.Series], float]]:
+    """Name and function of the method that a column of that kind is compared by."""
+    if is_category:
+        return CATEGORY_METHOD, jensen_shannon_distance
+    return NUMBER_METHOD, population_stability_index
+
+
+def _feature_finding(
+    name: str,
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    drift: Drift,
+    categories: Collection[str],
+    enough: bool,
+) -> DriftFinding:
+    is_category = name in categories
+    kind = "category" if is_category else "number"
+    threshold = drift.category_threshold if is_category else drift.numeric_threshold
+    if name not in reference:
+        finding = None, "new", "the model was judged without this column"
+    elif name not in current:
+        finding = None, "missing", "the reference has this column, tonight has not"
+    elif not enough:
+        finding = None, "too_few_rows", _too_few(reference, current, drift)
+    else:
+        finding = _compare(reference[name], current[name], is_category, threshold)
+    value, verdict, detail = finding
+    return DriftFinding(name, kind, method_of(is_category)[0], value, threshold, verdict, detail)
+
+
+def _prediction_findings(
+    reference: pd.DataFrame, current: pd.DataFrame, drift: Drift, enough: bool
+) -> list[DriftFinding]:
+    threshold = drift.numeric_threshold
+    if enough:
+        before, now = reference[PROBABILITY], current[PROBABILITY]
+        value, verdict, detail = _compare(before, now, False, threshold)
+    else:
+        value, verdict, detail = None, "too_few_rows", _too_few(reference, current, drift)
+    findings = [
+        DriftFinding(PROBABILITY, "prediction", NUMBER_METHOD, value, threshold, verdict, detail)
+    ]
+    for column, name in ((PROBABILITY, "mean_probability"), (IS_CONTACTED, "contacted_share")):
+        before, now = _mean(reference[column]), _mean(current[column])
+        both = before is not None and now is not None
+        findings.append(
+            DriftFinding(
+                name,
+                "prediction",
+                DIFFERENCE_METHOD,
+                now - before if both else None,
+                None,
+                verdict,
+                f"{before:.4f}, tonight {now:.4f}" if both else "one side has no predictions",
+            )
+        )
+    return findings
+
+
+def _compare(
+    reference: pd.Series, current: pd.Series, is_category: bool, threshold: float
+) -> tuple[float | None, str, str]:
+    """Value, verdict and detail of a column that both sides have."""
+    if current.isna().all() and not reference.isna().all():
+        return None, "empty", "no value tonight, the reference has some"
+    if current.nunique(dropna=False) == 1 and reference.nunique(dropna=False) > 1:
+        only = _label(current.iloc[0])
+        return None, "constant", f"every row holds {only}, the reference holds several values"
+
+    value = method_of(is_category)[1](*binned(reference, current, is_category))
+    verdict = "drift" if value >= threshold else "steady"
+    return value, verdict, _difference(reference, current, is_category)
+
+
+def _difference(reference: pd.Series, current: pd.Series, is_category: bool) -> str:
+    """How a person would put the difference of the two columns."""
+    if is_category:
+        counts = _category_bins(reference, current)
+        before, now = _shares(*counts)
+        labels = sorted({*counts[0], *counts[1]})
+        at = int(np.argmax(np.abs(now - before)))
+        return f"{labels[at]}: {before[at]:.1%} of rows, tonight {now[at]:.1%}"
+
+    medians = [
+        "none" if side.isna().all() else f"{side.median():.4g}" for side in (reference, current)
+    ]
+    return (
+        f"median {medians[0]}, tonight {medians[1]}; "
+        f"null {reference.isna().mean():.1%}, tonight {current.isna().mean():.1%}"
+    )
+
+
+def _number_bins(reference: pd.Series, current: pd.Series) -> tuple[pd.Series, pd.Series]:
+    known = reference.dropna().to_numpy(dtype=float)
+    edges, labels = np.array([]), ["all"]
+    if known.size:
+        points = np.quantile(known, np.arange(1, 10) / 10, method="inverted_cdf")
+        repeated = np.unique(points[1:][points[1:] == points[:-1]])
+        below = np.nextafter(repeated, -np.inf)
+        edges = np.unique(np.concatenate([points, below]))
+        labels = _edge_labels(edges, dict(zip(below, repeated, strict=True)))
+
+    def bins(column: pd.Series) -> pd.Series:
+        at = np.searchsorted(edges, column.to_numpy(dtype=float), side="left")
+        # Null sorts behind every edge; it is taken out again by name.
+        return pd.Series(np.array(labels, dtype=object)[at]).mask(
+            column.isna().to_numpy(), NULL_LABEL
+        )
+
+    return bins(reference), bins(current)
+
+
+def _edge_labels(edges: np.ndarray, just_below: dict[float, float]) -> list[str]:
+    """A name for each bin; numbered, so that they sort as the numbers do.
+
+    ``just_below`` maps an edge to the value beneath which it lies, which has the bin after it.
+    """
+    shown = [f"{just_below.get(edge, edge):.4g}" for edge in edges]
+    names = [f"{'below' if edges[0] in just_below else 'up to'} {shown[0]}"]
+    for low, high, edge in zip(shown[:-1], shown[1:], edges[:-1], strict=True):
+        names.append(high if edge in just_below else f"{low} to {high}")
+    names.append(f"above {shown[-1]}")
+    return [f"{number:02} · {name}" for number, name in enumerate(names, start=1)]
+
+
+def _category_bins(reference: pd.Series, current: pd.Series) -> tuple[pd.Series, pd.Series]:
+    reference, current = (column.map(_label) for column in (reference, current))
+    shares = reference.value_counts(normalize=True)
+    common = set(shares[shares >= RARE_SHARE].index)
+    return tuple(column.where(column.isin(common), RARE_LABEL) for column in (reference, current))
+
+
+def _label(value: object) -> str:
+    return NULL_LABEL if pd.isna(value) else str(value)
+
+
+def _shares(reference: pd.Series, current: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Share of rows per bin, in the order of the bins' names."""
+    labels = sorted({*reference, *current})
+    return tuple(
+        column.value_counts().reindex(labels, fill_value=0).to_numpy() / len(column)
+        for column in (reference, current)
+    )
+
+
+def _mean(column: pd.Series) -> float | None:
+    """The mean, the same whatever the order of rows; null if there is no value."""
+    known = column.dropna()
+    return math.fsum(known) / len(known) if len(known) else None
+
+
+def _too_few(reference: pd.DataFrame, current: pd.DataFrame, drift: Drift) -> str:
+    return (
+        f"{len(reference)} rows in the reference and {len(current)} tonight; "
+        f"from {drift.min_rows} on each side on, columns are compared"
+    )

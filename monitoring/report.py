@@ -1,0 +1,175 @@
+"""The drift page that people open. Apart from drift.py because Evidently takes long to import."""
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+from evidently import DataDefinition, Dataset, Report
+from evidently.core.container import MetricContainer, MetricOrContainer
+from evidently.core.report import Context, Snapshot
+from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
+from evidently.legacy.core import ColumnType
+from evidently.legacy.model.widget import BaseWidgetInfo, WidgetType
+from evidently.legacy.renderers.html_widgets import CounterData, counter, header_text, table_data
+from evidently.metrics import ValueDrift
+from evidently.presets import DataDriftPreset
+
+from monitoring.drift import PROBABILITY, DriftFinding, DriftResult, binned, method_of
+
+
+class DriftPage(MetricContainer):
+    """The verdict, the prediction and every column that is not steady; below it the comparison."""
+
+    title: str
+    counters: dict[str, str]
+    rows: list[list[str]]
+    parts: list[MetricOrContainer]
+
+    def generate_metrics(self, context: Context) -> list[MetricOrContainer]:  # noqa: ARG002
+        """The comparison."""
+        return self.parts
+
+    def render(self, context: Context, child_widgets: list | None = None) -> list[BaseWidgetInfo]:
+        """A heading, the counters, a table; then what the comparison shows, bins by name."""
+        compared = super().render(context, child_widgets)
+        for chart in _charts(compared):
+            labels = sorted({label for trace in chart["data"] for label in trace["x"]})
+            # Evidently would show the fullest bin first.
+            chart["layout"]["xaxis"] |= {"categoryorder": "array", "categoryarray": labels}
+        return [
+            header_text(label=self.title),
+            counter(counters=[CounterData(*each) for each in self.counters.items()]),
+            table_data(
+                title="The prediction, and the columns to look at",
+                column_names=["column", "verdict", "value", "threshold", "method", "what was seen"],
+                data=self.rows,
+            ),
+            *compared,
+        ]
+
+
+def write_report(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    result: DriftResult,
+    drifted_share: float,
+    categories: Collection[str],
+    folder: Path,
+    title: str,
+) -> Path:
+    """Write ``folder/index.html``, one file that needs no network; some 6 MB.
+
+    Args:
+        reference: As given to ``find_drift``, which says what was found in it.
+        current: Likewise.
+        result: What ``find_drift`` found; the page shows the same values.
+        drifted_share: From ``params.yaml``; shown as Evidently's own threshold.
+        categories: Likewise as given to ``find_drift``.
+        folder: Made if it is not there.
+        title: The heading.
+
+    Returns:
+        The page.
+    """
+    snapshot = comparison(reference, current, result, drifted_share, categories, title)
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "index.html"
+    snapshot.save_html(str(page))
+    return page
+
+
+def comparison(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    result: DriftResult,
+    drifted_share: float,
+    categories: Collection[str],
+    title: str,
+) -> Snapshot:
+    """The page before it is drawn."""
+    # Evidently's own index cuts bins of equal width over both samples, so that one large amount
+    # hides the rest, and leaves nulls out. Ours takes its place under a name of its own; the
+    # columns are handed over as bins, which is also what the charts should show.
+    for is_category in (False, True):
+        name, distance = method_of(is_category)
+        register_stattest(
+            StatTest(name, name, allowed_feature_types=[ColumnType.Categorical]),
+            lambda before, now, _kind, threshold, distance=distance: (
+                value := distance(before, now),
+                value >= threshold,
+            ),
+        )
+
+    compared = {
+        finding.column: finding
+        for finding in result.findings
+        if finding.verdict in ("steady", "drift") and finding.threshold is not None
+    }
+    pairs = {
+        column: binned(reference[column], current[column], column in categories)
+        for column in compared
+    }
+    definition = DataDefinition(categorical_columns=list(compared))
+    before, now = (
+        Dataset.from_pandas(
+            pd.DataFrame({name: pair[side].map(_inert) for name, pair in pairs.items()}),
+            data_definition=definition,
+        )
+        for side in (0, 1)
+    )
+
+    parts: list[MetricOrContainer] = []
+    if PROBABILITY in compared:
+        finding = compared.pop(PROBABILITY)
+        parts.append(
+            ValueDrift(column=PROBABILITY, method=finding.method, threshold=finding.threshold)
+        )
+    if compared:
+        parts.append(
+            DataDriftPreset(
+                columns=list(compared),
+                drift_share=drifted_share,
+                per_column_method={name: each.method for name, each in compared.items()},
+                per_column_threshold={name: each.threshold for name, each in compared.items()},
+            )
+        )
+    return Report([_page(result, title, parts)]).run(now, before)
+
+
+def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> DriftPage:
+    shown = [
+        each for each in result.findings if each.kind == "prediction" or each.verdict != "steady"
+    ]
+    return DriftPage(
+        title=_inert(title),
+        counters={
+            "verdict": result.verdict.replace("_", " "),
+            "features drifted, of those compared": f"{result.drifted_share:.0%}",
+            "customers in tonight's sample": f"{result.current_rows:,}",
+            "rows in the model's reference": f"{result.reference_rows:,}",
+        },
+        rows=[[_inert(cell) for cell in _cells(finding)] for finding in shown],
+        parts=parts,
+    )
+
+
+def _charts(widgets: Iterable[BaseWidgetInfo]) -> Iterator[dict]:
+    """``data`` and ``layout`` of every chart in the widgets and below them."""
+    for widget in widgets:
+        if widget.type == WidgetType.BIG_GRAPH.value:
+            yield widget.params
+        yield from _charts(widget.additionalGraphs)
+        yield from _charts(tab.widget for tab in widget.tabs)
+
+
+def _cells(finding: DriftFinding) -> list[str]:
+    value, threshold = (
+        "–" if number is None else f"{number:.4f}" for number in (finding.value, finding.threshold)
+    )
+    verdict = finding.verdict.replace("_", " ")
+    return [finding.column, verdict, value, threshold, finding.method, finding.detail]
+
+
+def _inert(text: str) -> str:
+    """The text without what could end Evidently's script element: it writes JSON there as it is."""
+    return text.replace("<", "‹")

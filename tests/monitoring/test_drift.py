@@ -1,0 +1,231 @@
+"""What counts as drift, case by case."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitoring import find_drift
+from monitoring.drift import binned, jensen_shannon_distance, population_stability_index
+from params import Drift
+
+DRIFT = Drift(
+    sample_rows=20_000,
+    min_rows=100,
+    seed=7,
+    numeric_threshold=0.2,
+    category_threshold=0.1,
+    drifted_share=0.3,
+)
+CATEGORIES = ("country",)
+
+
+def customers(rows=1_000, seed=0, **columns):
+    """A sample; a test names only the columns it is about."""
+    random = np.random.default_rng(seed)
+    plain = {
+        "spend_gbp_90d": random.lognormal(3, 1.5, rows),
+        "returns_90d": random.poisson(0.2, rows).astype(float),
+        "country": random.choice(["United Kingdom", "France", "EIRE"], rows, p=[0.8, 0.1, 0.1]),
+        "probability": random.beta(2, 5, rows),
+    }
+    table = pd.DataFrame(plain | columns, index=range(rows))
+    return table.assign(is_contacted=table["probability"] > 0.4)
+
+
+def found(reference, current, drift=DRIFT):
+    """The result, and its findings by column."""
+    result = find_drift(reference, current, drift, CATEGORIES)
+    return result, {finding.column: finding for finding in result.findings}
+
+
+def test_another_sample_of_the_same_customers_is_steady():
+    result, findings = found(customers(seed=1), customers(seed=2))
+    assert result.verdict == "steady"
+    assert {finding.verdict for finding in findings.values()} == {"steady"}
+
+
+def test_the_same_sample_differs_by_nothing():
+    _, findings = found(customers(), customers())
+    assert {finding.value for finding in findings.values()} == {0.0}
+
+
+def test_a_number_that_moved_has_drifted():
+    reference = customers()
+    moved = customers(spend_gbp_90d=reference["spend_gbp_90d"] * 3)
+    result, findings = found(reference, moved)
+    assert result.drifted == ["spend_gbp_90d"]
+    assert findings["spend_gbp_90d"].method == "population stability index"
+    assert findings["spend_gbp_90d"].value > findings["spend_gbp_90d"].threshold == 0.2
+
+
+def test_one_absurd_amount_hides_nothing():
+    reference = customers()
+    moved = reference["spend_gbp_90d"] * 3
+    moved.iloc[0] = 1e12
+    result, _ = found(reference, customers(spend_gbp_90d=moved))
+    assert result.drifted == ["spend_gbp_90d"]
+
+
+def test_a_count_that_is_mostly_zero_drifts_when_the_zeros_go():
+    result, _ = found(customers(), customers(returns_90d=1.0 + customers()["returns_90d"]))
+    assert result.drifted == ["returns_90d"]
+
+
+def test_what_moves_off_a_common_value_is_seen_on_either_side():
+    reference = customers(returns_90d=0.0)
+    for moved in (-1.0, 1.0):
+        _, findings = found(reference, customers(returns_90d=[moved] * 500 + [0.0] * 500))
+        assert findings["returns_90d"].verdict == "drift"
+
+
+def test_values_that_go_missing_are_drift():
+    holes = customers()["spend_gbp_90d"].where(np.arange(1_000) % 2 == 0)
+    result, findings = found(customers(), customers(spend_gbp_90d=holes))
+    assert result.drifted == ["spend_gbp_90d"]
+    assert "null 0.0%, tonight 50.0%" in findings["spend_gbp_90d"].detail
+
+
+def test_a_category_that_gains_share_has_drifted():
+    result, findings = found(customers(), customers(country=["France"] * 300 + ["EIRE"] * 700))
+    assert result.drifted == ["country"]
+    assert findings["country"].method == "Jensen-Shannon distance"
+    assert findings["country"].detail.startswith("United Kingdom: ")
+
+
+def test_many_rare_categories_are_not_drift_by_themselves():
+    def countries(seed):
+        return np.random.default_rng(seed).choice([f"country {n}" for n in range(400)], 1_000)
+
+    result, _ = found(customers(country=countries(1)), customers(country=countries(2)))
+    assert result.drifted == []
+
+
+def test_new_categories_that_take_a_share_are_drift():
+    country = np.where(np.arange(1_000) % 5 == 0, "Atlantis", customers()["country"])
+    result, findings = found(customers(), customers(country=country))
+    assert result.drifted == ["country"]
+    assert "all other" in findings["country"].detail
+
+
+@pytest.mark.parametrize(
+    ("columns", "verdict"),
+    [
+        ({"spend_gbp_90d": np.nan}, "empty"),
+        ({"country": None}, "empty"),
+        ({"spend_gbp_90d": 5.0}, "constant"),
+        ({"country": "France"}, "constant"),
+    ],
+)
+def test_a_column_without_content_is_a_finding_of_its_own(columns, verdict):
+    [name] = columns
+    result, findings = found(customers(), customers(**columns))
+    assert findings[name].verdict == verdict
+    assert findings[name].value is None
+    assert result.verdict == "steady"
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_column_that_was_without_content_in_the_reference_is_compared(value):
+    same = customers(returns_90d=value)
+    _, findings = found(same, same)
+    assert findings["returns_90d"].verdict == "steady"
+    _, findings = found(same, customers())
+    assert findings["returns_90d"].verdict == "drift"
+
+
+def test_columns_on_one_side_only_are_named():
+    _, findings = found(customers(old_feature=1.0), customers(new_feature=1.0))
+    assert findings["old_feature"].verdict == "missing"
+    assert findings["new_feature"].verdict == "new"
+
+
+@pytest.mark.parametrize(("before", "tonight"), [(99, 1_000), (1_000, 99), (1_000, 0)])
+def test_too_few_rows_give_no_verdict_on_any_column(before, tonight):
+    result, findings = found(customers(before), customers(tonight))
+    assert result.verdict == "too_few_rows"
+    assert {finding.verdict for finding in findings.values()} == {"too_few_rows"}
+
+
+def test_enough_rows_are_as_many_as_the_parameter_says():
+    result, _ = found(customers(100), customers(100))
+    assert result.verdict == "steady"
+
+
+def test_the_night_drifts_when_enough_of_its_features_do():
+    reference = customers()
+    assert found(reference, customers(returns_90d=[9.0, 8.0] * 500))[0].drifted_share == 1 / 3
+    for share, verdict in ((1 / 3, "drift"), (0.34, "steady")):
+        drift = DRIFT.model_copy(update={"drifted_share": share})
+        result, _ = found(reference, customers(returns_90d=[9.0, 8.0] * 500), drift)
+        assert result.verdict == verdict
+
+
+def test_columns_that_cannot_be_compared_are_not_in_the_share():
+    result, _ = found(customers(), customers(spend_gbp_90d=np.nan, returns_90d=[9.0, 8.0] * 500))
+    assert result.drifted_share == 1 / 2
+
+
+def test_the_night_drifts_when_the_prediction_does():
+    shifted = np.sqrt(customers()["probability"])
+    result, findings = found(customers(), customers(probability=shifted))
+    assert result.verdict == "drift"
+    assert result.drifted_share == 0
+    assert findings["probability"].kind == "prediction"
+
+
+def test_mean_and_share_contacted_go_with_the_prediction():
+    reference = customers(probability=np.linspace(0.0, 0.5, 1_000))
+    _, findings = found(reference, customers(probability=np.linspace(0.1, 0.6, 1_000)))
+    assert findings["mean_probability"].value == pytest.approx(0.1)
+    assert findings["mean_probability"].threshold is None
+    assert findings["contacted_share"].value == pytest.approx(0.2, abs=0.01)
+    assert findings["contacted_share"].detail == "0.2000, tonight 0.4000"
+
+
+def test_the_order_of_rows_changes_nothing():
+    reference, current = customers(seed=1), customers(seed=2)
+    shuffled = current.sample(frac=1, random_state=3)
+    turned = reference.iloc[::-1]
+    assert found(turned, shuffled)[0] == found(reference, current)[0]
+
+
+def test_false_alarms_are_rare_at_the_smallest_sample():
+    """None in 200 nights of 500 rows, the smallest number of rows that params.yaml compares."""
+    reference = customers(20_000, seed=1)
+    nights = [customers(500, seed=seed) for seed in range(2, 202)]
+    assert sum(found(reference, night)[0].drifted != [] for night in nights) == 0
+
+
+numbers = st.lists(
+    st.one_of(st.none(), st.integers(-3, 3).map(float), st.floats(allow_nan=False)),
+    min_size=1,
+    max_size=40,
+)
+texts = st.lists(st.one_of(st.none(), st.sampled_from("abcde")), min_size=1, max_size=40)
+
+
+@given(reference=numbers, current=numbers)
+def test_any_two_columns_of_numbers_can_be_compared(reference, current):
+    before, now = (pd.Series(side, dtype=float) for side in (reference, current))
+    index = population_stability_index(*binned(before, now, is_category=False))
+    assert 0 <= index < 20
+    assert population_stability_index(*binned(before, before, is_category=False)) == 0
+
+
+@given(reference=texts, current=texts)
+def test_any_two_columns_of_text_can_be_compared(reference, current):
+    before, now = (pd.Series(side, dtype=object) for side in (reference, current))
+    distance = jensen_shannon_distance(*binned(before, now, is_category=True))
+    assert 0 <= distance <= 1
+    assert jensen_shannon_distance(*binned(before, before, is_category=True)) == 0
+
+
+@given(values=numbers)
+def test_bins_hold_every_row_and_sort_as_the_numbers_do(values):
+    column = pd.Series(values, dtype=float)
+    labels, _ = binned(column, column, is_category=False)
+    order = column.sort_values(na_position="last").index
+    assert labels.loc[order].is_monotonic_increasing
+    assert (labels == "null").equals(column.isna())
