@@ -68,6 +68,9 @@ class Fault:
             raise ValueError(f"{text!r}: the share is above 0, up to 1, and days go forward")
         return fault
 
+    def __contains__(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
 
 @dataclass(frozen=True, slots=True)
 class Faults:
@@ -77,11 +80,5 @@ class Faults:
 
     def share(self, kind: str, day: date) -> float:
         """The share of rows that this fault touches on that day; 0 if it is not at work."""
-        return max(
-            (f.share for f in self.faults if f.kind == kind and f.first <= day <= f.last),
-            default=0.0,
-        )
-
-    def days(self, first: date, last: date) -> list[Fault]:
-        """The faults at work on some day of the stretch."""
-        return [fault for fault in self.faults if fault.first <= last and fault.last >= first]
+        at_work = (fault.share for fault in self.faults if fault.kind == kind and day in fault)
+        return max(at_work, default=0.0)

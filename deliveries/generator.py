@@ -35,13 +35,13 @@ PURCHASES_SHAPE = 0.8
 RHYTHMIC_SHARE = 0.65
 PERIOD_MEDIAN_DAYS = 38
 PERIOD_SPREAD = 0.75
-SEASONAL_SHARE = 0.15
+SEASONAL_SHARE = 0.12
 # Of the visits that are due in a customer's rhythm, so many happen in an average month.
 RHYTHM_KEPT = 0.85
 GUEST_SHARE = 0.1
 
 WEEKDAYS = np.array([1.1, 1.15, 1.1, 1.2, 1.05, 0.7, 0.5])
-MONTHS = np.array([0.8, 0.82, 0.92, 0.95, 1.0, 0.97, 0.92, 0.9, 1.05, 1.15, 1.4, 1.5])
+MONTHS = np.array([0.88, 0.88, 0.94, 0.96, 1.0, 0.97, 0.93, 0.92, 1.03, 1.12, 1.28, 1.35])
 # In minutes of the day; orders after midnight show whether days are cut in the right zone. The
 # hour in which clocks change is left out, for no one could tell its two halves apart.
 HOURS = np.array([2, 0, 0, 0, 0, 1, 2, 4, 7, 10, 12, 13, 12, 11, 11, 10, 9, 8, 7, 7, 8, 7, 5, 3])
@@ -219,7 +219,7 @@ class Shop:
 
         year_day = day.timetuple().tm_yday
         distance = np.abs((year_day - customers.high_season + 182) % 365 - 182)
-        own_season = np.where(distance < 35, 3.5, 0.25)
+        own_season = np.where(distance < 35, 3.0, 0.3)
         trend = np.exp(customers.growth * np.clip(age - 150, -150, 450) / 365)
         season = MONTHS[day.month - 1]
 

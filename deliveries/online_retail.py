@@ -71,8 +71,8 @@ def survey(files: Sequence[Path], time_column: str, until: date | None = None) -
     """First and last day, not after ``until``, and numbers of lines.
 
     Raises:
-        FilesUnfit: If there are no files or no lines, or a file lacks the time column or has lines
-            without a time.
+        FilesUnfit: If there are no files, or no lines up to ``until``, or if a file lacks the time
+            column or has lines without a time.
         DeliveryUnreadable: If a file is damaged.
     """
     if not files:
@@ -100,6 +100,8 @@ def survey(files: Sequence[Path], time_column: str, until: date | None = None) -
 
     first, newest = pc.min_max(all_days).as_py().values()
     last = min(newest, until or newest)
+    if last < first:
+        raise FilesUnfit(f"the files begin on {first}, which is after {until}; nothing to lay out.")
     rows_after = pc.sum(pc.greater(all_days, pa.scalar(last))).as_py()
     return Span(first, last, len(all_days) - rows_after, rows_after)
 
@@ -114,9 +116,8 @@ def split_by_day(files: Sequence[Path], time_column: str, span: Span) -> Iterato
     """
     day = span.first
     while day <= span.last:
-        month_end = min(
-            span.last, (day.replace(day=1) + timedelta(days=32)).replace(day=1) - ONE_DAY
-        )
+        next_month = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+        month_end = min(span.last, next_month - ONE_DAY)
         months = {path: _between(path, time_column, day, month_end) for path in files}
         while day <= month_end:
             yield _one_day(day, months, time_column)
@@ -137,9 +138,11 @@ def _one_day(day: date, months: dict[Path, pa.Table], time_column: str) -> DayLi
         path: month.filter(pc.equal(month[time_column].cast(pa.date32()), pa.scalar(day)))
         for path, month in months.items()
     }
-    (taken_from, lines), *others = [item for item in by_file.items() if item[1].num_rows] or [
-        (None, next(iter(by_file.values())))
-    ]
+    with_trade = [(path, lines) for path, lines in by_file.items() if lines.num_rows]
+    if not with_trade:
+        return DayLines(day, next(iter(by_file.values())), None, 0)
+
+    (taken_from, lines), *others = with_trade
     for path, other in others:
         if not _multiset(lines).equals(_multiset(other)):
             raise OverlapDiffers(day, taken_from, lines.num_rows, path, other.num_rows)

@@ -22,13 +22,22 @@ from settings import Settings
 
 log = logging.getLogger(__name__)
 
+
+def _fault(text: str) -> Fault:
+    try:
+        return Fault.parse(text)
+    except ValueError as error:
+        # The parser shows the words of this error alone.
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 PARSER = job_parser(__doc__)
 PARSER.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
 PARSER.add_argument("--until", type=date.fromisoformat, required=True, help="inclusive")
 PARSER.add_argument("--customers", type=int, default=4000, help="places for customers (4000)")
 PARSER.add_argument("--seed", type=int, default=20241001, help="another seed is another shop")
 PARSER.add_argument(
-    "--fault", dest="faults", type=Fault.parse, action="append", default=[], help="may be repeated"
+    "--fault", dest="faults", type=_fault, action="append", default=[], help="may be repeated"
 )
 
 
@@ -41,7 +50,13 @@ def run(
     seed: int,
     faults: Faults,
 ) -> dict:
-    """Make the days that are not there yet; what tests call."""
+    """Make the days that are not there yet; what tests call.
+
+    Raises:
+        ValueError: If ``until`` comes before ``first``.
+    """
+    if until < first:
+        raise ValueError(f"--until {until} comes before --from {first}; there are no days to make")
     days = list(days_between(first, until))
     folders = {day: catalog.incoming_folder(settings.data_root, day) for day in days}
     missing = [day for day in days if not folders[day].exists()]
@@ -54,6 +69,9 @@ def run(
             for day in progress.track(missing, description="")
         }
 
+    for fault in faults.faults:
+        if not any(day in fault for day in missing):
+            log.warning("%s touches no day that was made; remove the folders to make them", fault)
     left_alone = len(days) - len(missing)
     log.info("%d days made, %d were already there and left alone", len(missing), left_alone)
     return {

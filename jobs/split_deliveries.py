@@ -33,8 +33,9 @@ def run(settings: Settings, params: Params, folder: Path, until: date | None = N
     """Do the job; what tests call.
 
     Raises:
-        FilesUnfit, OverlapDiffers: If the files cannot be laid out; nothing of the day is written.
-        RuntimeError: If lines in are not lines out and lines left, counted one by one.
+        FilesUnfit: If the files cannot be laid out by day.
+        OverlapDiffers: If two files hold different lines for a day; earlier days stay written.
+        RuntimeError: If lines in are not lines out and lines dropped.
     """
     files = sorted(folder.glob("*.parquet"))
     time_column = params.source(settings.source).columns.invoiced_at
@@ -93,7 +94,7 @@ def _compare_with_tried(files: list[Path]) -> None:
 def _say(facts: dict, overlap: list[DayLines]) -> None:
     if overlap:
         log.info(
-            "%d days (%s to %s) are in two files, %s lines that say the same in both: "
+            "%d days with trade (%s to %s) are in two files, %s lines that say the same in both: "
             "they are taken from %s, and %s lines were dropped",
             len(overlap),
             overlap[0].day,
