@@ -22,7 +22,7 @@ from jobs.retrain_model import set_training_until
 from models.registry import Registry, StoreUnavailable, fetch_bundle, git
 from params import PARAMS_FILE, read_params
 from settings import PROJECT_ROOT, Settings
-from warehouse import connect, migrate
+from warehouse import connect
 
 TRAIN = """\
 import json, os, pathlib, sys, time, yaml
@@ -63,14 +63,6 @@ sources:
 """
 
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-
-
-@pytest.fixture(scope="session")
-def empty_warehouse(tmp_path_factory) -> Path:
-    """A SQLite file with all tables."""
-    path = tmp_path_factory.mktemp("warehouse") / "warehouse.db"
-    migrate(f"sqlite:///{path}")
-    return path
 
 
 def deploy(folder: Path, empty_warehouse: Path) -> Settings:

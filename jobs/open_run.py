@@ -1,0 +1,172 @@
+"""Fix what a night is made of: deliveries, model, code and parameters.
+
+Reads the night's delivery, the lake's list of deliveries, the model registry and the warehouse;
+writes the run's record. Every later job of the night reads that record and asks nobody again.
+"""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import catalog
+from deliveries import delivered_files, delivery_id
+from errors import BadData
+from features import FEATURE_NAMES, features_sha256
+from jobs.entry import night_parser, start
+from jobs.register_model import open_registry
+from lake import value_sha256
+from models import Bundle, read_bundle
+from models.registry import CHAMPION, fetch_bundle
+from params import Params, read_params
+from records import RunRecord, code_version, current_deliveries, run_id
+from settings import Settings
+from warehouse import check_migrated, connect, run_before
+
+PARSER = night_parser(__doc__)
+PARSER.add_argument("--model", default=CHAMPION, help="champion, or a version such as v1.2.0")
+PARSER.add_argument("--reason", default="by hand", help="why this run; kept with it")
+PARSER.add_argument(
+    "--accept-missing-days",
+    action="store_true",
+    help="score although days before this one have no accepted delivery",
+)
+
+# A message that lists a year of days is read by nobody.
+DAYS_SHOWN = 10
+
+
+class DaysMissing(BadData):
+    """The lake has no accepted delivery of some day before the night, or of none at all."""
+
+
+class ModelDoesNotFit(RuntimeError):
+    """The model was trained on other features than this code computes."""
+
+
+def run(
+    settings: Settings,
+    params: Params,
+    score_date: date,
+    model: str = CHAMPION,
+    reason: str = "by hand",
+    accept_missing_days: bool = False,
+) -> dict:
+    """Open the run; the same inputs give the same run, whose record then stays as it is.
+
+    Raises:
+        DeliveryMissing, DeliveryUnreadable: If the night's delivery is not there whole.
+        DaysMissing: If days before it are not in the lake and that was not accepted.
+        VersionUnknown: If the model is not registered, or there is no champion.
+        BundleRefused, ModelDoesNotFit: If the model cannot score here.
+    """
+    root = settings.data_root
+    warehouse = connect(settings.warehouse_url)
+    check_migrated(warehouse)
+    folder = catalog.incoming_folder(root, score_date)
+    files = delivered_files(folder, params.source(settings.source).format)
+    history = current_deliveries(root, score_date - timedelta(days=1))
+    check_history(history, score_date, root, accept_missing_days)
+    version = open_registry(settings, params).resolve(model)
+    bundle_folder = fetch_bundle(version, settings.model_store_url, root / "bundles")
+    check_features(read_bundle(bundle_folder, version.bundle_sha256), version.version)
+
+    inputs = {
+        "score_date": score_date,
+        "deliveries": {**history, score_date: delivery_id(files)},
+        "features_sha256": features_sha256(),
+        "params_sha256": scoring_params_sha256(params, settings.source),
+        "bundle_sha256": version.bundle_sha256,
+    }
+    record = RunRecord(
+        **inputs,
+        run_id=run_id(**inputs),
+        source=settings.source,
+        model_name=version.name,
+        model_version=version.version,
+        code_version=code_version(),
+        previous_run_id=run_before(warehouse, score_date),
+        reason=reason,
+    )
+
+    is_new = not (root / catalog.RUN_RECORD.format(**record.key)).exists()
+    if is_new:
+        record.write(root)
+    return {
+        "score_date": str(score_date),
+        "run_id": record.run_id,
+        "model_version": RunRecord.read(root, score_date, record.run_id).model_version,
+        "is_new": is_new,
+        "deliveries": len(record.deliveries),
+    }
+
+
+def check_history(
+    history: dict[date, str], score_date: date, root: Path, accept_missing_days: bool
+) -> None:
+    """Nothing, when the lake has every day from its first one to the night.
+
+    Raises:
+        DaysMissing: Names the days and what to run.
+    """
+    eve = score_date - timedelta(days=1)
+    if not history:
+        raise DaysMissing(
+            f"the lake in {root} has no day before {score_date}, so nobody has a past to be "
+            f"scored by. Take in the history first: python -m jobs.load_history --until {eve}"
+        )
+    first = min(history)
+    expected = (first + timedelta(days=n) for n in range((score_date - first).days))
+    missing = [str(day) for day in expected if day not in history]
+    if missing and not accept_missing_days:
+        more = f" and {len(missing) - DAYS_SHOWN} more" if len(missing) > DAYS_SHOWN else ""
+        raise DaysMissing(
+            f"days without an accepted delivery between {first} and {score_date} ({len(missing)}): "
+            f"{', '.join(missing[:DAYS_SHOWN])}{more}. Have them delivered and take them in "
+            f"(python -m jobs.load_history --until {eve}), or score without them: "
+            "--accept-missing-days."
+        )
+
+
+def check_features(bundle: Bundle, version: str) -> None:
+    """Nothing, when the model reads exactly the features that this code computes.
+
+    Raises:
+        ModelDoesNotFit: Names the differences.
+    """
+    reads, computed = set(bundle.feature_names), set(FEATURE_NAMES)
+    if reads != computed:
+        raise ModelDoesNotFit(
+            f"model {version} reads {sorted(reads - computed) or 'nothing'} that features/ does "
+            f"not compute, and does not know {sorted(computed - reads) or 'nothing'} that it does. "
+            "Train with this code: python -m jobs.retrain_model --help. Or score with the code "
+            "that the version's tag points to."
+        )
+
+
+def scoring_params_sha256(params: Params, source: str) -> str:
+    """The hash of exactly those parameters that change what a night computes.
+
+    These are `business`, the source without `training_until`, `validation`, `population` and
+    `scoring`. What shaped the model (`training`, `model`, `decision`) is in its bundle; `drift`
+    judges a night that is scored.
+    """
+    sections = params.model_dump(
+        mode="json", include={"business", "validation", "population", "scoring"}
+    )
+    mapping = params.source(source).model_dump(mode="json", exclude={"training_until"})
+    return value_sha256({**sections, "source": mapping})
+
+
+def main(arguments) -> dict:
+    """Start the job from the command line."""
+    return run(
+        Settings(),
+        read_params(),
+        arguments.score_date,
+        arguments.model,
+        arguments.reason,
+        arguments.accept_missing_days,
+    )
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

@@ -1,0 +1,133 @@
+"""Registered models for the tests of jobs, made once with the real git and the real DVC."""
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from features import FEATURE_NAMES
+from models import bundle_sha256, score
+from models.bundle import Origin, write_bundle
+from models.fit import fit_model, rows_of
+from models.judge import judge
+from models.registry import Registry, Trained, git
+from models.split import split_by_time
+from params import read_params
+from settings import Settings
+from warehouse import migrate
+
+PARAMS = read_params()
+
+
+def write_model(folder: Path, feature_names: tuple[str, ...]) -> None:
+    """A bundle of a small model that reads ``feature_names``."""
+    random = np.random.default_rng(0)
+    dates = [date(2026, 1, 5) + timedelta(days=30 * n) for n in range(5)]
+    parts = []
+    for as_of in dates:
+        rows = {name: random.integers(0, 50, 200).astype(float) for name in feature_names}
+        rows["country"] = random.choice(["Norway", "Spain"], 200)
+        label = (random.random(200) < np.where(rows["recency_days"] < 20, 0.8, 0.2)).astype("int32")
+        ids = [f"c{n:04}" for n in range(200)]
+        key = {"as_of": pa.array([as_of] * 200, pa.date32()), "customer_id": ids}
+        parts.append(pa.table({**key, **rows, "label": label}))
+    training_set = pa.concat_tables(parts)
+
+    split = split_by_time(dates, horizon_days=30, calibration_count=1, holdout_count=1)
+    quick = PARAMS.model.model_copy(update={"max_rounds": 5})
+    model = fit_model(training_set, split, quick, seed=1)
+    holdout = rows_of(training_set, split.holdout)
+    predictions = holdout.select(["as_of", "customer_id", "label", "country"]).to_pandas()
+    predictions["p_model"] = score(holdout, model, reasons=0)["probability"].to_numpy()
+    predictions["p_recency"] = predictions["p_logistic"] = 0.5
+    golden = folder.with_name(f"{folder.name}-golden")
+    golden.mkdir()
+    for name in ("golden_activity.parquet", "golden_features.parquet"):
+        pq.write_table(holdout.slice(0, 3), golden / name)
+    folder.mkdir()
+    write_bundle(
+        folder,
+        model,
+        holdout,
+        predictions,
+        golden,
+        judge(predictions, rounds=5, seed=1),
+        Origin(
+            source="generated",
+            training_until="2026-03-31",
+            as_of={"fit": [], "calibration": [], "holdout": []},
+            rows={"fit": 0, "calibration": 0, "holdout": 0},
+            training_set_sha256="a" * 64,
+            features_sha256="b" * 64,
+            params_sha256="c" * 64,
+        ),
+        PARAMS,
+    )
+
+
+@pytest.fixture(scope="session")
+def empty_warehouse(tmp_path_factory) -> Path:
+    """A SQLite file with all tables."""
+    path = tmp_path_factory.mktemp("warehouse") / "warehouse.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_shop(tmp_path_factory) -> Path:
+    """A folder with ``registry.git`` and ``model-store``; nothing in it is champion.
+
+    v1.0.0 reads what features/ computes, v1.1.0 one feature less.
+    """
+    folder = tmp_path_factory.mktemp("model-shop")
+    write_model(folder / "fitting", FEATURE_NAMES)
+    write_model(folder / "narrow", tuple(n for n in FEATURE_NAMES if n != "tenure_days"))
+    for arguments in (
+        ["init", "--no-scm"],
+        ["remote", "add", "--default", "store", str(folder / "model-store")],
+        ["add", "fitting", "narrow"],
+        ["push"],
+    ):
+        dvc = Path(sys.executable).parent / "dvc"
+        ours = {"DVC_SITE_CACHE_DIR": str(folder / "site"), "DVC_NO_ANALYTICS": "true"}
+        environment = os.environ | ours
+        subprocess.run([dvc, *arguments, "--quiet"], cwd=folder, env=environment, check=True)
+
+    git("init", "--quiet", str(folder / "code"))
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    git(*identity, "commit", "--quiet", "--allow-empty", "-m", "Train", folder=folder / "code")
+    commit = git("rev-parse", "HEAD", folder=folder / "code").strip()
+    registry = Registry(str(folder / "registry.git"), PARAMS.model.name, folder / "mirror.git")
+    registry.create()
+    for name in ("fitting", "narrow"):
+        [out] = yaml.safe_load((folder / f"{name}.dvc").read_text())["outs"]
+        trained = Trained(
+            bundle_sha256=bundle_sha256(folder / name),
+            bundle_md5=out["md5"],
+            training_until=date(2026, 3, 31),
+            source="generated",
+            metrics={},
+            reason="test",
+            actor="ada",
+            token=None,
+        )
+        registry.register(folder / "code", commit, trained)
+    return folder
+
+
+@pytest.fixture
+def deployed(tmp_path, model_shop, empty_warehouse) -> Settings:
+    """A deployment with two registered models, none promoted, and an empty warehouse."""
+    root = tmp_path / "data"
+    root.mkdir()
+    shutil.copy(empty_warehouse, root)
+    shutil.copytree(model_shop / "registry.git", root / "registry.git")
+    return Settings(data_root=root, model_store_url=str(model_shop / "model-store"))

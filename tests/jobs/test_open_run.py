@@ -1,0 +1,237 @@
+"""Opening a run: everything is pinned, the same inputs are the same run, gaps are refused."""
+
+import shutil
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import catalog
+from deliveries import DeliveryMissing, delivered_files, delivery_id
+from errors import BadData
+from jobs import open_run
+from jobs.open_run import DaysMissing, ModelDoesNotFit, scoring_params_sha256
+from jobs.register_model import open_registry
+from models import BundleRefused
+from models.registry import BundleDiffers, VersionUnknown
+from params import read_params
+from records import RunRecord, make_current
+from tests.warehouse.nights import a_run, predictions
+from warehouse import connect, publish
+
+PARAMS = read_params()
+NIGHT = date(2026, 4, 8)
+HISTORY = [NIGHT - timedelta(days=n) for n in range(7, 0, -1)]
+
+
+def deliver(settings, day=NIGHT, lines=3) -> str:
+    """Put down a delivery and return its id."""
+    folder = catalog.incoming_folder(settings.data_root, day)
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"quantity": list(range(lines))}), folder / "part-0.parquet")
+    return delivery_id(delivered_files(folder, "parquet"))
+
+
+def accept(settings, *days: date) -> None:
+    """Let the lake have an accepted delivery of each day."""
+    for day in days:
+        make_current(settings.data_root, day, f"delivery-of-{day}")
+
+
+def promote(settings, version="v1.0.0") -> None:
+    open_registry(settings, PARAMS).promote(version, actor="ada", reason="test")
+
+
+@pytest.fixture
+def ready(deployed):
+    """A deployment with a week of history, the night's delivery, and a champion."""
+    accept(deployed, *HISTORY)
+    deliver(deployed)
+    promote(deployed)
+    return deployed
+
+
+def opened(settings, **options) -> RunRecord:
+    facts = open_run.run(settings, PARAMS, NIGHT, **options)
+    return RunRecord.read(settings.data_root, NIGHT, facts["run_id"])
+
+
+def test_a_run_pins_its_deliveries_its_model_and_its_reason(ready):
+    facts = open_run.run(ready, PARAMS, NIGHT, reason="the usual")
+    record = RunRecord.read(ready.data_root, NIGHT, facts["run_id"])
+
+    assert facts == {
+        "score_date": "2026-04-08",
+        "run_id": record.run_id,
+        "model_version": "v1.0.0",
+        "is_new": True,
+        "deliveries": 8,
+    }
+    night_files = delivered_files(catalog.incoming_folder(ready.data_root, NIGHT), "parquet")
+    assert record.deliveries == {
+        **{day: f"delivery-of-{day}" for day in HISTORY},
+        NIGHT: delivery_id(night_files),
+    }
+    champion = open_registry(ready, PARAMS).resolve("champion")
+    assert (record.model_name, record.model_version) == ("repurchase", "v1.0.0")
+    assert record.bundle_sha256 == champion.bundle_sha256
+    assert (ready.data_root / "bundles" / champion.bundle_sha256 / "model.ubj").exists()
+    assert (record.source, record.reason) == ("generated", "the usual")
+    assert record.previous_run_id is None
+
+
+def test_opening_again_gives_the_same_run_with_its_record_unchanged(ready):
+    first = opened(ready, reason="first")
+    facts = open_run.run(ready, PARAMS, NIGHT, reason="second")
+    assert facts["is_new"] is False
+    assert RunRecord.read(ready.data_root, NIGHT, facts["run_id"]) == first
+
+
+def test_a_new_delivery_of_the_night_is_another_run(ready):
+    first = opened(ready)
+    deliver(ready, lines=4)
+    assert opened(ready).run_id != first.run_id
+
+
+def test_a_new_delivery_of_an_earlier_day_is_another_run(ready):
+    first = opened(ready)
+    make_current(ready.data_root, HISTORY[0], "redelivered")
+    second = opened(ready)
+    assert second.run_id != first.run_id
+    assert second.deliveries[HISTORY[0]] == "redelivered"
+
+
+def test_deliveries_after_the_night_are_not_used(ready):
+    first = opened(ready)
+    accept(ready, NIGHT, NIGHT + timedelta(days=1))
+    assert opened(ready) == first
+
+
+def test_the_run_current_on_the_newest_night_before_is_pinned(ready):
+    for days_before in (3, 1, 0):
+        earlier = a_run(f"run-{days_before}", score_date=NIGHT - timedelta(days=days_before))
+        batches = [predictions("ada", "bob")]
+        publish(connect(ready.warehouse_url), earlier, batches, replaces=None)
+    assert opened(ready).previous_run_id == "run-1"
+
+
+def test_a_version_may_be_asked_for_instead_of_the_champion(ready):
+    promote(ready, "v1.1.0")
+    assert opened(ready, model="v1.0.0").model_version == "v1.0.0"
+
+
+def test_a_day_without_delivery_is_named_and_stops_the_night(ready):
+    shutil.rmtree(ready.data_root / f"lake/deliveries/known_on={HISTORY[2]}")
+    with pytest.raises(DaysMissing, match=rf"\(1\): {HISTORY[2]}\. .*--accept-missing-days"):
+        opened(ready)
+    assert issubclass(DaysMissing, BadData)
+
+
+def test_the_night_before_may_not_be_missing_either(ready):
+    shutil.rmtree(ready.data_root / f"lake/deliveries/known_on={HISTORY[-1]}")
+    with pytest.raises(DaysMissing, match=str(HISTORY[-1])):
+        opened(ready)
+
+
+def test_missing_days_may_be_accepted(ready):
+    shutil.rmtree(ready.data_root / f"lake/deliveries/known_on={HISTORY[2]}")
+    assert HISTORY[2] not in opened(ready, accept_missing_days=True).deliveries
+
+
+def test_many_missing_days_are_counted_not_listed(ready):
+    accept(ready, HISTORY[0] - timedelta(days=30))
+    with pytest.raises(DaysMissing, match=r"\(29\): .* and 19 more"):
+        opened(ready)
+
+
+def test_a_lake_without_history_says_how_to_take_it_in(deployed):
+    deliver(deployed)
+    promote(deployed)
+    with pytest.raises(DaysMissing, match="load_history --until 2026-04-07"):
+        opened(deployed, accept_missing_days=True)
+
+
+def test_a_night_without_delivery_is_not_opened(ready):
+    shutil.rmtree(catalog.incoming_folder(ready.data_root, NIGHT))
+    with pytest.raises(DeliveryMissing):
+        opened(ready)
+
+
+def test_without_champion_nothing_is_opened(deployed):
+    accept(deployed, *HISTORY)
+    deliver(deployed)
+    with pytest.raises(VersionUnknown, match="promote_model"):
+        opened(deployed)
+
+
+def test_a_model_that_reads_other_features_stops_the_night(ready):
+    with pytest.raises(ModelDoesNotFit, match=r"v1\.1\.0 .*does not know \['tenure_days'\]"):
+        opened(ready, model="v1.1.0")
+
+
+def test_a_bundle_that_does_not_load_here_stops_the_night(ready, monkeypatch):
+    monkeypatch.setattr("xgboost.__version__", "2.1.4")
+    with pytest.raises(BundleRefused, match="xgboost"):
+        opened(ready)
+
+
+def test_a_bundle_changed_in_the_store_stops_the_night(ready, model_shop, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(model_shop / "model-store", store)
+    spoilt = ready.model_copy(update={"model_store_url": str(store)})
+    model = (model_shop / "fitting" / "model.ubj").read_bytes()
+    [path] = [p for p in store.rglob("*") if p.is_file() and p.read_bytes() == model]
+    path.chmod(0o644)
+    path.write_bytes(b"!" + model[1:])
+    with pytest.raises(BundleDiffers):
+        opened(spoilt)
+    assert not (ready.data_root / "lake" / "runs").exists()
+
+
+def changed(section: str, **values):
+    part = getattr(PARAMS, section)
+    return PARAMS.model_copy(update={section: part.model_copy(update=values)})
+
+
+def changed_source(**values):
+    source = PARAMS.sources["generated"].model_copy(update=values)
+    return PARAMS.model_copy(update={"sources": {**PARAMS.sources, "generated": source}})
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        changed("business", timezone="Europe/Berlin"),
+        changed("validation", quarantine_budget_share=0.9),
+        changed("population", active_days=90),
+        changed("scoring", reasons=False),
+        changed_source(largest_quantity=1),
+        changed_source(countries=["Norway"]),
+    ],
+    ids=["business", "validation", "population", "scoring", "quantity", "countries"],
+)
+def test_a_parameter_that_changes_a_score_is_another_run(params):
+    assert scoring_params_sha256(params, "generated") != scoring_params_sha256(PARAMS, "generated")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        changed("training", seed=1),
+        changed("model", max_depth=9),
+        changed("decision", contact_share=0.5),
+        changed("drift", min_rows=1),
+        changed_source(training_until=date(2030, 1, 1)),
+        PARAMS.model_copy(update={"sources": {"generated": PARAMS.sources["generated"]}}),
+    ],
+    ids=["training", "model", "decision", "drift", "training_until", "other sources"],
+)
+def test_a_parameter_that_changes_no_score_is_the_same_run(params):
+    assert scoring_params_sha256(params, "generated") == scoring_params_sha256(PARAMS, "generated")
+
+
+def test_every_section_of_the_parameters_is_in_or_out_of_the_hash_on_purpose():
+    judged = {"business", "sources", "validation", "population", "scoring"}
+    judged |= {"training", "model", "decision", "drift"}
+    assert set(type(PARAMS).model_fields) == judged

@@ -1,0 +1,78 @@
+"""Promoting a registered model, with the real registry, store and warehouse."""
+
+import pytest
+import sqlalchemy as sa
+
+from jobs import promote_model
+from jobs.register_model import open_registry
+from models import BundleRefused
+from models.registry import StoreUnavailable, VersionUnknown
+from params import read_params
+from warehouse import NotMigrated, connect
+
+PARAMS = read_params()
+
+
+def promote(settings, version="v1.0.0", reason="better") -> dict:
+    return promote_model.run(settings, PARAMS, version, reason, actor="ada")
+
+
+def champions(settings) -> list[str]:
+    return [p.version for p in open_registry(settings, PARAMS).read().promotions]
+
+
+def warehouse_rows(settings, query: str) -> list[tuple]:
+    with connect(settings.warehouse_url).connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(query))]
+
+
+def test_a_promoted_version_is_champion_and_the_warehouse_knows_why(deployed):
+    assert promote(deployed) == {"champion": "v1.0.0", "number": 1, "previous": None}
+    assert open_registry(deployed, PARAMS).resolve("champion").version == "v1.0.0"
+    assert warehouse_rows(deployed, "select version, reason, actor from promotions") == [
+        ("v1.0.0", "better", "ada")
+    ]
+    versions = warehouse_rows(deployed, "select version from model_versions order by version")
+    assert versions == [("v1.0.0",), ("v1.1.0",)]
+
+
+def test_promoting_the_champion_again_changes_nothing(deployed):
+    first = promote(deployed)
+    assert promote(deployed, reason="once more") == first
+    assert promote(deployed, version="champion") == first
+    assert champions(deployed) == ["v1.0.0"]
+    assert len(warehouse_rows(deployed, "select * from promotions")) == 1
+
+
+def test_a_promotion_that_the_warehouse_missed_is_copied_with_the_next(deployed):
+    open_registry(deployed, PARAMS).promote("v1.0.0", actor="ada", reason="missed")
+    promote(deployed, version="v1.1.0")
+    numbers = warehouse_rows(deployed, "select number, previous from promotions order by number")
+    assert numbers == [(1, None), (2, "v1.0.0")]
+
+
+def test_an_unknown_version_is_not_promoted(deployed):
+    with pytest.raises(VersionUnknown, match=r"v1\.0\.0"):
+        promote(deployed, version="v9.0.0")
+    assert champions(deployed) == []
+
+
+def test_a_version_whose_bundle_cannot_be_had_is_not_promoted(deployed, tmp_path):
+    lost = deployed.model_copy(update={"model_store_url": str(tmp_path / "nothing")})
+    with pytest.raises(StoreUnavailable):
+        promote(lost)
+    assert champions(deployed) == []
+
+
+def test_a_version_that_does_not_load_here_is_not_promoted(deployed, monkeypatch):
+    monkeypatch.setattr("xgboost.__version__", "2.1.4")
+    with pytest.raises(BundleRefused, match="xgboost"):
+        promote(deployed)
+    assert champions(deployed) == []
+
+
+def test_without_tables_nothing_is_promoted(deployed):
+    (deployed.data_root / "warehouse.db").unlink()
+    with pytest.raises(NotMigrated, match="migrate_warehouse"):
+        promote(deployed)
+    assert champions(deployed) == []
