@@ -15,6 +15,7 @@ from evidently.metrics import ValueDrift
 from evidently.presets import DataDriftPreset
 
 from monitoring.drift import PROBABILITY, DriftFinding, DriftResult, binned, method_of
+from params import Drift
 
 
 class DriftPage(MetricContainer):
@@ -52,26 +53,26 @@ def write_report(
     reference: pd.DataFrame,
     current: pd.DataFrame,
     result: DriftResult,
-    drifted_share: float,
+    drift: Drift,
     categories: Collection[str],
     folder: Path,
     title: str,
 ) -> Path:
-    """Write ``folder/index.html``, one file that needs no network; some 6 MB.
+    """Write ``folder/index.html``, one file that needs no network; some 4 MB.
 
     Args:
-        reference: As given to ``find_drift``, which says what was found in it.
+        reference: As given to ``find_drift``.
         current: Likewise.
         result: What ``find_drift`` found; the page shows the same values.
-        drifted_share: From ``params.yaml``; shown as Evidently's own threshold.
-        categories: Likewise as given to ``find_drift``.
+        drift: As given to ``find_drift``.
+        categories: Likewise.
         folder: Made if it is not there.
         title: The heading.
 
     Returns:
         The page.
     """
-    snapshot = comparison(reference, current, result, drifted_share, categories, title)
+    snapshot = comparison(reference, current, result, drift, categories, title)
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "index.html"
     snapshot.save_html(str(page))
@@ -82,7 +83,7 @@ def comparison(
     reference: pd.DataFrame,
     current: pd.DataFrame,
     result: DriftResult,
-    drifted_share: float,
+    drift: Drift,
     categories: Collection[str],
     title: str,
 ) -> Snapshot:
@@ -128,7 +129,7 @@ def comparison(
         parts.append(
             DataDriftPreset(
                 columns=list(compared),
-                drift_share=drifted_share,
+                drift_share=drift.drifted_share,
                 per_column_method={name: each.method for name, each in compared.items()},
                 per_column_threshold={name: each.threshold for name, each in compared.items()},
             )

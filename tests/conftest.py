@@ -1,11 +1,51 @@
 """Fixtures that every folder of tests shares."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from settings import PROJECT_ROOT, Settings
+
+# A busy machine is not a bug.
+hypothesis.settings.register_profile("any_machine", deadline=None)
+hypothesis.settings.load_profile("any_machine")
+
+
+GOLDEN = PROJECT_ROOT / "tests/golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rewrite-golden", action="store_true", help="accept what is there now")
+
+
+def pytest_configure(config):
+    # Airflow reads these when it is first imported, and puts its files there.
+    config.airflow_home = tempfile.mkdtemp(prefix="airflow-")
+    os.environ["AIRFLOW_HOME"] = config.airflow_home
+    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    os.environ["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] = "False"
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(config.airflow_home, ignore_errors=True)
+
+
+@pytest.fixture
+def golden(request):
+    """Compares a text with the file of that name in tests/golden; or writes it there."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--rewrite-golden"):
+            path.write_text(text, encoding="utf-8")
+        accepted = path.read_text(encoding="utf-8") if path.exists() else ""
+        assert text == accepted, f"{path} differs; read the difference, then: make golden"
+
+    return compare
 
 
 @pytest.fixture(scope="session")

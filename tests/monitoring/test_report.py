@@ -46,16 +46,16 @@ def night():
 
 
 def page_of(night, folder):
-    return write_report(*night, DRIFT.drifted_share, CATEGORIES, folder, "Night of 2026-04-01")
+    return write_report(*night, DRIFT, CATEGORIES, folder, "Night of 2026-04-01")
 
 
 def test_the_page_shows_the_values_that_were_found(night):
     reference, current, result = night
     shown = {
         metric["config"]["column"]: (metric["value"], metric["config"]["threshold"])
-        for metric in comparison(
-            reference, current, result, DRIFT.drifted_share, CATEGORIES, "Night"
-        ).dict()["metrics"]
+        for metric in comparison(reference, current, result, DRIFT, CATEGORIES, "Night").dict()[
+            "metrics"
+        ]
         if "column" in metric["config"]
     }
     assert shown == {

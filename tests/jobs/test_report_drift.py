@@ -1,0 +1,130 @@
+"""Reporting on a published run: the page, the file, the warehouse and the result agree."""
+
+import json
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+import catalog
+import warehouse
+from jobs import report_drift
+from lake import read_json
+from models import bundle_sha256, read_bundle
+from params import read_params
+from records import RunRecord, StageRecord
+from tests.warehouse.nights import a_run, predictions
+from warehouse.tables import DRIFT
+
+NIGHT = date(2026, 4, 1)
+PARAMS = read_params()
+# The model of these tests was judged on 200 customers.
+FEW = PARAMS.drift.model_copy(update={"min_rows": 100})
+PARAMS = PARAMS.model_copy(update={"drift": FEW})
+
+
+@pytest.fixture
+def published(deployed, model_shop):
+    """Publishes a run over customers with the features of the model's reference, or others."""
+
+    def publish(run_id="r1", is_published=True, **changed) -> RunRecord:
+        sha256 = bundle_sha256(model_shop / "fitting")
+        folder = deployed.data_root / "bundles" / sha256
+        if not folder.exists():
+            folder.parent.mkdir()
+            folder.symlink_to(model_shop / "fitting")
+        bundle = read_bundle(folder, sha256)
+        record = RunRecord(
+            run_id=run_id,
+            score_date=NIGHT,
+            source="generated",
+            deliveries={NIGHT: "d1"},
+            model_name="repurchase",
+            model_version="v1.0.0",
+            bundle_sha256=sha256,
+            features_sha256="f",
+            params_sha256="p",
+            code_version="c",
+            previous_run_id=None,
+            reason="test",
+        )
+        reference = pq.read_table(folder / "reference.parquet")
+        ids = [f"c{number:04}" for number in range(len(reference))]
+        features = reference.select(bundle.feature_names)
+        for name, value in changed.items():
+            column = pa.array([value] * len(ids), features.schema.field(name).type)
+            features = features.set_column(features.column_names.index(name), name, column)
+        probability = reference["probability"].to_pylist()
+        contacted = [value >= bundle.threshold for value in probability]
+        batch = predictions(*ids, probability=probability, is_contacted=contacted)
+        tables = {
+            catalog.FEATURES_LAYOUT: features.append_column("customer_id", [ids]),
+            catalog.PREDICTIONS_LAYOUT: pa.table(batch),
+        }
+        for layout, table in tables.items():
+            place = deployed.data_root / layout.format(**record.key)
+            place.mkdir(parents=True)
+            pq.write_table(table, place / "part-00000.parquet")
+        if is_published:
+            run = a_run(run_id=run_id, population=len(ids), score_date=NIGHT)
+            warehouse.publish(
+                warehouse.connect(deployed.warehouse_url), run, [batch], replaces=None
+            )
+            stage = StageRecord(stage="publish_predictions", seconds=1.0, facts={})
+            stage.write(deployed.data_root, record)
+        return record
+
+    return publish
+
+
+def kept_drift(settings, record) -> dict[str, str]:
+    """Verdict by column, as the warehouse has it."""
+    with warehouse.connect(settings.warehouse_url).connect() as connection:
+        rows = connection.execute(sa.select(DRIFT).where(DRIFT.c.run_id == record.run_id))
+        return {row.column_name: row.verdict for row in rows}
+
+
+def test_the_customers_of_the_reference_are_steady(deployed, published):
+    record = published()
+    facts = report_drift.run(deployed, PARAMS, record)
+    assert facts["verdict"] == "steady"
+    assert facts["drifted"] == []
+    assert set(kept_drift(deployed, record).values()) == {"steady"}
+
+
+def test_page_file_warehouse_and_record_agree_on_a_column_that_moved(deployed, published):
+    record = published(recency_days=400.0, spend_90d=None)
+    facts = report_drift.run(deployed, PARAMS, record)
+    page = deployed.data_root / f"reports/{NIGHT}/r1/drift/index.html"
+    assert facts["report"] == str(page)
+    assert "recency_days" in page.read_text(encoding="utf-8")
+    told = read_json(page.with_name("drift.json"))
+    verdicts = {finding["column"]: finding["verdict"] for finding in told["findings"]}
+    assert verdicts["recency_days"] == "constant"
+    assert verdicts["spend_90d"] == "empty"
+    assert verdicts == kept_drift(deployed, record)
+    kept = StageRecord.read(deployed.data_root, record, "report_drift").facts
+    assert kept == json.loads(json.dumps(facts))
+
+
+def test_a_second_report_replaces_the_first(deployed, published):
+    record = published()
+    first = report_drift.run(deployed, PARAMS, record)
+    rows = kept_drift(deployed, record)
+    assert report_drift.run(deployed, PARAMS, record) == first
+    assert kept_drift(deployed, record) == rows
+
+
+def test_too_few_customers_give_no_verdict(deployed, published):
+    record = published()
+    facts = report_drift.run(deployed, read_params(), record)
+    assert facts["verdict"] == "too_few_rows"
+    assert set(kept_drift(deployed, record).values()) == {"too_few_rows"}
+
+
+def test_a_run_that_was_not_published_is_refused_with_the_next_step(deployed, published):
+    record = published(is_published=False)
+    with pytest.raises(FileNotFoundError, match="publish_predictions has not finished"):
+        report_drift.run(deployed, PARAMS, record)
