@@ -1,0 +1,163 @@
+"""### Score every active customer once a night, publish the scores, watch for drift
+
+Runs in the early hours for the business day before. A run has one **score date**, found by
+`await_delivery`: the one in the form, else the day before the run's logical date (before the
+moment it was triggered, when it has none), in the business time zone. Nothing after it looks at
+a clock.
+
+**Clearing is safe.** Every task replaces its own output whole, and the same inputs give the same
+run, so a night that is run again changes nothing. If in doubt: clear the red task, *downstream
+included*. If a delivery was replaced or a model promoted meanwhile, clear from `open_run`: it is
+there that delivery and model are pinned.
+
+**When a task is red**, readers still have the last night that was published.
+
+- `await_delivery`: the deadline has passed; the log names the folder awaited. Ask upstream, and
+  clear it when the delivery is there.
+- `open_run`: no such model, or a day of history is missing; the log says which. Clear it when that
+  is mended, or trigger again with *accept missing days*.
+- `validate_delivery`: the delivery is bad, not the code, so it was not retried. Send the log and
+  the Data Docs tab to the owners of the data; clear from `open_run` once they redeliver.
+- `summarise_activity`, `build_features`: a fault, or features that break their promises; the end
+  of the log says which. If Java was killed, it lacked memory.
+- `score_customers`: the model's bundle was refused, or predictions break their promises. Promote
+  the version before and clear from `open_run`.
+- `publish_predictions`: the warehouse is away, or refuses numbers that do not add up. Clear it when
+  the warehouse is back: the predictions wait in the lake.
+- `report_drift`: **the scores are published**, only the report is missing. Clear it in daylight.
+- `drifted`, `retrain`: the scores are published, only retraining could not be asked for. Trigger
+  `retraining` by hand.
+
+Skipped is not red: `report_drift` and what follows are skipped in a dry run, `retrain` when nothing
+drifted, when the form says no, or when that night has asked for it before.
+
+**Past nights:** `airflow backfill create --dag-id nightly_scoring --from-date 2026-04-02 --to-date
+2026-04-08T23:59:59 --max-active-runs 1` runs the nights of 1 to 7 April (dates are those of the
+runs, a day after their nights). They give the tables that nightly runs gave, or would have given.
+"""
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
+
+from dags.alert import alert
+from dags.business_day import BUSINESS_TIMEZONE, day_before
+from dags.run_job import JobSensor, duration, run_job
+
+FORM = {
+    "score_date": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Score date",
+        description="The business day to score. Empty: the day before the run.",
+    ),
+    "model": Param(
+        "champion",
+        type="string",
+        pattern=r"^(champion|v\d+\.\d+\.\d+)$",
+        title="Model",
+        description="champion, or a version such as v1.2.0.",
+    ),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description="Do everything but publish.",
+    ),
+    "retrain_on_drift": Param(
+        True,
+        type="boolean",
+        title="Retrain on drift",
+        description="If the night has drifted, train a challenger. Never from a backfill.",
+    ),
+    "accept_missing_days": Param(
+        False,
+        type="boolean",
+        title="Accept missing days",
+        description="Score although deliveries of earlier days are missing.",
+    ),
+    "reason": Param(
+        None,
+        type=["null", "string"],
+        maxLength=500,
+        title="Reason",
+        description="Why this run; kept with it in the warehouse. Empty: the id of the run.",
+    ),
+}
+
+SCORE_DATE = "{{ params.score_date or day_before(dag_run) }}"
+AWAITED = "--score-date={{ ti.xcom_pull('await_delivery')['score_date'] }}"
+OPENED = (
+    "--score-date={{ ti.xcom_pull('open_run')['score_date'] }}",
+    "--run-id={{ ti.xcom_pull('open_run')['run_id'] }}",
+)
+SPARK = {"pool": "spark", "execution_timeout": timedelta(hours=3)}
+
+with DAG(
+    dag_id="nightly_scoring",
+    doc_md=__doc__,
+    # No start date and no catching up: an unpaused DAG waits for its next 02:00. (`False` would
+    # mean: unless 02:00 was less than a tenth of a day ago.)
+    schedule=CronTriggerTimetable(
+        "0 2 * * *", timezone=BUSINESS_TIMEZONE, run_immediately=timedelta()
+    ),
+    catchup=False,
+    max_active_runs=1,
+    params=FORM,
+    user_defined_macros={"day_before": day_before},
+    default_args={
+        "retries": 3,
+        "retry_delay": duration("SCORING_RETRY_SECONDS", 60),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=15),
+        "execution_timeout": timedelta(hours=1),
+        "on_failure_callback": alert,
+    },
+    tags=["scoring"],
+) as dag:
+    await_delivery = JobSensor(
+        job="await_delivery",
+        arguments=[f"--score-date={SCORE_DATE}"],
+        poke_interval=duration("SCORING_POLL_SECONDS", 300),
+        timeout=duration("SCORING_DEADLINE_SECONDS", 6 * 3600),
+    )
+
+    @task.short_circuit
+    def drifted(report: dict, params=None, dag_run=None) -> bool:
+        """Whether to ask for retraining."""
+        asked_for = params["retrain_on_drift"] and dag_run.run_type != "backfill"
+        return report["verdict"] == "drift" and asked_for
+
+    report_drift = run_job("report_drift", *OPENED, only_if="{{ not params.dry_run }}", **SPARK)
+
+    chain(
+        await_delivery,
+        run_job(
+            "open_run",
+            AWAITED,
+            "--model={{ params.model }}",
+            "--reason={{ params.reason or run_id }}",
+            "{{ '--accept-missing-days' if params.accept_missing_days else '' }}",
+        ),
+        run_job("validate_delivery", *OPENED, **SPARK),
+        run_job("summarise_activity", *OPENED, **SPARK),
+        run_job("build_features", *OPENED, **SPARK),
+        run_job("score_customers", *OPENED, **SPARK),
+        run_job("publish_predictions", *OPENED, "{{ '--dry-run' if params.dry_run else '' }}"),
+        report_drift,
+        drifted(report_drift.output),
+        TriggerDagRunOperator(
+            task_id="retrain",
+            trigger_dag_id="retraining",
+            # The id is the night's, so a night that is run again asks only once.
+            trigger_run_id="drift__{{ ti.xcom_pull('open_run')['score_date'] }}",
+            logical_date=None,
+            conf={
+                "until": "{{ ti.xcom_pull('open_run')['score_date'] }}",
+                "reason": "drift on {{ ti.xcom_pull('open_run')['score_date'] }}",
+            },
+            skip_when_already_exists=True,
+        ),
+    )

@@ -1,0 +1,158 @@
+"""Tests of the DAG files as a whole: what is in them, in which order, with which flags."""
+
+import ast
+import importlib
+import sys
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from dags.business_day import BUSINESS_TIMEZONE, day_before
+from dags.run_job import JobOperator, JobSensor
+from params import read_params
+from settings import PROJECT_ROOT
+
+DAGS = ("nightly_scoring", "retraining")
+RESULTS = {
+    "await_delivery": {"score_date": "2026-04-01"},
+    "open_run": {"score_date": "2026-04-01", "run_id": "20bf91009b8d11ce"},
+    "retrain_model": {"version": "v1.0.1"},
+}
+
+
+def run_of(logical_date: datetime | None, run_after: datetime | None = None):
+    return SimpleNamespace(
+        logical_date=logical_date,
+        run_after=run_after,
+        run_type="manual",
+        triggering_user_name="ana",
+    )
+
+
+def context_of(dag, **form) -> dict:
+    """What a template sees in a run with these fields of the form."""
+    return {
+        "params": {name: param.value for name, param in dag.params.items()} | form,
+        "run_id": "manual__2026-04-02",
+        "dag_run": run_of(datetime(2026, 4, 2, 1, tzinfo=UTC)),
+        "ti": SimpleNamespace(xcom_pull=RESULTS.__getitem__),
+    }
+
+
+def rendered_arguments(dag, task, **form) -> list[str]:
+    template = dag.get_template_env()
+    context = context_of(dag, **form) | dag.user_defined_macros
+    return [template.from_string(argument).render(context) for argument in task.arguments]
+
+
+def job_tasks(dag) -> list:
+    return [task for task in dag.topological_sort() if isinstance(task, JobOperator | JobSensor)]
+
+
+def outline(dag) -> str:
+    """What a person would want to read of a DAG: its tasks in order, and their commands."""
+    lines = [f"{dag.dag_id} ({getattr(dag.timetable, 'expression', 'no schedule')})"]
+    for task in dag.topological_sort():
+        lines += ["", f"{task.task_id} (after {', '.join(sorted(task.upstream_task_ids)) or '-'})"]
+        if isinstance(task, JobOperator | JobSensor):
+            lines += [f"    python -m jobs.{task.job}", *(f"        {a}" for a in task.arguments)]
+        if getattr(task, "only_if", "True") != "True":
+            lines.append(f"    only if {task.only_if}")
+        if task.pool != "default_pool":
+            lines.append(f"    pool {task.pool}")
+        if hasattr(task, "trigger_dag_id"):
+            lines.append(f"    triggers {task.trigger_dag_id}: {task.trigger_run_id}")
+            lines += [f"        {key}: {value}" for key, value in task.conf.items()]
+    return "\n".join(lines) + "\n"
+
+
+def test_exactly_the_expected_dags_load(bag):
+    assert bag.import_errors == {}
+    assert set(bag.dags) == set(DAGS)
+
+
+@pytest.mark.parametrize("dag_id", DAGS)
+def test_outline_is_the_accepted_one(bag, dag_id, golden):
+    golden(f"{dag_id}.txt", outline(bag.dags[dag_id]))
+
+
+@pytest.mark.parametrize("dag_id", DAGS)
+def test_every_job_accepts_the_flags_its_task_passes(bag, dag_id):
+    dag = bag.dags[dag_id]
+    switches = {name: True for name, param in dag.params.items() if param.value is False}
+    for form in ({}, switches):
+        for task in job_tasks(dag):
+            flags = [flag for flag in rendered_arguments(dag, task, **form) if flag]
+            parser = importlib.import_module(f"jobs.{task.job}").PARSER
+            try:
+                parser.parse_args(flags)
+            except SystemExit:
+                pytest.fail(f"jobs/{task.job}.py does not accept {flags}")
+
+
+@pytest.mark.parametrize("dag_id", DAGS)
+def test_the_page_for_the_person_on_call_names_every_task(bag, dag_id):
+    dag = bag.dags[dag_id]
+    unnamed = [task for task in dag.task_ids if f"`{task}`" not in dag.doc_md]
+    assert not unnamed
+
+
+@pytest.mark.parametrize("dag_id", DAGS)
+def test_the_form_explains_every_field(bag, dag_id):
+    for name, param in bag.dags[dag_id].params.items():
+        field = bag.dags[dag_id].params.get_param(name)
+        assert field.description, f"{name} = {param} has no description"
+
+
+def test_dags_import_nothing_of_airflow_but_its_public_parts():
+    files = list((PROJECT_ROOT / "dags").glob("*.py"))
+    assert files
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                public = name.startswith(("airflow.sdk", "airflow.providers.", "dags."))
+                assert public or name.split(".")[0] in sys.stdlib_module_names, (file.name, name)
+
+
+def test_the_schedule_is_in_the_zone_in_which_days_are_cut():
+    assert read_params().business.timezone == BUSINESS_TIMEZONE
+
+
+def test_the_days_described_are_cut_in_the_business_zone_and_need_no_logical_date():
+    at = lambda *instant: datetime(*instant, tzinfo=UTC)  # noqa: E731 - a table of cases
+    assert day_before(run_of(at(2026, 1, 10, 2))) == "2026-01-09"
+    assert day_before(run_of(None, at(2026, 1, 10, 2))) == "2026-01-09"
+    # The logical date wins: a run triggered today may stand for a night of spring.
+    assert day_before(run_of(at(2026, 4, 2, 1), at(2026, 11, 21, 9))) == "2026-04-01"
+    # In summer London is an hour ahead: 23:30 UTC belongs to the next day there.
+    assert day_before(run_of(at(2026, 6, 30, 22, 30))) == "2026-06-29"
+    assert day_before(run_of(at(2026, 6, 30, 23, 30))) == "2026-06-30"
+    # The nights in which the clocks change.
+    assert day_before(run_of(at(2026, 3, 29, 1))) == "2026-03-28"
+    assert day_before(run_of(at(2026, 10, 25, 2))) == "2026-10-24"
+
+
+def test_unpausing_starts_no_run_of_the_past(bag):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    stored = DagSerialization.serialize_dag(bag.dags["nightly_scoring"])
+    scheduled = DagSerialization.deserialize_dag(stored)
+    following = scheduled.next_dagrun_info(last_automated_run_info=None)
+    assert following.run_after > datetime.now(UTC)
+    assert following.run_after.in_timezone(BUSINESS_TIMEZONE).hour == 2
+
+
+@pytest.mark.parametrize("model", ["champion", "v1.0.0", "v12.3.45"])
+def test_form_takes_a_model_by_version_or_as_champion(bag, model):
+    assert bag.dags["nightly_scoring"].params.get_param("model").resolve(value=model) == model
+
+
+@pytest.mark.parametrize("model", ["latest", "v1", "v1.0.0 --dry-run", "", "v1.0.0\nx"])
+def test_form_takes_no_other_model(bag, model):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        bag.dags["nightly_scoring"].params.get_param("model").resolve(value=model)
