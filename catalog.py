@@ -126,6 +126,18 @@ REPORTS = "reports/{score_date}/{run_id}"
 Made by: validate_delivery, report_drift. Used by: the Airflow UI.
 """
 
+DELIVERY_DOCS = "reports/deliveries/{known_on}/{delivery_id}/transactions"
+"""The page about one delivery, for the runs that use it without taking it in again.
+
+Made by: validate_delivery. Used by: validate_delivery.
+"""
+
+HISTORY_DOCS = "reports/history/{until}/data_docs/transactions"
+"""The page about the deliveries taken in together before the first night.
+
+Made by: load_history. Used by: people.
+"""
+
 
 def incoming_folder(root: Path, known_on: date) -> Path:
     """Where the delivery of that day is awaited."""

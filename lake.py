@@ -8,9 +8,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from catalog import Dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
 
 
 @contextmanager
@@ -31,6 +40,70 @@ def replacing(path: Path) -> Iterator[Path]:
         fresh.rename(path)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
+
+
+def write_deliveries(
+    frame: "DataFrame",
+    dataset: Dataset,
+    root: Path,
+    deliveries: Mapping[date, str],
+    order: Sequence["str | Column"],
+) -> dict[date, int]:
+    """Write one partition of ``dataset`` per delivery, all from one Spark job.
+
+    Args:
+        frame: The columns of ``dataset`` in any order, and ``known_on date``. Its distribution
+            decides the number of files: rows of a day that lie together become one file.
+        deliveries: The delivery of each day; a day without rows gets an empty file.
+        order: The columns by which rows are sorted within a file.
+
+    Returns:
+        Rows written for each day, as the footers of the files say.
+
+    Raises:
+        TypeError: If a column of ``dataset`` is absent or of another type.
+        ValueError: If there are rows of a day that is not among ``deliveries``.
+    """
+    from pyspark.sql.pandas.types import to_arrow_schema
+    from pyspark.sql.types import StructType
+
+    promised = StructType.fromDDL(dataset.schema)
+    types = dict(frame.dtypes)
+    wrong = [
+        column.name
+        for column in promised
+        if types.get(column.name) != column.dataType.simpleString()
+    ]
+    if wrong:
+        raise TypeError(f"{dataset.name} promises {dataset.schema}; wrong or absent: {wrong}")
+    empty = to_arrow_schema(promised, timezone="UTC").empty_table()
+
+    (root / "lake").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".days.", dir=root / "lake") as workspace:
+        written = Path(workspace) / "written"
+        (
+            frame.select("known_on", *promised.fieldNames())
+            .sortWithinPartitions("known_on", *order)
+            .write.partitionBy("known_on")
+            # Nobody sees the folder before it is whole, so tasks may put their files down directly.
+            .option("mapreduce.fileoutputcommitter.algorithm.version", "2")
+            .parquet(str(written))
+        )
+        days = {path.name.removeprefix("known_on=") for path in written.glob("known_on=*")}
+        if strangers := sorted(days - {str(day) for day in deliveries}):
+            raise ValueError(f"rows of {strangers}, days of which no delivery is being written")
+        rows = {}
+        for known_on, delivery_id in deliveries.items():
+            files = sorted((written / f"known_on={known_on}").glob("*.parquet"))
+            rows[known_on] = sum(pq.read_metadata(file).num_rows for file in files)
+            target = dataset.partition(root, known_on=known_on, delivery_id=delivery_id)
+            with replacing(target) as fresh:
+                fresh.mkdir()
+                for file in files:
+                    file.rename(fresh / file.name)
+                if not files:
+                    pq.write_table(empty, fresh / "part-00000.parquet")
+    return rows
 
 
 def write_json(path: Path, value: object) -> None:

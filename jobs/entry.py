@@ -50,6 +50,9 @@ def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], d
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
     )
+    # What these two have to say below a warning is about themselves.
+    for library in ("great_expectations", "py4j"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         result = job(arguments)
     except BadData as error:

@@ -1,0 +1,53 @@
+"""The page for people: what was promised about a batch, why, and what was found.
+
+Great Expectations' own site asks nine addresses on the internet for its styles and scripts and
+is a bare list without them. Here its results, and its own sentence for each expectation, go
+into one page that needs nothing but itself.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from great_expectations.core import ExpectationValidationResult
+from great_expectations.render.renderer.inline_renderer import InlineRenderer
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lake import replacing
+
+if TYPE_CHECKING:
+    from expectations.verdict import Outcome
+
+PAGES = Environment(
+    loader=PackageLoader("expectations", "."), autoescape=True, undefined=StrictUndefined
+)
+
+
+def write_page(docs: Path, name: str, about: str, outcomes: Sequence["Outcome"]) -> None:
+    """Replace the folder ``docs`` by one with an ``index.html``; broken promises come first."""
+    page = PAGES.get_template("data_docs.html.j2").render(
+        name=name,
+        about=about,
+        outcomes=sorted(outcomes, key=lambda outcome: (outcome.is_kept, not outcome.must_hold)),
+        said=_said,
+    )
+    with replacing(docs) as fresh:
+        fresh.mkdir()
+        (fresh / "index.html").write_text(page, encoding="utf-8")
+
+
+def _said(result: ExpectationValidationResult) -> dict[str, str]:
+    """The two sentences Great Expectations has for a result: what it expects, what it observed.
+
+    >>> _said(result)
+    {'summary': 'quantity values must not belong to this set: 0.', 'observed_value': '2% ...'}
+    """
+    said = {}
+    for block in InlineRenderer(render_object=result).get_rendered_content():
+        sentence = block.value.template
+        parameters = block.value.params or {}
+        # Longer names first: `$min_value` is also the beginning of `$min_value_of_other`.
+        for key in sorted(parameters, key=len, reverse=True):
+            sentence = sentence.replace(f"${key}", str(parameters[key]["value"]))
+        said[block.name.split(".")[-1]] = sentence
+    return said

@@ -1,0 +1,96 @@
+"""Every delivered line gets one outcome: accepted, quarantined by a rule, or excluded by one.
+
+Lines are tagged once, by one expression per rule, and the tagged lines are what is counted,
+judged and written.
+"""
+
+from datetime import date
+
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from expectations.promise import rule_of
+from expectations.transactions import EXCLUSION_REASONS, exclusions, transaction_rules
+from expectations.verdict import breaks
+from params import Source
+
+ACCEPTED, QUARANTINED, EXCLUDED = OUTCOMES = ("accepted", "quarantined", "excluded")
+
+
+def with_context(lines: DataFrame, timezone: str, parts_per_day: int = 1) -> DataFrame:
+    """Lines with what the row rules need beside the line itself.
+
+    Adds ``invoiced_on date``, the business day in ``timezone``; ``days_late int``, from that day
+    to ``known_on``, negative for a date still to come; and ``copy_number int``, 1 for the first
+    line with this payload in its delivery, 2 for the next. Copies differ in nothing but the file
+    they came in, so it does not matter which is first; the first file's is.
+
+    The lines of a day come to lie in ``parts_per_day`` partitions at the most.
+    """
+    payload = F.array_sort(F.map_entries("raw"))
+    lines = lines.withColumn("_payload", payload).withColumn("_hash", F.xxhash64("_payload"))
+    part = F.pmod("_hash", F.lit(parts_per_day))
+    # The hash makes sorting fast; the payload behind it makes equality exact.
+    copies = Window.partitionBy("known_on", "_part", "_hash", "_payload").orderBy("source_file")
+    return (
+        lines.withColumn("_part", part)
+        .repartition("known_on", "_part")
+        .withColumn("copy_number", F.row_number().over(copies))
+        .withColumn("invoiced_on", F.to_date(F.from_utc_timestamp("invoiced_at", timezone)))
+        .withColumn("days_late", F.date_diff("known_on", "invoiced_on"))
+        .drop("_payload", "_hash", "_part")
+    )
+
+
+def split_lines(
+    spark: SparkSession, lines: DataFrame, source: Source, timezone: str, parts_per_day: int = 1
+) -> DataFrame:
+    """Tag every line.
+
+    Args:
+        lines: As read from deliveries: the canonical line, ``known_on``, ``source_file``, ``raw``.
+        timezone: The business time zone, in which days are cut.
+        parts_per_day: Into how many parts a day may be cut, to be worked on side by side.
+
+    Returns:
+        ``lines`` and what ``with_context`` adds, with ``outcome`` (accepted, quarantined or
+        excluded), ``rule`` (the first row rule broken, else what excludes the line, else null),
+        ``rules array<string>`` (every row rule broken) and ``reason`` (of ``rule``).
+    """
+    rules = transaction_rules(source)
+    reasons = {rule_of(rule): rule.notes for rule in rules} | EXCLUSION_REASONS
+    reason_of = F.create_map(*[F.lit(text) for pair in reasons.items() for text in pair])
+
+    described = with_context(lines, timezone, parts_per_day)
+    broken = [
+        F.when(condition, F.lit(rule))
+        for rule, condition in breaks(spark, described, rules).items()
+    ]
+    excluded_by = F.coalesce(
+        *[F.when(condition, F.lit(name)) for name, condition in exclusions(source).items()]
+    )
+    outcome = (
+        F.when(F.size("rules") > 0, F.lit(QUARANTINED))
+        .when(excluded_by.isNotNull(), F.lit(EXCLUDED))
+        .otherwise(F.lit(ACCEPTED))
+    )
+    rule = F.coalesce(F.get("rules", F.lit(0)), excluded_by)
+    return (
+        described.withColumn("rules", F.array_compact(F.array(*broken)))
+        .withColumn("outcome", outcome)
+        .withColumn("rule", rule)
+        .withColumn("reason", F.element_at(reason_of, F.col("rule")))
+    )
+
+
+def count_outcomes(tagged: DataFrame) -> dict[date, dict[str, dict[str, int]]]:
+    """Lines by day, outcome and rule, in one pass; the rule of an accepted line is ``""``.
+
+    >>> count_outcomes(tagged)
+    {date(2026, 4, 1): {"accepted": {"": 97}, "quarantined": {"quantity_not_zero": 3}}}
+    """
+    counted: dict[date, dict[str, dict[str, int]]] = {}
+    groups = tagged.groupBy("known_on", "outcome", F.coalesce("rule", F.lit("")).alias("rule"))
+    for row in sorted(groups.count().collect()):
+        counted.setdefault(row.known_on, {}).setdefault(row.outcome, {})[row.rule] = row["count"]
+    return counted

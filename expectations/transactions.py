@@ -1,0 +1,192 @@
+"""What a good transaction line looks like.
+
+Each promise about a single line is declared once. Great Expectations counts the lines that break
+it, and ``split`` quarantines the very same lines under its name.
+"""
+
+from datetime import date
+from pathlib import Path
+
+import great_expectations.expectations as gxe
+from great_expectations.expectations.expectation import Expectation
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from expectations.promise import FAIL, WARN, promise
+from expectations.verdict import verify
+from params import Source
+
+# No line is older than electronic tills: an earlier date is a default value or a wrong century.
+OLDEST_DAY = date(2000, 1, 1)
+
+MICROS = 1_000_000
+
+EXACT_DUPLICATE = "exact_duplicate"
+
+
+def transaction_rules(source: Source) -> list[Expectation]:
+    """The promises about single lines; a line that breaks one is quarantined.
+
+    They speak of the canonical columns, of those that ``split.with_context`` adds, and of nothing
+    else. A line is filed under the first it breaks, so the more telling ones come first. Nulls
+    are named separately, because null keeps every other promise.
+    """
+    rules = [
+        promise(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "invoice_id_given",
+            "A line without an invoice cannot be counted as a purchase.",
+            column="invoice_id",
+        ),
+        promise(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "product_id_given",
+            "A line without a product cannot be counted as one.",
+            column="product_id",
+        ),
+        promise(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "quantity_whole_number",
+            "The quantity is absent or is not a whole number, so nobody knows what was sold.",
+            column="quantity",
+        ),
+        promise(
+            gxe.ExpectColumnValuesToNotBeInSet,
+            "quantity_not_zero",
+            "A line of nothing is neither a purchase nor a return.",
+            column="quantity",
+            value_set=[0],
+        ),
+        promise(
+            gxe.ExpectColumnValuesToBeBetween,
+            "quantity_plausible",
+            "No real order or return is that large (largest_quantity in params.yaml): "
+            "a keying error.",
+            column="quantity",
+            min_value=-source.largest_quantity,
+            max_value=source.largest_quantity,
+        ),
+        promise(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "unit_price_given",
+            "The price is absent or is not a number, so nobody knows what was spent.",
+            column="unit_price_micros",
+        ),
+        promise(
+            gxe.ExpectColumnValuesToBeBetween,
+            "unit_price_not_negative",
+            "Returns have a negative quantity; a negative price is a booking entry, not a sale.",
+            column="unit_price_micros",
+            min_value=0,
+        ),
+        promise(
+            gxe.ExpectColumnValuesToBeBetween,
+            "unit_price_plausible",
+            "No product costs that much (largest_unit_price in params.yaml): a keying error, or "
+            "an amount in the wrong unit.",
+            column="unit_price_micros",
+            max_value=round(source.largest_unit_price * MICROS),
+        ),
+        promise(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "invoiced_at_given",
+            "The time is absent or unreadable, so the line belongs to no day.",
+            column="invoiced_at",
+        ),
+        promise(
+            gxe.ExpectColumnValuesToBeBetween,
+            "not_in_future",
+            "The line is dated after the day it was delivered for. Late lines are welcome and "
+            "count for their own day; a date still to come is an error.",
+            column="days_late",
+            min_value=0,
+        ),
+        promise(
+            gxe.ExpectColumnValuesToBeBetween,
+            "not_too_old",
+            "No line is that old: a default date, or a wrong century.",
+            column="invoiced_on",
+            min_value=OLDEST_DAY,
+        ),
+        promise(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "country_given",
+            "Every sale goes somewhere; without it the row was cut short.",
+            column="country",
+        ),
+    ]
+    if source.countries is not None:
+        rules.append(
+            promise(
+                gxe.ExpectColumnValuesToBeInSet,
+                "country_known",
+                "The country is not in the list of params.yaml: a new spelling or a wrong column.",
+                column="country",
+                value_set=source.countries,
+            )
+        )
+    # Last, so that a copy of a broken line is filed under what is wrong with it.
+    rules.append(
+        promise(
+            gxe.ExpectColumnValuesToBeBetween,
+            EXACT_DUPLICATE,
+            "The same line, equal in every delivered column, is in the delivery more than once; "
+            "the first copy is kept.",
+            column="copy_number",
+            max_value=1,
+        )
+    )
+    return rules
+
+
+def exclusions(source: Source) -> dict[str, Column]:
+    """Lines that are right but not ours to score, by the name of what excludes them; not null."""
+    not_merchandise = F.rlike("product_id", F.lit(source.not_merchandise))
+    return {
+        "no_customer": F.col("customer_id").isNull(),
+        "not_merchandise": F.coalesce(not_merchandise, F.lit(False)),
+    }
+
+
+EXCLUSION_REASONS = {
+    "no_customer": "A sale without a customer says nothing about any customer.",
+    "not_merchandise": "Postage, fees and the like are not purchases of a product.",
+}
+
+
+def verify_transactions(
+    tagged: DataFrame,
+    source: Source,
+    budget_share: float,
+    docs: Path,
+    about: str,
+    budget_stops: bool = True,
+) -> list[str]:
+    """Judge delivered lines, after ``split.split_lines`` has tagged them, and write the page.
+
+    Args:
+        budget_share: The share of lines that may break a row rule, exact duplicates not counted.
+        docs: The folder for the page.
+        about: Which delivery it is, for people.
+        budget_stops: Whether exceeding the budget stops the night. Of many deliveries at once
+            it says nothing about any of them, and is only a warning.
+
+    Returns:
+        A sentence for each row rule that some lines break.
+
+    Raises:
+        ExpectationsBroken: If the budget is exceeded; counts the rows of every rule.
+    """
+    within_budget = promise(
+        gxe.ExpectColumnValuesToBeNull,
+        "within_budget",
+        "More broken lines than quarantine_budget_share in params.yaml allows: something is "
+        "wrong with the delivery as a whole, and scores made from the rest would mislead. "
+        "Exact duplicates do not count. Ask for a repaired delivery.",
+        FAIL if budget_stops else WARN,
+        column="broken_rule",
+        mostly=1 - budget_share,
+    )
+    broken_rule = F.when(F.col("rule") != EXACT_DUPLICATE, F.col("rule"))
+    batch = tagged.withColumn("broken_rule", F.when(F.col("outcome") == "quarantined", broken_rule))
+    return verify("transactions", batch, [within_budget, *transaction_rules(source)], docs, about)

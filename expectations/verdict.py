@@ -1,0 +1,180 @@
+"""What Great Expectations says: the verdict on a batch, and the condition of a single row.
+
+Everything happens in an ephemeral context: the suites are Python, nothing is kept but the page.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import great_expectations as gx
+from great_expectations.core import ExpectationValidationResult
+from great_expectations.core.batch_definition import BatchDefinition
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.registry import get_metric_kwargs
+from great_expectations.validator.metric_configuration import MetricConfiguration
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from errors import BadData
+from expectations.data_docs import write_page
+from expectations.promise import FAIL, rule_of, suite
+
+# So many of the values that break a promise are shown to people.
+EXAMPLES = 5
+
+
+class ExpectationsBroken(BadData):
+    """The batch breaks a promise that must hold."""
+
+
+class SuiteNotEvaluated(RuntimeError):
+    """Great Expectations could not compute a promise: a fault of ours, not of the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One promise and what became of it.
+
+    ``rows`` looked at and ``broken`` among them are null for promises about the whole table;
+    ``examples`` are some different values that break it, any of them, so for people only;
+    ``result`` is Great Expectations' own.
+    """
+
+    rule: str
+    reason: str
+    is_kept: bool
+    must_hold: bool
+    rows: int | None
+    broken: int | None
+    examples: list[object]
+    result: ExpectationValidationResult
+
+    def sentence(self) -> str:
+        """What is wrong, in one line: ``quantity_not_zero: 3 of 120 rows (2.50%). A line ...``."""
+        if self.broken is None:
+            found = f"found {self.result.result.get('observed_value')}"
+        else:
+            found = f"{self.broken:,} of {self.rows:,} rows ({self.broken / self.rows:.2%})"
+        return f"{self.rule}: {found}. {self.reason}"
+
+
+def judge(name: str, batch: DataFrame, promises: Sequence[Expectation]) -> list[Outcome]:
+    """What became of each promise, in their order.
+
+    Raises:
+        SuiteNotEvaluated: If a promise cannot be computed, e.g. for want of its column.
+    """
+    _, definition = _batch_definition(name)
+    judged = definition.get_batch({"dataframe": batch})
+
+    # Examples cost one scan per promise, so only the broken ones are asked for them.
+    first = _results(judged, name, promises, examples=0)
+    broken = [one for one in promises if not first[rule_of(one)].success]
+    results = first | _results(judged, name, broken, examples=EXAMPLES)
+
+    outcomes = []
+    for one in promises:
+        result = results[rule_of(one)]
+        examples = result.result.get("partial_unexpected_list", [])
+        outcomes.append(
+            Outcome(
+                rule=rule_of(one),
+                reason=one.notes,
+                is_kept=result.success,
+                must_hold=one.severity == FAIL,
+                rows=result.result.get("element_count"),
+                broken=result.result.get("unexpected_count"),
+                examples=list(dict.fromkeys(value for value in examples if value is not None)),
+                result=result,
+            )
+        )
+    return outcomes
+
+
+def verify(
+    name: str, batch: DataFrame, promises: Sequence[Expectation], docs: Path, about: str
+) -> list[str]:
+    """Judge a batch and put the page about it into ``docs``.
+
+    Args:
+        name: What the batch is, e.g. ``transactions``.
+        batch: Scanned several times; cache it when it is costly to make.
+        docs: The folder that gets ``index.html``, replaced whole.
+        about: Which batch it is, for the heading of the page.
+
+    Returns:
+        A sentence for every broken promise that is only a warning.
+
+    Raises:
+        ExpectationsBroken: If a promise that must hold is broken; names all that are broken.
+        SuiteNotEvaluated: If a promise cannot be computed, e.g. for want of its column.
+    """
+    outcomes = judge(name, batch, promises)
+    write_page(docs, name, about, outcomes)
+
+    broken = [outcome for outcome in outcomes if not outcome.is_kept]
+    sentences = [outcome.sentence() for outcome in broken]
+    if any(outcome.must_hold for outcome in broken):
+        listed = "\n".join(f"  - {sentence}" for sentence in sentences)
+        raise ExpectationsBroken(
+            f"{name} of {about} break what was promised:\n{listed}\n"
+            f"The page with everything: {docs / 'index.html'}"
+        )
+    return sentences
+
+
+def breaks(
+    spark: SparkSession, frame: DataFrame, promises: Sequence[Expectation]
+) -> dict[str, Column]:
+    """For each promise about single rows, the condition of a row that breaks it; never null.
+
+    The condition is the expectation's own, so counting it gives exactly what ``verify`` counts.
+    Like there, null keeps every promise but "must not be null".
+    """
+    # Only the columns and types matter, so no job runs.
+    context, definition = _batch_definition("rows")
+    empty = spark.createDataFrame([], frame.schema)
+    validator = context.get_validator(
+        batch_request=definition.build_batch_request({"dataframe": empty})
+    )
+    conditions = {}
+    for one in promises:
+        metric = f"{one.map_metric}.condition"
+        arguments = get_metric_kwargs(metric, configuration=one.configuration)
+        domain = {**arguments["metric_domain_kwargs"], "batch_id": validator.active_batch_id}
+        condition, *_ = validator.get_metric(
+            MetricConfiguration(metric, domain, arguments["metric_value_kwargs"])
+        )
+        conditions[rule_of(one)] = F.coalesce(condition, F.lit(False))
+    return conditions
+
+
+def _results(
+    judged: gx.core.batch.Batch, name: str, promises: Sequence[Expectation], examples: int
+) -> dict[str, ExpectationValidationResult]:
+    if not promises:
+        return {}
+    verdict = judged.validate(
+        suite(name, list(promises)),
+        result_format={"result_format": "BASIC", "partial_unexpected_count": examples},
+    )
+    results = {result.expectation_config.meta["rule"]: result for result in verdict.results}
+    for rule, result in results.items():
+        if (
+            "raised_exception" not in result.exception_info
+            or result.exception_info["raised_exception"]
+        ):
+            raise SuiteNotEvaluated(
+                f"{name}: {rule} could not be computed: {result.exception_info}"
+            )
+    return results
+
+
+def _batch_definition(
+    name: str,
+) -> tuple[gx.data_context.EphemeralDataContext, BatchDefinition]:
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    source = context.data_sources.add_spark("spark", persist=False)
+    return context, source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)

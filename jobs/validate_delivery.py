@@ -1,0 +1,151 @@
+"""Hold the night's delivery to its promises, and split its rows into accepted and not.
+
+Reads incoming/transactions of the score date, writes the accepted, excluded and quarantined lines
+into the lake, the page of the verdict below reports, and the record of the delivery.
+"""
+
+import argparse
+import csv
+import logging
+import shutil
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+import catalog
+from deliveries import check_contract, delivered_files, delivery_id, read_lines
+from errors import BadData
+from expectations import Delivery, DeliveryRefused, take_deliveries
+from jobs.entry import run_parser, start
+from jobs.session import spark_session
+from params import Params, Source, read_params
+from records import DeliveredFile, DeliveryRecord, RunRecord, StageRecord
+from settings import Settings
+
+PARSER = run_parser(__doc__)
+
+log = logging.getLogger(__name__)
+
+
+class DeliveryChanged(BadData):
+    """What lies in the folder is not what the run was opened with."""
+
+
+def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
+    """Take the delivery in, unless an earlier run did; counts by outcome and rule.
+
+    Raises:
+        DeliveryChanged: If the files are no longer those the run was opened with.
+        ContractBroken: If a column is gone or of another kind.
+        ExpectationsBroken: If too many rows break a row rule.
+        DeliveryRefused: If the delivery is thin or empty.
+    """
+    started = time.monotonic()
+    root, day = settings.data_root, record.score_date
+    source = params.source(settings.source)
+    folder = catalog.incoming_folder(root, day)
+    files = pinned_files(folder, record, source)
+    docs = root / catalog.REPORTS.format(**record.key) / "data_docs/transactions"
+    kept_docs = root / catalog.DELIVERY_DOCS.format(
+        known_on=day, delivery_id=record.deliveries[day]
+    )
+
+    if is_in_lake(root, day, record.deliveries[day]):
+        log.info("%s was taken in before; its rows are not split again", folder)
+        if kept_docs.exists() and not docs.exists():
+            shutil.copytree(kept_docs, docs)
+    else:
+        delivery = open_delivery(folder, day, files, source)
+        lines = read_lines(spark, {day: folder}, source)
+        intake = take_deliveries(
+            spark,
+            lines,
+            [delivery],
+            root,
+            settings.source,
+            params,
+            docs,
+            rows_of_weekday(root, record.deliveries, day, params.validation.volume_weeks),
+            is_history=False,
+        )
+        if intake.refusals:
+            raise DeliveryRefused(intake.refusals)
+        for sentence in [*intake.records[0].findings, *intake.warnings]:
+            log.warning("%s", sentence)
+        shutil.copytree(docs, kept_docs, dirs_exist_ok=True)
+
+    found = DeliveryRecord.read(root, day, record.deliveries[day])
+    facts = found.model_dump(
+        mode="json",
+        include={"delivery_id", "delivered", "accepted", "quarantined", "excluded", "findings"},
+    )
+    seconds = time.monotonic() - started
+    StageRecord(stage="validate_delivery", seconds=seconds, facts=facts).write(root, record)
+    return facts
+
+
+def pinned_files(folder: Path, record: RunRecord, source: Source) -> list[DeliveredFile]:
+    """The files of the night's delivery, which must be those the run was opened with.
+
+    Raises:
+        DeliveryChanged: If they are not.
+    """
+    files = delivered_files(folder, source.format)
+    found, pinned = delivery_id(files), record.deliveries[record.score_date]
+    if found != pinned:
+        raise DeliveryChanged(
+            f"{folder} holds delivery {found}, but run {record.run_id} was opened with {pinned}: "
+            "the files have changed since. Trigger the night again; it opens a run of its own."
+        )
+    return files
+
+
+def open_delivery(folder: Path, day: date, files: list[DeliveredFile], source: Source) -> Delivery:
+    """The delivery in ``folder``, if it keeps the contract.
+
+    Raises:
+        ContractBroken: If a column is gone or of another kind.
+    """
+    findings = check_contract(folder, files, source)
+    rows = sum(_rows(folder / file.name) if file.rows is None else file.rows for file in files)
+    return Delivery(day, delivery_id(files), files, rows, findings)
+
+
+def is_in_lake(root: Path, day: date, delivery: str) -> bool:
+    """Whether the delivery has been taken in already."""
+    return (root / catalog.DELIVERY_RECORD.format(known_on=day, delivery_id=delivery)).exists()
+
+
+def rows_of_weekday(
+    root: Path, deliveries: dict[date, str], day: date, weeks: int
+) -> dict[date, int]:
+    """Rows delivered on the same weekday of the weeks before, by day."""
+    days = [day - timedelta(weeks=week) for week in range(1, weeks + 1)]
+    return {
+        earlier: DeliveryRecord.read(root, earlier, deliveries[earlier]).delivered
+        for earlier in days
+        if earlier in deliveries
+    }
+
+
+def _rows(path: Path) -> int:
+    """Rows of a CSV file beside its header; a quoted value may hold line breaks."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return sum(1 for row in csv.reader(file) if row) - 1
+
+
+def main(arguments: argparse.Namespace) -> dict:
+    """Read what was pinned and do the job."""
+    settings, params = Settings(), read_params()
+    record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
+    spark = spark_session(settings, "validate_delivery")
+    try:
+        return run(spark, settings, params, record)
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

@@ -1,0 +1,55 @@
+"""Builders of delivered lines; a test names only the values it is about."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+from pyspark.sql import DataFrame
+
+import catalog
+from params import Params, Source, read_params
+
+DELIVERED = f"{catalog.LINE}, known_on date, source_file string, raw map<string, string>"
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    return read_params()
+
+
+@pytest.fixture(scope="session")
+def source(params) -> Source:
+    return params.source("generated")
+
+
+@pytest.fixture(scope="session")
+def line():
+    """A good line. Its payload is its values, unless ``raw`` is given."""
+
+    def build(**values: object) -> dict:
+        good = {
+            "invoice_id": "536365",
+            "product_id": "85123A",
+            "customer_id": "17850",
+            "quantity": 6,
+            "unit_price_micros": 2_550_000,
+            "invoiced_at": datetime(2026, 4, 1, 8, 26, tzinfo=UTC),
+            "country": "United Kingdom",
+            "known_on": date(2026, 4, 1),
+            "source_file": "part-0.parquet",
+        }
+        built = good | values
+        payload = {name: None if value is None else str(value) for name, value in built.items()}
+        del payload["source_file"], payload["known_on"]
+        return {"raw": payload} | built
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def delivered(spark):
+    """Lines as ``read_lines`` gives them."""
+
+    def build(lines: list[dict]) -> DataFrame:
+        return spark.createDataFrame(lines, DELIVERED)
+
+    return build
