@@ -53,8 +53,8 @@ def check_audit(engine: sa.Engine) -> int:
             number += 1
             if row["number"] != number or row["previous_sha256"] != sha256:
                 raise AuditBroken(
-                    f"audit_log: row {row['number']} does not follow on what was row {number - 1}; "
-                    "rows were removed or changed. Compare with a backup of the warehouse."
+                    f"audit_log: row {row['number']} does not follow on row {number - 1}; rows "
+                    "were removed or changed. Compare with a backup of the warehouse."
                 )
             sha256 = _row_sha256(row)
             if row["sha256"] != sha256:

@@ -6,6 +6,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGDialect, PGExecutionContext
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from warehouse.connection import connect
 from warehouse.tables import PREDICTIONS
@@ -53,8 +54,11 @@ class AdbcDialect(PGDialect):
         return dbapi
 
     def create_connect_args(self, url: sa.URL) -> tuple[list, dict]:
-        plain = url.set(drivername="postgresql")
-        return [plain.render_as_string(hide_password=False)], {}
+        from psycopg.conninfo import make_conninfo
+
+        # Both drivers are made of libpq, and what psycopg is told in words ADBC takes as text.
+        _, words = PGDialect_psycopg().create_connect_args(url)
+        return [make_conninfo(**words)], {}
 
     def get_default_isolation_level(self, dbapi_conn) -> str:  # noqa: ARG002
         return "READ COMMITTED"

@@ -40,6 +40,8 @@ class Content:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for batch in self._batches:
+            if not batch.num_rows:
+                continue
             columns = {name: self._column(batch, name) for name in self._hashes}
             self._check_order(columns["customer_id"])
             for name, values in columns.items():
@@ -79,8 +81,7 @@ class Content:
                 f"or hold one twice: {customers[wrong].as_py()!r} comes after "
                 f"{before[wrong].as_py()!r}. Nothing was published; run score_customers again."
             )
-        if len(customers):
-            self._last = customers[-1]
+        self._last = customers[-1]
 
     def _check_text(self, name: str, values: pa.Array) -> None:
         if values.type != pa.string():

@@ -152,7 +152,7 @@ def _check_counts(connection: sa.Connection, run: PublishedRun) -> None:
         .where(PREDICTIONS.c.run_id == run.run_id)
         .group_by(PREDICTIONS.c.status)
     )
-    found = dict(connection.execute(by_status).tuples().all())
+    found = dict(connection.execute(by_status).all())
     expected = {"scored": run.scored, **run.fallback}
     expected = {status: customers for status, customers in expected.items() if customers}
     if found != expected or run.population != sum(found.values()) or not found:

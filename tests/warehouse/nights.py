@@ -1,0 +1,84 @@
+"""Builders: a test names only the values it is about."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+
+from warehouse import PublishedRun
+
+NIGHT = date(2026, 4, 1)
+
+SCHEMA = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("probability", pa.float64()),
+        ("decile", pa.int32()),
+        ("is_contacted", pa.bool_()),
+        ("reason_1", pa.string()),
+        ("reason_2", pa.string()),
+        ("reason_3", pa.string()),
+        ("status", pa.string()),
+    ]
+)
+
+
+def predictions(*customers: str, **columns) -> pa.RecordBatch:
+    """Predictions for these customers; a column may be one value for all, or a list."""
+    values = {
+        "customer_id": list(customers),
+        "probability": 0.5,
+        "decile": 5,
+        "is_contacted": False,
+        "reason_1": "bought 3 days ago",
+        "reason_2": None,
+        "reason_3": None,
+        "status": "scored",
+        **columns,
+    }
+    arrays = [
+        value if isinstance(value, list) else [value] * len(customers) for value in values.values()
+    ]
+    return pa.record_batch(
+        [pa.array(array, field.type) for array, field in zip(arrays, SCHEMA, strict=True)],
+        schema=SCHEMA,
+    )
+
+
+def many_predictions(
+    customers: int, decile: int, batch_rows: int = 500
+) -> Iterator[pa.RecordBatch]:
+    """So many predictions, all with the same decile so that a mixture can be told."""
+    for begin in range(0, customers, batch_rows):
+        names = [f"c{number:07d}" for number in range(begin, min(begin + batch_rows, customers))]
+        yield predictions(*names, decile=decile)
+
+
+def a_run(run_id: str = "run-1", population: int = 2, **changes) -> PublishedRun:
+    """A run of 1 April over 10 delivered rows."""
+    values = {
+        "run_id": run_id,
+        "score_date": NIGHT,
+        "source": "generated",
+        "model_name": "repurchase",
+        "model_version": "v1.0.0",
+        "threshold_version": "aa11",
+        "bundle_sha256": "b" * 64,
+        "features_sha256": "f" * 64,
+        "params_sha256": "c" * 64,
+        "code_version": "0123456789ab",
+        "deliveries": {"2026-03-31": "d1", "2026-04-01": "d2"},
+        "delivered": 10,
+        "accepted": 7,
+        "quarantined": {"price_is_positive": 2},
+        "excluded": {"customer_is_known": 1},
+        "population": population,
+        "scored": population,
+        "fallback": {"previous": 0, "default": 0},
+        "reason": "nightly",
+        "published_at": datetime(2026, 4, 2, 3, 15, 7, 120000, tzinfo=UTC),
+        "published_by": "tests",
+        "stage_seconds": {"score_customers": 1.5},
+        **changes,
+    }
+    return PublishedRun(**values)
