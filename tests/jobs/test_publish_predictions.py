@@ -1,0 +1,178 @@
+"""Tests of the job that publishes a run out of the lake."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+import catalog
+import warehouse
+from jobs import publish_predictions
+from records import DeliveryRecord, RunRecord, StageRecord
+from settings import Settings
+from tests.warehouse.nights import NIGHT, predictions
+from warehouse import tables
+
+
+@dataclass
+class Lake:
+    """What the earlier jobs of a night leave behind; ``write`` puts it down for one run."""
+
+    settings: Settings
+
+    def write(self, *files: pa.RecordBatch, run_id="run-1", population=None, **facts) -> RunRecord:
+        root = self.settings.data_root
+        customers = sum(file.num_rows for file in files) if population is None else population
+        record = RunRecord(
+            run_id=run_id,
+            score_date=NIGHT,
+            source="generated",
+            deliveries={date(2026, 3, 31): "d1", NIGHT: "d2"},
+            model_name="repurchase",
+            model_version="v1.0.0",
+            bundle_sha256="b" * 64,
+            features_sha256="f" * 64,
+            params_sha256="c" * 64,
+            code_version="0123456789ab",
+            previous_run_id=None,
+            reason="nightly",
+        )
+        DeliveryRecord(
+            known_on=NIGHT,
+            delivery_id="d2",
+            source="generated",
+            files=[],
+            delivered=10,
+            accepted=7,
+            quarantined={"price_is_positive": 2},
+            excluded={"customer_is_known": 1},
+            findings=[],
+        ).write(root)
+        counts = {
+            "population": customers,
+            "scored": customers,
+            "fallback": {"previous": 0, "default": 0},
+            "threshold_version": "aa11",
+        }
+        for stage in publish_predictions.STAGES_BEFORE:
+            of_scoring = counts | facts if stage == "score_customers" else {}
+            StageRecord(stage=stage, seconds=1.5, facts=of_scoring).write(root, record)
+        folder = catalog.PREDICTIONS.partition(root, **record.key)
+        folder.mkdir(parents=True)
+        (folder / "_SUCCESS").touch()
+        for number, file in enumerate(files):
+            pq.write_table(pa.table(file), folder / f"part-{number:05d}-abc.snappy.parquet")
+        return record
+
+
+@pytest.fixture
+def lake(settings) -> Lake:
+    warehouse.migrate(settings.warehouse_url)
+    return Lake(settings)
+
+
+@pytest.fixture
+def engine(settings):
+    return warehouse.connect(settings.warehouse_url)
+
+
+def test_the_files_of_a_run_become_its_published_night(lake, settings, engine):
+    batch = predictions("ada", "bob", status=["scored", "default"], probability=[0.25, 0.5])
+    record = lake.write(
+        batch.slice(0, 1), batch.slice(1), scored=1, fallback={"previous": 0, "default": 1}
+    )
+
+    facts = publish_predictions.run(settings, record)
+
+    assert facts == {
+        "outcome": "published",
+        "replaces": None,
+        "population": 2,
+        "scored": 1,
+        "fallback": 1,
+    }
+    with engine.connect() as connection:
+        c = tables.LATEST_PREDICTIONS.c
+        rows = connection.execute(sa.select(c.customer_id, c.probability, c.status)).all()
+        [run] = connection.execute(sa.select(tables.SCORING_RUNS)).all()
+    assert sorted(rows) == [("ada", 0.25, "scored"), ("bob", 0.5, "default")]
+    assert (run.delivered, run.accepted, run.quarantined, run.excluded) == (10, 7, 2, 1)
+    assert run.deliveries == {"2026-03-31": "d1", "2026-04-01": "d2"}
+    assert run.threshold_version == "aa11"
+    assert run.stage_seconds["score_customers"] == 1.5
+    stage = StageRecord.read(settings.data_root, record, "publish_predictions")
+    assert stage.facts == facts
+
+
+def test_publishing_again_changes_nothing(lake, settings):
+    record = lake.write(predictions("ada"))
+    publish_predictions.run(settings, record)
+
+    facts = publish_predictions.run(settings, record)
+
+    assert (facts["outcome"], facts["replaces"]) == ("unchanged", "run-1")
+
+
+def test_a_superseding_run_takes_the_place_of_the_old_one(lake, settings, engine):
+    publish_predictions.run(settings, lake.write(predictions("ada")))
+
+    later = lake.write(predictions("ada", "bob"), run_id="run-2")
+    facts = publish_predictions.run(settings, later)
+
+    assert (facts["outcome"], facts["replaces"]) == ("published", "run-1")
+    assert warehouse.current_run(engine, NIGHT) == "run-2"
+
+
+def test_a_dry_run_says_what_it_would_publish_and_changes_nothing(lake, settings, engine, caplog):
+    record = lake.write(predictions("ada"))
+    caplog.set_level("INFO")
+
+    facts = publish_predictions.run(settings, record, dry_run=True)
+
+    assert (facts["outcome"], facts["population"]) == ("dry_run", 1)
+    assert "would publish" in caplog.text
+    assert warehouse.current_run(engine, NIGHT) is None
+    with pytest.raises(FileNotFoundError):
+        StageRecord.read(settings.data_root, record, "publish_predictions")
+
+
+def test_files_in_another_order_than_their_names_are_refused(lake, settings):
+    record = lake.write(predictions("bob"), predictions("ada"))
+
+    with pytest.raises(warehouse.PredictionsBroken, match="'ada' comes after 'bob'"):
+        publish_predictions.run(settings, record)
+
+
+def test_fewer_predictions_than_were_counted_are_refused(lake, settings, engine):
+    record = lake.write(predictions("ada"), population=2)
+
+    with pytest.raises(warehouse.CountsDiffer, match=r"1 predictions.* population of 2"):
+        publish_predictions.run(settings, record)
+
+    assert warehouse.current_run(engine, NIGHT) is None
+
+
+def test_a_folder_without_predictions_is_named(lake, settings):
+    record = lake.write(population=0)
+
+    with pytest.raises(publish_predictions.PredictionsMissing, match="run_id=run-1"):
+        publish_predictions.run(settings, record)
+
+
+def test_a_job_of_the_run_that_has_not_finished_is_named(lake, settings):
+    record = lake.write(predictions("ada"))
+    root = settings.data_root
+    (root / catalog.STAGE_RECORD.format(**record.key, stage="build_features")).unlink()
+
+    with pytest.raises(FileNotFoundError, match="build_features has not finished"):
+        publish_predictions.run(settings, record)
+
+
+def test_a_warehouse_without_tables_is_not_published_to(settings):
+    record = Lake(settings).write(predictions("ada"))
+
+    with pytest.raises(warehouse.NotMigrated, match="migrate_warehouse"):
+        publish_predictions.run(settings, record)
