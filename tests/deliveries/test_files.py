@@ -84,6 +84,13 @@ def test_a_csv_file_without_header_or_not_in_utf_8_is_unreadable(tmp_path, conte
         delivered_files(tmp_path, "csv")
 
 
+def test_a_csv_file_that_leaves_utf_8_far_down_is_unreadable(tmp_path):
+    rows = b"500001,cafe\n" * 100_000
+    (tmp_path / "part-0.csv").write_bytes(b"invoice,product\n" + rows + b"500001,caf\xe9\n")
+    with pytest.raises(DeliveryUnreadable, match="0xe9"):
+        delivered_files(tmp_path, "csv")
+
+
 def test_csv_rows_are_not_counted(deliver_text):
     assert delivered_files(deliver_text("invoice\n500001\n"), "csv")[0].rows is None
 
