@@ -130,7 +130,7 @@ with DAG(
         asked_for = params["retrain_on_drift"] and dag_run.run_type != "backfill"
         return report["verdict"] == "drift" and asked_for
 
-    report_drift = run_job("report_drift", *OPENED, only_if="{{ not params.dry_run }}", **SPARK)
+    report_drift = run_job("report_drift", *OPENED, only_if="{{ not params.dry_run }}")
 
     chain(
         await_delivery,

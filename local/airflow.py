@@ -74,9 +74,13 @@ class Client:
         Raises:
             httpx.HTTPStatusError: If it was refused; its note holds the answer.
         """
-        headers = {"Authorization": f"Bearer {self._token()}"}
         answer = httpx.request(
-            method, f"{self.url}/api/v2{path}", json=body, params=query, headers=headers, timeout=60
+            method,
+            f"{self.url}/api/v2{path}",
+            json=body,
+            params=query,
+            headers=self.headers(),
+            timeout=60,
         )
         try:
             answer.raise_for_status()
@@ -85,10 +89,11 @@ class Client:
             raise
         return answer.json() if answer.content else {}
 
-    def _token(self) -> str:
+    def headers(self) -> dict[str, str]:
+        """A fresh login, as headers of a request."""
         login = {"username": USER, "password": self.password}
         answer = httpx.post(f"{self.url}/auth/token", json=login, timeout=60)
-        return answer.raise_for_status().json()["access_token"]
+        return {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
 
     def health(self) -> dict[str, str]:
         """The state of each component; empty while there is no answer."""
