@@ -1,0 +1,76 @@
+"""Put a judged model together with all that is needed to use it, or refuse it.
+
+Reads artifacts/model, artifacts/evaluation, artifacts/training_set and the training window,
+writes artifacts/bundle. A model that does not clearly beat both baselines becomes no bundle.
+Started by DVC.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from features import features_sha256
+from jobs.entry import job_parser, start
+from lake import file_sha256, read_json, replacing, value_sha256
+from models.bundle import Origin, bundle_sha256, read_bundle, write_bundle
+from models.fit import FittedModel, rows_of
+from models.judge import require_better
+from params import Params, read_params
+
+PARSER = job_parser(__doc__)
+
+
+def run(params: Params, artifacts: Path) -> dict:
+    """Build ``artifacts/bundle``; the facts are its hash and its decision rule.
+
+    Raises:
+        ModelNotBetter: If the model does not beat both baselines.
+    """
+    metrics = read_json(artifacts / "evaluation" / "metrics.json")
+    require_better(metrics)
+    split = read_json(artifacts / "model" / "split.json")
+    window = read_json(artifacts / "training_window.json")
+    model = FittedModel.read(artifacts / "model")
+    predictions = pd.read_parquet(artifacts / "model" / "holdout_predictions.parquet")
+    training_set = artifacts / "training_set" / "training_set.parquet"
+    newest = rows_of(pq.read_table(training_set), [predictions["as_of"].max()])
+
+    origin = Origin(
+        source=window["source"],
+        training_until=window["training_until"],
+        as_of=split["as_of"],
+        rows=split["rows"],
+        training_set_sha256=file_sha256(training_set),
+        features_sha256=features_sha256(),
+        params_sha256=training_params_sha256(params, window["source"]),
+    )
+
+    with replacing(artifacts / "bundle") as fresh:
+        fresh.mkdir()
+        write_bundle(
+            fresh, model, newest, predictions, training_set.parent, metrics, origin, params
+        )
+        bundle = read_bundle(fresh, bundle_sha256(fresh))
+    return {
+        "bundle_sha256": bundle.sha256,
+        "threshold": bundle.threshold,
+        "threshold_version": bundle.threshold_version,
+    }
+
+
+def training_params_sha256(params: Params, source: str) -> str:
+    """Hash of the parameters that a bundle depends on: not of those that only scoring reads."""
+    sections = params.model_dump(
+        mode="json", include={"business", "population", "training", "model", "decision"}
+    )
+    return value_sha256(sections | {"source": params.source(source).model_dump(mode="json")})
+
+
+def main(_arguments) -> dict:
+    """Build in the current folder, where DVC has put what is needed."""
+    return run(read_params(), Path("artifacts"))
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

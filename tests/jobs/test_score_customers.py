@@ -1,0 +1,235 @@
+"""Scoring a night: everyone gets a score, the same on any cluster, and one can tell where from."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import catalog
+from features import CATEGORICAL, FEATURE_NAMES
+from jobs import build_bundle, evaluate_model, score_customers, train_model
+from lake import write_json
+from models import BundleRefused, bundle_sha256, read_bundle, score
+from models.batches import batch_scorer
+from params import read_params
+from records import RunRecord, StageRecord
+from settings import Settings
+
+NIGHT = date(2026, 8, 1)
+PARAMS = read_params()
+PARAMS = PARAMS.model_copy(
+    update={
+        "training": PARAMS.training.model_copy(
+            update={"holdout_count": 1, "bootstrap_rounds": 50, "as_of_count": 5}
+        ),
+        "model": PARAMS.model.model_copy(update={"max_rounds": 20}),
+    }
+)
+
+
+def customers(count: int, seed: int) -> dict[str, np.ndarray]:
+    """Plausible features; what a test is about it changes."""
+    random = np.random.default_rng(seed)
+    features = {name: random.integers(0, 8, count).astype(float) for name in FEATURE_NAMES}
+    between = [name for name in FEATURE_NAMES if "_share" in name or "_trend" in name]
+    features |= {name: random.random(count) for name in between}
+    features["recency_days"] = random.integers(0, 300, count).astype(float)
+    features["tenure_days"] = features["recency_days"] + random.integers(0, 300, count)
+    features["country"] = random.choice(["Norway", "Spain"], count)
+    return {"customer_id": np.array([f"c{i:04}" for i in range(count)]), **features}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    """A bundle made by the real jobs: those whose last purchase is neither new nor old buy."""
+    artifacts = tmp_path_factory.mktemp("artifacts")
+    parts = []
+    for i in range(5):
+        rows = customers(400, seed=i)
+        often = (rows["recency_days"] > 100) & (rows["recency_days"] < 200)
+        label = np.random.default_rng(i).random(400) < np.where(often, 0.9, 0.1)
+        as_of = pa.array([date(2026, 1, 1) + timedelta(days=30 * i)] * 400, pa.date32())
+        parts.append(pa.table({"as_of": as_of, **rows, "label": label.astype("int32")}))
+    training_set = artifacts / "training_set"
+    training_set.mkdir()
+    pq.write_table(pa.concat_tables(parts), training_set / "training_set.parquet")
+    for name in ("golden_activity.parquet", "golden_features.parquet"):
+        pq.write_table(parts[0].slice(0, 3), training_set / name)
+    window = {"source": "generated", "training_until": "2026-05-31"}
+    write_json(artifacts / "training_window.json", window)
+    train_model.run(PARAMS, artifacts)
+    evaluate_model.run(PARAMS, artifacts)
+    build_bundle.run(PARAMS, artifacts)
+    return artifacts / "bundle"
+
+
+def open_run(
+    settings, bundle, rows: dict, run_id: str, night=NIGHT, files=1, previous_run_id=None
+) -> RunRecord:
+    """Open a run of the night over the given customers, whose features lie in so many files."""
+    sha256 = bundle_sha256(bundle)
+    target = settings.data_root / "bundles" / sha256
+    if not target.exists():
+        target.parent.mkdir()
+        target.symlink_to(bundle)
+    record = RunRecord(
+        run_id=run_id,
+        score_date=night,
+        source="generated",
+        deliveries={night: "d1"},
+        model_name="repurchase",
+        model_version="v1.0.0",
+        bundle_sha256=sha256,
+        features_sha256="f",
+        params_sha256="p",
+        code_version="c",
+        previous_run_id=previous_run_id,
+        reason="test",
+    )
+    folder = settings.data_root / catalog.FEATURES_LAYOUT.format(**record.key)
+    folder.mkdir(parents=True)
+    types = {name: pa.string() for name in ("customer_id", *CATEGORICAL)}
+    table = pa.table({name: pa.array(rows[name], types.get(name, pa.float64())) for name in rows})
+    for i, part in enumerate(np.array_split(np.arange(table.num_rows), files)):
+        pq.write_table(table.take(part), folder / f"part-{i:05}.parquet")
+    return record
+
+
+def predictions(settings, record) -> pa.Table:
+    """All rows, in the order of the files."""
+    folder = catalog.PREDICTIONS.partition(settings.data_root, **record.key)
+    files = sorted(folder.glob("*.parquet"))
+    return pa.concat_tables(pq.read_table(file) for file in files).combine_chunks()
+
+
+@dataclass
+class Night:
+    """A night that has been scored; tests look at it and change nothing."""
+
+    settings: Settings
+    customers: dict[str, np.ndarray]
+    record: RunRecord
+    facts: dict
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        return predictions(self.settings, self.record).to_pandas()
+
+
+@pytest.fixture(scope="module")
+def night(spark, bundle, tmp_path_factory) -> Night:
+    """300 customers, number 7 without a recency and so not scorable."""
+    settings = Settings(data_root=tmp_path_factory.mktemp("night"))
+    rows = customers(300, seed=9)
+    rows["recency_days"][7] = np.nan
+    record = open_run(settings, bundle, rows, run_id="r1")
+    facts = score_customers.run(spark, settings, PARAMS, record)
+    return Night(settings, rows, record, facts)
+
+
+def test_everyone_gets_the_score_of_the_bundle_in_the_order_of_their_ids(night, bundle):
+    found = predictions(night.settings, night.record).to_pylist()
+    judged = read_bundle(bundle, night.record.bundle_sha256)
+    expected = score(pa.table(night.customers), judged, reasons=3).to_pylist()
+    for i, row in enumerate(found):
+        assert row["customer_id"] == night.customers["customer_id"][i]
+        if i != 7:
+            assert row.items() >= (expected[i] | {"status": "scored"}).items()
+    assert len(found) == 300
+
+
+def test_who_cannot_be_scored_and_has_no_history_gets_the_prior(night, bundle):
+    row = predictions(night.settings, night.record).to_pylist()[7]
+    assert row["probability"] == read_bundle(bundle, night.record.bundle_sha256).base_rate
+    assert row["status"] == "default"
+    assert (row["reason_1"], row["reason_2"], row["reason_3"]) == (None, None, None)
+
+
+def test_the_facts_add_up_and_are_kept(night):
+    facts = night.facts
+    assert (facts["population"], facts["scored"]) == (300, 299)
+    assert facts["fallback"] == {"previous": 0, "default": 1}
+    assert sum(facts["score_histogram"]) == 300
+    assert (
+        StageRecord.read(night.settings.data_root, night.record, "score_customers").facts == facts
+    )
+
+
+def test_deciles_are_tenths_of_the_night_and_the_first_is_the_likeliest(night):
+    found = night.predictions
+    assert (found["decile"].min(), found["decile"].max()) == (1, 10)
+    assert not found.groupby("probability")["decile"].nunique().gt(1).any()
+    best = found.groupby("decile")["probability"].agg(["min", "max"])
+    assert (best["min"].to_numpy()[:-1] > best["max"].to_numpy()[1:]).all()
+    # Equal scores share a decile, the better one, so every tenth is reached or passed.
+    for decile in range(1, 11):
+        assert (found["decile"] <= decile).sum() >= 30 * decile
+
+
+def test_those_are_contacted_whose_probability_reaches_the_threshold(night, bundle):
+    threshold = read_bundle(bundle, night.record.bundle_sha256).threshold
+    found = night.predictions
+    assert (found["is_contacted"] == (found["probability"] >= threshold)).all()
+    assert night.facts["contacted"] == found["is_contacted"].sum() > 0
+
+
+def test_files_and_batches_change_no_bit(spark, night, settings, bundle):
+    reversed_rows = {name: column[::-1] for name, column in night.customers.items()}
+    record = open_run(settings, bundle, reversed_rows, run_id="many", files=23)
+    scoring = PARAMS.scoring.model_copy(update={"batch_rows": 3})
+    score_customers.run(spark, settings, PARAMS.model_copy(update={"scoring": scoring}), record)
+    assert predictions(settings, record) == predictions(night.settings, night.record)
+
+
+def test_who_cannot_be_scored_keeps_the_previous_score_but_not_a_previous_prior(
+    spark, night, bundle
+):
+    rows = customers(310, seed=6)
+    for i in (3, 7, 305):
+        rows["recency_days"][i] = np.nan
+    record = open_run(
+        *(night.settings, bundle, rows),
+        run_id="r2",
+        night=NIGHT + timedelta(days=1),
+        previous_run_id="r1",
+    )
+    facts = score_customers.run(spark, night.settings, PARAMS, record)
+
+    found = predictions(night.settings, record).to_pylist()
+    before = night.predictions["probability"]
+    assert (found[3]["status"], found[3]["probability"]) == ("previous", before[3])
+    # 7 was a fallback the night before, 305 was not there.
+    assert [found[i]["status"] for i in (4, 7, 305)] == ["scored", "default", "default"]
+    assert facts["fallback"] == {"previous": 1, "default": 2}
+
+
+def test_a_damaged_bundle_stops_the_night_before_anything_is_written(spark, settings, bundle):
+    record = open_run(settings, bundle, customers(20, seed=8), run_id="r1")
+    link = settings.data_root / "bundles" / record.bundle_sha256
+    link.unlink()
+    link.mkdir()
+    (link / "model.ubj").write_bytes(b"not a model")
+    with pytest.raises(BundleRefused, match=record.bundle_sha256):
+        score_customers.run(spark, settings, PARAMS, record)
+    assert not catalog.PREDICTIONS.partition(settings.data_root, **record.key).exists()
+
+
+def test_a_previous_run_without_predictions_is_named(spark, settings, bundle):
+    rows = customers(20, seed=8)
+    record = open_run(settings, bundle, rows, run_id="r1", previous_run_id="gone")
+    with pytest.raises(FileNotFoundError, match="previous run gone"):
+        score_customers.run(spark, settings, PARAMS, record)
+
+
+@pytest.mark.parametrize("reasons", [0, 1, 3])
+def test_a_batch_has_as_many_reasons_as_asked_for(bundle, reasons):
+    rows = pa.table({**customers(30, seed=7), "is_scorable": [True] * 29 + [False]})
+    [scored] = batch_scorer(bundle, bundle_sha256(bundle), reasons)(iter(rows.to_batches()))
+    for rank in (1, 2, 3):
+        assert scored[f"reason_{rank}"].null_count == (1 if rank <= reasons else 30)
+    assert scored["probability"].null_count == 1
