@@ -1,0 +1,80 @@
+"""All features of all active customers, as of one day or many: the only way there is.
+
+Training asks for many as-of dates and scoring for one, through the same function.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from features.frequency import FREQUENCY_FEATURES
+from features.products import PRODUCTS_FEATURES
+from features.profile import PROFILE_FEATURES
+from features.returns import RETURNS_FEATURES
+from features.rhythm import RHYTHM_FEATURES, recency_days
+from features.spend import SPEND_FEATURES
+from features.trends import TRENDS_FEATURES
+
+FEATURES = (
+    *RHYTHM_FEATURES,
+    *FREQUENCY_FEATURES,
+    *SPEND_FEATURES,
+    *RETURNS_FEATURES,
+    *PRODUCTS_FEATURES,
+    *TRENDS_FEATURES,
+    *PROFILE_FEATURES,
+)
+"""Every feature; the name of the function is the name of the column."""
+
+FEATURE_NAMES = tuple(feature.__name__ for feature in FEATURES)
+CATEGORICAL = ("country",)
+
+
+def build_features(activity: DataFrame, as_of: Sequence[date], active_days: int) -> DataFrame:
+    """What every active customer looked like at the end of each as-of date.
+
+    Args:
+        activity: The columns of ``catalog.ACTIVITY`` and ``known_on date``; what was not yet
+            known, or had not yet happened, on an as-of date is not looked at for it.
+        as_of: The days to describe, each once.
+        active_days: A customer with a purchase in so many days, the as-of date the last of them,
+            is active.
+
+    Returns:
+        One row per as-of date and active customer: ``as_of``, ``customer_id`` and the features,
+        numbers as double and categories as string. Null means missing by the feature's own rule.
+    """
+    known = known_activity(activity, as_of)
+
+    described = known.groupBy("as_of", "customer_id").agg(
+        *[feature().alias(feature.__name__) for feature in FEATURES]
+    )
+    active = described.where(F.col(recency_days.__name__) < active_days)
+
+    columns = [
+        F.col(name).cast("string" if name in CATEGORICAL else "double") for name in FEATURE_NAMES
+    ]
+    return active.select("as_of", "customer_id", *columns)
+
+
+def known_activity(activity: DataFrame, as_of: Sequence[date]) -> DataFrame:
+    """For each as-of date the activity up to it that was known by then, with its ``days_ago``."""
+    # Brought together by customer once, before there is a copy of each row for each as-of date.
+    dated = activity.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
+    happened = F.col("activity_on") <= F.col("as_of")
+    known = F.col("known_on") <= F.col("as_of")
+    return dated.where(happened & known).withColumn("days_ago", F.date_diff("as_of", "activity_on"))
+
+
+def features_sha256() -> str:
+    """SHA-256 of the source of this package, in hex: another value, other features."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        source = path.read_bytes()
+        digest.update(f"{path.name} {len(source)}\n".encode())
+        digest.update(source)
+    return digest.hexdigest()

@@ -1,0 +1,70 @@
+"""When the customer buys, and whether the next purchase is overdue. Over all known history.
+
+A gap is the number of days from one purchase day to the next: 1 for two days running.
+"""
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from features.windows import is_purchase, purchase_days_ago
+
+
+def recency_days() -> Column:
+    """Days since the latest purchase day; 0 is the as-of date itself. Never null."""
+    return F.min(F.when(is_purchase(), F.col("days_ago")))
+
+
+def tenure_days() -> Column:
+    """Days since the first known purchase day; 0 is the as-of date itself. Never null."""
+    return F.max(F.when(is_purchase(), F.col("days_ago")))
+
+
+def gap_mean_days() -> Column:
+    """Mean gap between purchase days, days. Null below two purchase days."""
+    return F.try_divide(tenure_days() - recency_days(), _gap_count())
+
+
+def gap_std_days() -> Column:
+    """Sample standard deviation of the gaps between purchase days. Null below three purchase days.
+
+    The root of one division of exact integers.
+    """
+    count, sum_ = _gap_count(), (tenure_days() - recency_days()).cast("bigint")
+    squares = F.aggregate(_gaps(), F.lit(0).cast("bigint"), lambda sum_, gap: sum_ + gap * gap)
+    enough = F.when(count >= 2, count)
+    return F.sqrt((enough * squares - sum_ * sum_) / (enough * (enough - 1)))
+
+
+def gap_longest_days() -> Column:
+    """Longest gap between purchase days. Null below two purchase days."""
+    return F.array_max(_gaps())
+
+
+def overdue_ratio() -> Column:
+    """Days since the latest purchase over the mean gap; above 1 is later than is usual.
+
+    Null below two purchase days.
+    """
+    return F.try_divide(recency_days() * _gap_count(), tenure_days() - recency_days())
+
+
+def _gap_count() -> Column:
+    return (F.size(purchase_days_ago()) - 1).cast("bigint")
+
+
+def _gaps() -> Column:
+    days = purchase_days_ago()
+    before = F.slice(days, 2, F.size(days))
+    # The first purchase day has none before it; its difference is null.
+    gaps = F.zip_with(before, days, lambda earlier, later: earlier - later)
+    return F.transform(F.array_compact(gaps), lambda gap: gap.cast("bigint"))
+
+
+RHYTHM_FEATURES = (
+    recency_days,
+    tenure_days,
+    gap_mean_days,
+    gap_std_days,
+    gap_longest_days,
+    overdue_ratio,
+)

@@ -1,0 +1,179 @@
+"""Lines become one exact row per customer and business day."""
+
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+import catalog
+from features import build_features, read_activity, summarise_activity
+
+LINE_FIELDS = tuple(part.split()[0] for part in catalog.LINE.split(", "))
+
+
+def line(
+    customer_id="ada",
+    at="2026-02-27T12:00:00",
+    *,
+    invoice_id="1",
+    product_id="tea",
+    quantity=1,
+    unit_price_micros=2_500_000,
+    country="France",
+) -> tuple:
+    """An accepted line; ``at`` is UTC."""
+    at = at if isinstance(at, datetime) else datetime.fromisoformat(at).replace(tzinfo=UTC)
+    values = locals() | {"invoiced_at": at}
+    return tuple(values[field] for field in LINE_FIELDS)
+
+
+@pytest.fixture
+def summarise(spark):
+    """A function: the rows of activity of these lines, by customer and then by day."""
+
+    def run(*lines, timezone="Europe/London"):
+        frame = spark.createDataFrame(lines, catalog.LINE)
+        return summarise_activity(frame, timezone).orderBy("customer_id", "activity_on").collect()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("timezone", "days"),
+    [
+        (
+            "Europe/London",
+            {
+                "2026-06-30T22:59:59": "2026-06-30",
+                "2026-06-30T23:30:00": "2026-07-01",
+                "2026-01-31T23:30:00": "2026-01-31",
+                # The clocks go forward on 29 March, and back on 25 October.
+                "2026-03-28T23:59:59": "2026-03-28",
+                "2026-03-29T00:59:59": "2026-03-29",
+                "2026-03-29T23:00:00": "2026-03-30",
+                "2026-10-24T23:00:00": "2026-10-25",
+                "2026-10-25T23:59:59": "2026-10-25",
+            },
+        ),
+        (
+            "America/New_York",
+            {
+                "2026-07-01T03:59:59": "2026-06-30",
+                "2026-07-01T04:00:00": "2026-07-01",
+                "2026-01-01T04:59:59": "2025-12-31",
+                # Forward on 8 March, back on 1 November.
+                "2026-03-09T03:59:59": "2026-03-08",
+                "2026-11-02T04:59:59": "2026-11-01",
+            },
+        ),
+    ],
+)
+def test_a_day_ends_at_midnight_of_the_business_zone(summarise, timezone, days):
+    rows = summarise(*[line(customer_id=at, at=at) for at in days], timezone=timezone)
+    assert {row.customer_id: str(row.activity_on) for row in rows} == days
+
+
+def test_any_instant_belongs_to_the_day_that_python_says(spark):
+    instants = st.datetimes(datetime(2009, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+    @settings(max_examples=3, deadline=None)
+    @given(st.lists(instants, min_size=50, max_size=100))
+    def check(instants):
+        lines = [line(f"{n:03}", at) for n, at in enumerate(instants)]
+        frame = spark.createDataFrame(lines, catalog.LINE)
+        for zone in ("Europe/London", "America/New_York", "Australia/Lord_Howe"):
+            rows = summarise_activity(frame, zone).orderBy("customer_id").collect()
+            expected = [at.astimezone(ZoneInfo(zone)).date() for at in instants]
+            assert [row.activity_on for row in rows] == expected
+
+    check()
+
+
+def test_purchases_and_returns_are_summed_apart_and_both_are_positive(summarise):
+    [row] = summarise(
+        line(quantity=3, product_id="tea"),
+        line(quantity=2, product_id="jam", unit_price_micros=1),
+        line(quantity=-1, product_id="bun", invoice_id="C9"),
+    )
+    assert (row.purchase_lines, row.purchase_quantity, row.purchase_micros) == (2, 5, 7_500_002)
+    assert (row.return_lines, row.return_quantity, row.return_micros) == (1, 1, 2_500_000)
+    assert (row.purchase_invoice_ids, row.purchase_product_ids) == (["1"], ["jam", "tea"])
+
+
+def test_a_day_of_returns_only_has_no_nulls(summarise):
+    [row] = summarise(line(quantity=-2))
+    assert None not in row
+    assert (row.purchase_lines, row.purchase_micros, row.purchase_product_ids) == (0, 0, [])
+
+
+def test_amounts_beyond_32_bits_are_exact(summarise):
+    [row] = summarise(line(quantity=80_995, unit_price_micros=60_000_000_001))
+    assert row.purchase_micros == 80_995 * 60_000_000_001
+
+
+def test_the_country_of_a_day_is_where_something_was_bought(summarise):
+    [row] = summarise(
+        line(country="Austria", quantity=-1), line(country="Spain"), line(country="Malta")
+    )
+    assert row.country == "Malta"
+
+
+def test_the_columns_are_those_of_the_catalog(spark):
+    lines = spark.createDataFrame([line()], catalog.LINE)
+    promised = StructType.fromDDL(catalog.ACTIVITY.schema)
+    got = summarise_activity(lines, "Europe/London").schema
+    assert [(field.name, field.dataType.simpleString()) for field in got] == [
+        (field.name, field.dataType.simpleString()) for field in promised
+    ]
+
+
+def test_two_deliveries_summarised_apart_give_the_features_of_both_together(spark):
+    lines = [
+        line(f"c{n % 5}", f"2026-02-{n % 9 + 1:02}T12:00:00", invoice_id=str(n % 7),
+             product_id=str(n % 11), quantity=n % 4 - 1 or 6, unit_price_micros=n * 333_333)
+        for n in range(1, 120)
+    ]  # fmt: skip
+    known_on, as_of = F.lit(date(2026, 2, 20)).alias("known_on"), [date(2026, 2, 28)]
+
+    def summary(some):
+        frame = spark.createDataFrame(some, catalog.LINE)
+        return summarise_activity(frame, "Europe/London").select("*", known_on)
+
+    apart = summary(lines[::2]).unionByName(summary(lines[1::2]))
+    together = summary(lines)
+    assert apart.count() > together.count()
+    one, other = (
+        build_features(rows, as_of, 365).orderBy("customer_id").collect()
+        for rows in (apart, together)
+    )
+    assert one == other
+
+
+def test_deliveries_summarised_at_once_are_kept_apart_when_asked_for(spark):
+    lines = spark.createDataFrame([line(), line()], catalog.LINE)
+    told = lines.withColumn("known_on", F.explode(F.lit([date(2026, 2, 27), date(2026, 3, 1)])))
+    rows = summarise_activity(told, "Europe/London", by=("known_on",)).collect()
+    assert {(row.known_on.day, row.purchase_lines) for row in rows} == {(27, 2), (1, 2)}
+
+
+def test_exactly_the_partitions_asked_for_are_read_with_the_day_they_were_known(spark, tmp_path):
+    summary = summarise_activity(spark.createDataFrame([line()], catalog.LINE), "Europe/London")
+    partitions = [
+        catalog.ACTIVITY.partition(tmp_path, known_on=f"2026-03-0{day}", delivery_id="00" + name)
+        for day, name in ((1, "12"), (1, "34"), (2, "56"))
+    ]
+    for partition in partitions:
+        summary.write.parquet(str(partition))
+    [row] = read_activity(spark, tmp_path, partitions[1:2]).collect()
+    assert row.known_on == date(2026, 3, 1)
+    assert read_activity(spark, tmp_path, partitions[1:]).count() == 2
+
+
+def test_activity_that_is_not_in_the_lake_is_named(spark, tmp_path):
+    absent = catalog.ACTIVITY.partition(tmp_path, known_on="2026-03-01", delivery_id="ab")
+    with pytest.raises(FileNotFoundError, match=r"1 of 1 .*known_on=2026-03-01.*load_history"):
+        read_activity(spark, tmp_path, [absent])
