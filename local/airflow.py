@@ -427,7 +427,8 @@ def _await_turn(client: Client, night: date, run_id: str) -> None:
     with console.status(f"{night}  waiting for its turn ..."):
         while client.run("nightly_scoring", run_id)["state"] == "queued":
             runs = client.call("GET", "/dags/nightly_scoring/dagRuns", state="running")["dag_runs"]
-            before = ", ".join(run["dag_run_id"] for run in runs)
+            others = (run["dag_run_id"] for run in runs if run["dag_run_id"] != run_id)
+            before = ", ".join(others)
             if before and before != said:
                 console.print(f"{night}  waits for {before}: one run at a time")
                 said = before
