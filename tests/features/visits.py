@@ -4,10 +4,14 @@ import math
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 import catalog
+from records import make_current
 
 AS_OF = date(2026, 3, 1)  # a Sunday
 
@@ -129,3 +133,16 @@ def _trend(recent: int, recent_days: int, whole: int, whole_days: int) -> float 
     recent_weighed = recent * (whole_days - recent_days)
     before_weighed = (whole - recent) * recent_days
     return _ratio(recent_weighed - before_weighed, recent_weighed + before_weighed)
+
+
+def deliver(root: Path, known_on: date, visits: Iterable[dict], delivery_id="00aa") -> Path:
+    """Put the visits into the lake as the activity of the current delivery of that day."""
+    partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id=delivery_id)
+    partition.mkdir(parents=True)
+    day, many, number = pa.date32(), pa.list_(pa.string()), pa.int64()
+    types = [pa.string(), day, pa.string(), many, many, *[number] * 6, day]
+    schema = pa.schema(list(zip(visit(), types, strict=True)))
+    table = pa.Table.from_pylist(list(visits), schema=schema).drop_columns("known_on")
+    pq.write_table(table, partition / "part-00000.parquet")
+    make_current(root, known_on, delivery_id)
+    return partition / "part-00000.parquet"

@@ -1,0 +1,78 @@
+"""Describe every active customer at the end of the night's day.
+
+Reads the activity of the deliveries that the run has pinned, and nothing else; writes the run's
+features. First the customers recorded with the model must come out as they did at training.
+"""
+
+import argparse
+import logging
+import time
+
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+import catalog
+from expectations import verify_features
+from features import build_features, check_golden, read_activity
+from jobs.entry import run_parser, start
+from jobs.session import spark_session
+from lake import replacing
+from params import Params, read_params
+from records import RunRecord, StageRecord
+from settings import Settings
+
+PARSER = run_parser(__doc__)
+
+# One sorted file; row groups small enough that scoring it is work for many hands.
+ROW_GROUP_BYTES = 16 * 1024**2
+
+log = logging.getLogger(__name__)
+
+
+def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
+    """Describe the population of the run; the facts are its size and what was found odd.
+
+    Raises:
+        FeaturesDiffer: If this code makes other features than the model was trained on.
+        FileNotFoundError: If activity of a pinned delivery is not in the lake.
+        ExpectationsBroken: If the features must not be scored.
+    """
+    started = time.monotonic()
+    root, active_days = settings.data_root, params.population.active_days
+    golden = check_golden(spark, root / "bundles" / record.bundle_sha256)
+    log.info("%d recorded customers came out as they did at training", golden)
+    partitions = [
+        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=delivery_id)
+        for day, delivery_id in record.deliveries.items()
+    ]
+    activity = read_activity(spark, root, partitions)
+
+    features = build_features(activity, [record.score_date], active_days).drop("as_of")
+
+    docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "features"
+    with replacing(root / catalog.FEATURES_LAYOUT.format(**record.key)) as fresh:
+        ordered = features.repartition(1).sortWithinPartitions("customer_id")
+        ordered.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(str(fresh))
+        findings = verify_features(spark.read.parquet(str(fresh)), docs, active_days)
+        population = sum(pq.read_metadata(file).num_rows for file in fresh.glob("*.parquet"))
+    for finding in findings:
+        log.warning("%s", finding)
+    facts = {"population": population, "golden": golden, "findings": findings}
+    seconds = time.monotonic() - started
+    StageRecord(stage="build_features", seconds=seconds, facts=facts).write(root, record)
+    return facts
+
+
+def main(arguments: argparse.Namespace) -> dict:
+    """Read what was pinned and do the job."""
+    settings, params = Settings(), read_params()
+    record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
+    spark = spark_session(settings, "build_features")
+    try:
+        return run(spark, settings, params, record)
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

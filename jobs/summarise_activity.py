@@ -1,0 +1,85 @@
+"""Summarise the night's delivery as one exact row per customer and day with activity.
+
+Reads the accepted lines of the delivery, writes its partition of activity, and lets later runs use
+the delivery. A delivery that was summarised before is left as it is.
+"""
+
+import argparse
+import logging
+import time
+
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import catalog
+from features import summarise_activity
+from jobs.entry import run_parser, start
+from jobs.session import spark_session
+from lake import write_deliveries
+from params import Params, read_params
+from records import RunRecord, StageRecord, make_current
+from settings import Settings
+
+PARSER = run_parser(__doc__)
+
+log = logging.getLogger(__name__)
+
+
+def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
+    """Summarise the run's own delivery; the facts are its rows and whether they were there.
+
+    Raises:
+        FileNotFoundError: If the accepted lines are not in the lake.
+    """
+    started = time.monotonic()
+    root, day = settings.data_root, record.score_date
+    key = {"known_on": day, "delivery_id": record.deliveries[day]}
+    partition = catalog.ACTIVITY.partition(root, **key)
+    was_there = partition.exists()
+
+    if was_there:
+        log.info("%s is there and never changes; not summarised again", partition)
+    else:
+        lines = read_lines(spark, settings, key)
+        activity = summarise_activity(lines, params.business.timezone)
+        write_deliveries(
+            activity.withColumn("known_on", F.lit(day)).coalesce(1),
+            catalog.ACTIVITY,
+            root,
+            {day: record.deliveries[day]},
+            order=("customer_id", "activity_on"),
+        )
+
+    make_current(root, day, record.deliveries[day])
+    rows = sum(pq.read_metadata(file).num_rows for file in partition.glob("*.parquet"))
+    facts = {"delivery_id": record.deliveries[day], "rows": rows, "was_there": was_there}
+    seconds = time.monotonic() - started
+    StageRecord(stage="summarise_activity", seconds=seconds, facts=facts).write(root, record)
+    return facts
+
+
+def read_lines(spark: SparkSession, settings: Settings, key: dict) -> DataFrame:
+    """The accepted lines of one delivery."""
+    folder = catalog.TRANSACTIONS.partition(settings.data_root, **key)
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"the accepted lines of delivery {key['delivery_id']} of {key['known_on']} are not at "
+            f"{folder}. Run validate_delivery for this run first."
+        )
+    return spark.read.schema(catalog.TRANSACTIONS.schema).parquet(str(folder))
+
+
+def main(arguments: argparse.Namespace) -> dict:
+    """Read what was pinned and do the job."""
+    settings, params = Settings(), read_params()
+    record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
+    spark = spark_session(settings, "summarise_activity")
+    try:
+        return run(spark, settings, params, record)
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

@@ -1,0 +1,226 @@
+"""The two jobs that turn a window of the lake into rows to learn from."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from datetime import date, timedelta
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from features import FEATURE_NAMES, check_golden
+from jobs import build_training_set, list_training_window
+from jobs.build_training_set import TooLittleHistory, WindowChanged, as_of_dates
+from jobs.list_training_window import HistoryEndsEarly
+from params import Params, read_params
+from settings import PROJECT_ROOT
+from tests.features.visits import deliver, expected_features, visit
+
+FIRST = date(2026, 1, 1)
+UNTIL = date(2026, 2, 9)
+ACTIVE_DAYS = 30
+HORIZON_DAYS = 5
+
+
+@pytest.fixture
+def params() -> Params:
+    """Three as-of dates, five days apart, until ``UNTIL``."""
+    values = read_params().model_dump(mode="json")
+    values["sources"]["generated"]["training_until"] = str(UNTIL)
+    values["population"]["active_days"] = ACTIVE_DAYS
+    values["training"] |= {"horizon_days": HORIZON_DAYS, "as_of_count": 3, "as_of_step_days": 5}
+    return Params.model_validate(values)
+
+
+def visits_of(day: date) -> list[dict]:
+    """What is delivered on a day; customer c0 buys every day, c9 every tenth, c30 never again.
+
+    Some of it had happened two days before.
+    """
+    n = (day - FIRST).days
+    own = [
+        visit(f"c{gap}", on=day, micros=n * 333_333 + gap, products=(str(n % 7), "tea"))
+        for gap in range(1, 12)
+        if n % gap == 0
+    ]
+    late = [visit("c20", on=day - timedelta(2), known_on=day)] if n % 6 == 0 else []
+    return [*own, *late, *([visit("c30", on=day)] if n == 10 else [])]
+
+
+@pytest.fixture
+def lake(settings):
+    """A lake with a delivery for each day from ``FIRST`` to a week beyond ``UNTIL``."""
+    for n in range((UNTIL - FIRST).days + 8):
+        day = FIRST + timedelta(n)
+        deliver(settings.data_root, day, visits_of(day))
+    return settings.data_root
+
+
+def known_visits() -> list[dict]:
+    """All that was delivered in the training window."""
+    return [one for n in range((UNTIL - FIRST).days + 1) for one in visits_of(FIRST + timedelta(n))]
+
+
+def files_of(artifacts) -> list[dict]:
+    return json.loads((artifacts / "training_window.json").read_text())["files"]
+
+
+def test_the_window_lists_the_current_deliveries_up_to_its_end(settings, lake, params, tmp_path):
+    corrected = deliver(lake, FIRST, visits_of(FIRST), delivery_id="00bb")
+
+    facts = list_training_window.run(settings, params, tmp_path)
+
+    files = files_of(tmp_path)
+    assert [entry["known_on"] for entry in files] == [
+        str(FIRST + timedelta(n)) for n in range((UNTIL - FIRST).days + 1)
+    ]
+    assert files[0] == {
+        "path": f"lake/activity/known_on={FIRST}/delivery_id=00bb/part-00000.parquet",
+        "known_on": str(FIRST),
+        "bytes": corrected.stat().st_size,
+        "sha256": hashlib.sha256(corrected.read_bytes()).hexdigest(),
+        "rows": len(visits_of(FIRST)),
+    }
+    assert facts["rows"] == len(known_visits())
+    assert facts["missing_days"] == []
+
+
+def test_nothing_in_the_window_depends_on_the_machine(settings, lake, params, tmp_path):
+    list_training_window.run(settings, params, tmp_path)
+    assert str(lake) not in (tmp_path / "training_window.json").read_text()
+
+
+def test_a_lake_that_ends_before_the_window_would_give_wrong_labels(settings, params, tmp_path):
+    deliver(settings.data_root, UNTIL - timedelta(1), [visit(on=FIRST)])
+    with pytest.raises(HistoryEndsEarly, match=r"up to 2026-02-09.* ends on 2026-02-08.*--until"):
+        list_training_window.run(settings, params, tmp_path)
+
+
+def test_a_day_without_delivery_is_said(settings, params, tmp_path):
+    for day in (UNTIL - timedelta(2), UNTIL):
+        deliver(settings.data_root, day, [])
+    facts = list_training_window.run(settings, params, tmp_path)
+    assert facts["missing_days"] == [str(UNTIL - timedelta(1))]
+
+
+def test_the_last_as_of_date_has_just_had_all_its_horizon(params):
+    days = as_of_dates(UNTIL, params.training)
+    assert days == [UNTIL - timedelta(15), UNTIL - timedelta(10), UNTIL - timedelta(5)]
+
+
+@pytest.mark.usefixtures("lake")
+def test_rows_are_the_active_customers_of_each_date_with_what_came_after(
+    spark, settings, params, tmp_path
+):
+    list_training_window.run(settings, params, tmp_path)
+    facts = build_training_set.run(spark, settings, params, tmp_path)
+
+    table = pq.read_table(tmp_path / "training_set/training_set.parquet")
+    rows = table.to_pylist()
+    days = as_of_dates(UNTIL, params.training)
+    expected = expected_features(known_visits(), days, ACTIVE_DAYS)
+    keys = [(row["as_of"], row["customer_id"]) for row in rows]
+    assert table.column_names == ["as_of", "customer_id", *FEATURE_NAMES, "label"]
+    assert keys == sorted(expected)
+    assert {
+        key: {name: row[name] for name in FEATURE_NAMES}
+        for key, row in zip(keys, rows, strict=True)
+    } == expected
+    bought = {(one["customer_id"], one["activity_on"]) for one in known_visits()}
+    assert {key: row["label"] for key, row in zip(keys, rows, strict=True)} == {
+        (day, customer): int(
+            any((customer, day + timedelta(n)) in bought for n in range(1, HORIZON_DAYS + 1))
+        )
+        for day, customer in expected
+    }
+    assert {row["label"] for row in rows} == {0, 1}
+    assert facts["as_of"][str(days[0])] == {
+        "rows": sum(key[0] == days[0] for key in keys),
+        "buyers": sum(row["label"] for row in rows if row["as_of"] == days[0]),
+    }
+    assert facts["short_history"] == [str(day) for day in days if (day - FIRST).days + 1 < 30]
+    assert check_golden(spark, tmp_path / "training_set") == sum(key[0] == days[-1] for key in keys)
+
+
+def test_the_same_window_gives_the_same_bytes_in_another_process(
+    spark, settings, lake, params, tmp_path
+):
+    here, there = tmp_path / "here", tmp_path / "there"
+    list_training_window.run(settings, params, here)
+    list_training_window.run(settings, params, there / "artifacts")
+    build_training_set.run(spark, settings, params, here)
+    (there / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+    program = (
+        "from pathlib import Path\n"
+        "from jobs.build_training_set import run\n"
+        "from jobs.session import spark_session\n"
+        "from params import read_params\n"
+        "from settings import Settings\n"
+        "spark = spark_session(Settings(), 'again')\n"
+        "run(spark, Settings(), read_params(Path('params.yaml')), Path('artifacts'))\n"
+    )
+    (there / "again.py").write_text(program)
+    place = {
+        "PYTHONPATH": str(PROJECT_ROOT),
+        "SCORING_DATA_ROOT": str(lake),
+        "SCORING_SPARK_MASTER": "local[1]",
+    }
+    subprocess.run(
+        [sys.executable, "again.py"], cwd=there, env=os.environ | place, check=True, timeout=300
+    )
+
+    def hashes(folder):
+        return {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(folder.iterdir())
+        }
+
+    assert hashes(here / "training_set") == hashes(there / "artifacts/training_set")
+    assert list(hashes(here / "training_set")) == [
+        "golden_activity.parquet",
+        "golden_features.parquet",
+        "training_set.parquet",
+    ]
+
+
+@pytest.mark.parametrize("harm", ["a flipped byte", "a byte more", "gone"])
+def test_a_file_that_is_not_as_listed_is_named(spark, settings, lake, params, tmp_path, harm):
+    list_training_window.run(settings, params, tmp_path)
+    path = lake / files_of(tmp_path)[4]["path"]
+    content = path.read_bytes()
+    path.unlink()
+    if harm == "a flipped byte":
+        path.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    elif harm == "a byte more":
+        path.write_bytes(content + b"0")
+
+    with pytest.raises(WindowChanged, match=f"{path} (is gone|has other content|has .* bytes)"):
+        build_training_set.run(spark, settings, params, tmp_path)
+    assert not (tmp_path / "training_set").exists()
+
+
+def test_what_was_delivered_after_the_window_was_listed_is_not_looked_at(
+    spark, settings, lake, params, tmp_path
+):
+    list_training_window.run(settings, params, tmp_path)
+    deliver(lake, FIRST - timedelta(1), [visit("stranger", on=UNTIL - timedelta(6))])
+    build_training_set.run(spark, settings, params, tmp_path)
+    customers = pq.read_table(tmp_path / "training_set/training_set.parquet")["customer_id"]
+    assert "stranger" not in customers.to_pylist()
+
+
+@pytest.mark.usefixtures("lake")
+def test_more_as_of_dates_than_the_lake_has_history_for_are_refused(
+    spark, settings, params, tmp_path
+):
+    list_training_window.run(settings, params, tmp_path)
+    training = params.training.model_copy(update={"as_of_count": 8})
+    with pytest.raises(
+        TooLittleHistory, match=r"8 as-of dates from 2025-12-31.* of 2026-01-01.*as_of_count to 7"
+    ):
+        build_training_set.run(
+            spark, settings, params.model_copy(update={"training": training}), tmp_path
+        )
