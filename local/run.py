@@ -5,6 +5,7 @@ is there already finds nothing to do, so a second run is quick and changes nothi
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jobs.register_model import open_registry
 from params import read_params
 from settings import PROJECT_ROOT, Settings
 from warehouse import connect, current_run
@@ -77,12 +79,14 @@ def main() -> None:
             *("--until", str(nights[-1]), "--customers", str(arguments.customers)),
         )
     step("History: validate and summarise it", "jobs.load_history", "--until", str(trained_until))
-    step(
-        "Model: train with dvc repro, register, promote",
-        "jobs.retrain_model",
-        *("--until", str(trained_until), "--token", "first-model"),
-        *("--reason", "first model", "--promote-first"),
-    )
+    if not open_registry(settings, params).read().promotions:
+        why = ("--reason", "first model")
+        trained = step(
+            "Model: train with dvc repro in a clean clone, register",
+            *("jobs.retrain_model", "--until", str(trained_until), "--token", "first-model", *why),
+        )
+        version = json.loads(trained.splitlines()[-1])["version"]
+        step("Model: promote the first", "jobs.promote_model", "--version", version, *why)
     engine = connect(settings.warehouse_url)
     awaited = [night for night in nights if current_run(engine, night) is None]
     engine.dispose()

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "jobs": FOUNDATION | LIBRARIES,
     "dags": set(),  # a DAG starts a job by name; it never imports one
     "plugins": {"settings"},
-    "local": FOUNDATION | {"warehouse"},
+    "local": FOUNDATION | {"jobs", "warehouse"},
 }
 
 
