@@ -36,7 +36,7 @@ def append_audit(connection: sa.Connection, event: str, details: dict) -> None:
         "details": details,
         "previous_sha256": before.sha256 if before else BEGINNING,
     }
-    connection.execute(AUDIT_LOG.insert().values(**row, sha256=_row_sha256(row)))
+    connection.execute(AUDIT_LOG.insert().values(**row, sha256=row_sha256(row)))
 
 
 def check_audit(engine: sa.Engine) -> int:
@@ -56,7 +56,7 @@ def check_audit(engine: sa.Engine) -> int:
                     f"audit_log: row {row['number']} does not follow on row {number - 1}; rows "
                     "were removed or changed. Compare with a backup of the warehouse."
                 )
-            sha256 = _row_sha256(row)
+            sha256 = row_sha256(row)
             if row["sha256"] != sha256:
                 raise AuditBroken(
                     f"audit_log: row {number} ({row['event']}) is not what was written. "
@@ -65,7 +65,7 @@ def check_audit(engine: sa.Engine) -> int:
     return number
 
 
-def _row_sha256(row) -> str:
+def row_sha256(row) -> str:
     """The hash of one row, which through ``previous_sha256`` covers all before it."""
     return value_sha256(
         {

@@ -16,8 +16,9 @@ class WarehouseAway(ConnectionError):
     """Nobody answers where the warehouse should be."""
 
     def __init__(self, url: sa.URL, reason: BaseException) -> None:
+        shown = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
         super().__init__(
-            f"the warehouse {url.render_as_string(hide_password=True)} cannot be reached "
+            f"the warehouse {shown} cannot be reached "
             f"({str(reason).strip()}). See that it runs, or that its folder is there, or set "
             "SCORING_WAREHOUSE_URL. What was computed is in the lake: run this job again."
         )

@@ -155,6 +155,13 @@ def test_fewer_predictions_than_were_counted_are_refused(lake, settings, engine)
     assert warehouse.current_run(engine, NIGHT) is None
 
 
+def test_a_dry_run_counts_too(lake, settings):
+    record = lake.write(predictions("ada"), population=2)
+
+    with pytest.raises(warehouse.CountsDiffer):
+        publish_predictions.run(settings, record, dry_run=True)
+
+
 def test_a_folder_without_predictions_is_named(lake, settings):
     record = lake.write(population=0)
 
