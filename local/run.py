@@ -79,7 +79,9 @@ def main() -> None:
             *("--until", str(nights[-1]), "--customers", str(arguments.customers)),
         )
     step("History: validate and summarise it", "jobs.load_history", "--until", str(trained_until))
-    if not open_registry(settings, params).read().promotions:
+    registry = open_registry(settings, params)
+    registry.create()
+    if not registry.read().promotions:
         why = ("--reason", "first model")
         trained = step(
             "Model: train with dvc repro in a clean clone, register",
