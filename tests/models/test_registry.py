@@ -145,6 +145,7 @@ def test_promoting_the_champion_changes_nothing(registry, code):
     register(registry, code, "b1")
     first = registry.promote("v1.0.0", actor="ada", reason="first")
     assert registry.promote("v1.0.0", actor="bob", reason="again") == first
+    assert registry.promote("champion", actor="bob", reason="again") == first
     assert registry.read().promotions == (first,)
 
 
@@ -230,6 +231,14 @@ def test_a_tag_made_by_hand_is_named(registry, code):
     register(registry, code, "b1")
     git("push", "--quiet", registry.url, "HEAD:refs/tags/repurchase@v2.0.0", folder=code)
     with pytest.raises(RegistryUnavailable, match=r"repurchase@v2\.0\.0"):
+        registry.read()
+
+
+def test_a_version_copied_to_another_number_is_named(registry, code):
+    register(registry, code, "b1")
+    tags = [f"refs/tags/repurchase@{version}" for version in ("v1.5.0", "v1.0.0")]
+    git("--git-dir", registry.url, "update-ref", *tags)
+    with pytest.raises(RegistryUnavailable, match=r"repurchase@v1\.5\.0 .*v1\.0\.0"):
         registry.read()
 
 
