@@ -99,8 +99,9 @@ def write_deliveries(
             target = dataset.partition(root, known_on=known_on, delivery_id=delivery_id)
             with replacing(target) as fresh:
                 fresh.mkdir()
-                for file in files:
-                    file.rename(fresh / file.name)
+                # Spark's own names hold a random part; the same rows get the same names here.
+                for number, file in enumerate(files):
+                    file.rename(fresh / f"part-{number:05}.parquet")
                 if not files:
                     pq.write_table(empty, fresh / "part-00000.parquet")
     return rows

@@ -14,7 +14,14 @@ from pyspark.sql import functions as F
 
 import catalog
 from errors import BadData
-from expectations.split import ACCEPTED, EXCLUDED, QUARANTINED, count_outcomes, split_lines
+from expectations.split import (
+    ACCEPTED,
+    EXCLUDED,
+    QUARANTINED,
+    count_outcomes,
+    layout_for,
+    split_lines,
+)
 from expectations.transactions import EXACT_DUPLICATE, verify_transactions
 from expectations.volume import Volume, judge_volume, same_weekday_rows
 from lake import write_deliveries
@@ -22,10 +29,6 @@ from params import Params
 from records import DeliveredFile, DeliveryRecord
 
 log = logging.getLogger(__name__)
-
-# One large day is cut up so that every core has work; small parts are put together again by
-# Spark, and of many days each is a part of its own.
-PARTS_OF_A_SINGLE_DAY = 16
 
 DATASETS = {
     ACCEPTED: catalog.TRANSACTIONS,
@@ -117,9 +120,9 @@ def take_deliveries(
     source = params.source(source_name)
     budget_share = params.validation.quarantine_budget_share
     ids = {delivery.known_on: delivery.delivery_id for delivery in deliveries}
-    parts = PARTS_OF_A_SINGLE_DAY if len(deliveries) == 1 else 1
+    layout = layout_for([delivery.rows for delivery in deliveries])
 
-    tagged = split_lines(spark, lines, source, params.business.timezone, parts)
+    tagged = split_lines(spark, lines, source, params.business.timezone, layout)
     # Nobody needs the payload of a good line again.
     kept_raw = F.when(F.col("outcome") == QUARANTINED, F.col("raw"))
     tagged = tagged.withColumn("raw", kept_raw).persist()

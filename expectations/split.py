@@ -4,7 +4,10 @@ Lines are tagged once, by one expression per rule, and the tagged lines are what
 judged and written.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
+from math import ceil
 
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -14,27 +17,55 @@ from expectations.transactions import EXCLUSION_REASONS, exclusions, transaction
 from expectations.verdict import breaks
 from params import Source
 
-ACCEPTED, QUARANTINED, EXCLUDED = OUTCOMES = ("accepted", "quarantined", "excluded")
+ACCEPTED, QUARANTINED, EXCLUDED = "accepted", "quarantined", "excluded"
+
+# Some 25 MB as Parquet: sorted in memory, written in seconds, and a day of it is one file.
+ROWS_OF_A_PARTITION = 250_000
 
 
-def with_context(lines: DataFrame, timezone: str, parts_per_day: int = 1) -> DataFrame:
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Over how many partitions lines are spread; lines of a day lie in ``per_day`` at the most."""
+
+    partitions: int = 1
+    per_day: int = 1
+
+
+ONE_PARTITION = Layout()
+
+
+def layout_for(rows: Sequence[int]) -> Layout:
+    """Partitions for deliveries of so many rows: few files, and none too large to sort.
+
+    >>> layout_for([1_500])
+    Layout(partitions=1, per_day=1)
+    >>> layout_for([1_500] * 700)
+    Layout(partitions=5, per_day=1)
+    >>> layout_for([30_000_000])
+    Layout(partitions=120, per_day=120)
+    """
+    return Layout(
+        partitions=max(1, ceil(sum(rows) / ROWS_OF_A_PARTITION)),
+        per_day=max(1, ceil(max(rows) / ROWS_OF_A_PARTITION)),
+    )
+
+
+def with_context(lines: DataFrame, timezone: str, layout: Layout) -> DataFrame:
     """Lines with what the row rules need beside the line itself.
 
     Adds ``invoiced_on date``, the business day in ``timezone``; ``days_late int``, from that day
     to ``known_on``, negative for a date still to come; and ``copy_number int``, 1 for the first
     line with this payload in its delivery, 2 for the next. Copies differ in nothing but the file
     they came in, so it does not matter which is first; the first file's is.
-
-    The lines of a day come to lie in ``parts_per_day`` partitions at the most.
     """
     payload = F.array_sort(F.map_entries("raw"))
     lines = lines.withColumn("_payload", payload).withColumn("_hash", F.xxhash64("_payload"))
-    part = F.pmod("_hash", F.lit(parts_per_day))
+    part = F.pmod("_hash", F.lit(layout.per_day))
     # The hash makes sorting fast; the payload behind it makes equality exact.
     copies = Window.partitionBy("known_on", "_part", "_hash", "_payload").orderBy("source_file")
     return (
         lines.withColumn("_part", part)
-        .repartition("known_on", "_part")
+        .repartition(layout.partitions, "known_on", "_part")
         .withColumn("copy_number", F.row_number().over(copies))
         .withColumn("invoiced_on", F.to_date(F.from_utc_timestamp("invoiced_at", timezone)))
         .withColumn("days_late", F.date_diff("known_on", "invoiced_on"))
@@ -43,14 +74,18 @@ def with_context(lines: DataFrame, timezone: str, parts_per_day: int = 1) -> Dat
 
 
 def split_lines(
-    spark: SparkSession, lines: DataFrame, source: Source, timezone: str, parts_per_day: int = 1
+    spark: SparkSession,
+    lines: DataFrame,
+    source: Source,
+    timezone: str,
+    layout: Layout = ONE_PARTITION,
 ) -> DataFrame:
     """Tag every line.
 
     Args:
         lines: As read from deliveries: the canonical line, ``known_on``, ``source_file``, ``raw``.
         timezone: The business time zone, in which days are cut.
-        parts_per_day: Into how many parts a day may be cut, to be worked on side by side.
+        layout: How the result is spread; it changes nothing in the rows.
 
     Returns:
         ``lines`` and what ``with_context`` adds, with ``outcome`` (accepted, quarantined or
@@ -61,7 +96,7 @@ def split_lines(
     reasons = {rule_of(rule): rule.notes for rule in rules} | EXCLUSION_REASONS
     reason_of = F.create_map(*[F.lit(text) for pair in reasons.items() for text in pair])
 
-    described = with_context(lines, timezone, parts_per_day)
+    described = with_context(lines, timezone, layout)
     broken = [
         F.when(condition, F.lit(rule))
         for rule, condition in breaks(spark, described, rules).items()

@@ -131,23 +131,31 @@ def breaks(
 
     The condition is the expectation's own, so counting it gives exactly what ``verify`` counts.
     Like there, null keeps every promise but "must not be null".
+
+    Raises:
+        SuiteNotEvaluated: If a promise is about a column that ``frame`` has not.
     """
-    # Only the columns and types matter, so no job runs.
+    # Only the columns and their types matter.
     context, definition = _batch_definition("rows")
     empty = spark.createDataFrame([], frame.schema)
     validator = context.get_validator(
         batch_request=definition.build_batch_request({"dataframe": empty})
     )
-    conditions = {}
+    metrics = {}
     for one in promises:
         metric = f"{one.map_metric}.condition"
         arguments = get_metric_kwargs(metric, configuration=one.configuration)
         domain = {**arguments["metric_domain_kwargs"], "batch_id": validator.active_batch_id}
-        condition, *_ = validator.get_metric(
-            MetricConfiguration(metric, domain, arguments["metric_value_kwargs"])
+        metrics[rule_of(one)] = MetricConfiguration(
+            metric, domain, arguments["metric_value_kwargs"]
         )
-        conditions[rule_of(one)] = F.coalesce(condition, F.lit(False))
-    return conditions
+    # All at once: asked for one by one, each would cost a job of its own.
+    conditions, aborted = validator.compute_metrics(list(metrics.values()))
+    if aborted:
+        raise SuiteNotEvaluated(f"conditions of single rows could not be made: {aborted}")
+    return {
+        rule: F.coalesce(conditions[metric.id][0], F.lit(False)) for rule, metric in metrics.items()
+    }
 
 
 def _results(

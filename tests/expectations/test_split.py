@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
 from expectations.promise import rule_of
-from expectations.split import count_outcomes, split_lines
+from expectations.split import Layout, count_outcomes, split_lines
 from expectations.transactions import transaction_rules
 from expectations.verdict import judge
 
@@ -116,9 +116,9 @@ def test_of_equal_lines_one_is_kept_whatever_the_order_of_rows_and_parts(
     other_payload = [line() | {"raw": {"x": value}} for value in (None, "null", "1")]
     lines = [*twice, next_day, other_customer, *broken_twice, *other_payload]
 
-    def outcomes(rows: list[dict], parts: int) -> Counter:
+    def outcomes(rows: list[dict], layout: Layout) -> Counter:
         frame = delivered(rows).repartition(3)
-        tagged = split_lines(spark, frame, source, LONDON, parts)
+        tagged = split_lines(spark, frame, source, LONDON, layout)
         return Counter((row.outcome, row.rule, row.source_file) for row in tagged.collect())
 
     expected = Counter(
@@ -130,8 +130,8 @@ def test_of_equal_lines_one_is_kept_whatever_the_order_of_rows_and_parts(
             ("quarantined", "quantity_not_zero", "part-0.parquet"): 2,
         }
     )
-    assert outcomes(lines, 1) == expected
-    assert outcomes(lines[::-1], 7) == expected
+    assert outcomes(lines, Layout()) == expected
+    assert outcomes(lines[::-1], Layout(partitions=5, per_day=7)) == expected
 
 
 def test_outcomes_are_counted_by_day_and_rule(spark, source, line, delivered):
@@ -174,8 +174,8 @@ dirty_lines = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rows=st.lists(dirty_lines, min_size=100, max_size=300))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows=st.lists(dirty_lines, min_size=200, max_size=400))
 def test_the_verdict_and_the_split_count_the_same_rows(spark, source, line, delivered, rows):
     strict = source.model_copy(update={"countries": ["France", "United Kingdom"]})
     rules = transaction_rules(strict)

@@ -1,0 +1,62 @@
+"""What good predictions look like, checked before anybody may read them."""
+
+import pytest
+
+import catalog
+from expectations import ExpectationsBroken, verify_predictions
+
+
+def prediction(customer_id="ada", probability=0.3, decile=4, status="scored", is_contacted=False):
+    """A row of the predictions; the reasons are off."""
+    return (customer_id, probability, decile, is_contacted, None, None, None, status)
+
+
+@pytest.fixture
+def predicted(spark):
+    return lambda rows: spark.createDataFrame(rows, catalog.PREDICTIONS.schema)
+
+
+def test_good_predictions_pass_and_some_fallback_scores_are_a_warning(predicted, tmp_path):
+    rows = [prediction(str(number), number / 200) for number in range(198)]
+    rows += [prediction(str(number), 0.5, status="default") for number in range(198, 201)]
+
+    [warning] = verify_predictions(predicted(rows), 201, tmp_path / "docs")
+
+    assert warning.startswith("mostly_scored: 3 of 201 rows")
+
+
+def test_every_fault_is_named(predicted, tmp_path):
+    rows = [
+        prediction("twice"),
+        prediction("twice"),
+        prediction(None),
+        prediction("no score", None),
+        prediction("no flag", is_contacted=None),
+        prediction("above one", 1.01),
+        prediction("below zero", -0.01),
+        prediction("decile", decile=11),
+        prediction("status", status="guessed"),
+    ]
+
+    with pytest.raises(ExpectationsBroken) as refused:
+        verify_predictions(predicted(rows), 10, tmp_path / "docs")
+
+    for rule in (
+        "whole_population: found 9",
+        "customer_id_given: 1 of 9",
+        "customer_once: 2 of 9",
+        "probability_given: 1 of 9",
+        "is_contacted_given: 1 of 9",
+        "probability_in_range: 2 of 9",
+        "decile_in_range: 1 of 9",
+        "status_known: 1 of 9",
+    ):
+        assert rule in str(refused.value)
+
+
+def test_one_score_for_everybody_is_refused_unless_there_are_few(predicted, tmp_path):
+    rows = [prediction(str(number)) for number in range(100)]
+
+    with pytest.raises(ExpectationsBroken, match="score_not_constant: found 1"):
+        verify_predictions(predicted(rows), 100, tmp_path / "docs")
+    assert verify_predictions(predicted(rows[:3]), 3, tmp_path / "docs") == []

@@ -1,0 +1,53 @@
+"""Partitions of many deliveries are put down whole, by one Spark job."""
+
+from datetime import date
+
+import pyarrow.parquet as pq
+import pytest
+
+from catalog import Dataset
+from lake import write_deliveries
+
+DAYS = {date(2026, 4, 1): "aa", date(2026, 4, 2): "bb", date(2026, 4, 3): "cc"}
+NAMES = Dataset("names", "name string, size int", "lake/names/known_on={known_on}/id={delivery_id}")
+
+
+@pytest.fixture
+def frame(spark):
+    rows = [(date(2026, 4, 1), name, 1, None) for name in "dbca"] + [(date(2026, 4, 2), "z", 2, 1)]
+    return spark.createDataFrame(rows, "known_on date, name string, size int, not_ours int")
+
+
+def test_each_delivery_gets_its_rows_sorted_and_an_empty_one_an_empty_file(frame, tmp_path):
+    rows = write_deliveries(frame.repartition(1), NAMES, tmp_path, DAYS, order=["name"])
+
+    assert list(rows.values()) == [4, 1, 0]
+    found = {
+        str(path.relative_to(tmp_path / "lake/names")): pq.ParquetFile(path).read().to_pylist()
+        for path in tmp_path.rglob("*.parquet")
+    }
+    assert found == {
+        "known_on=2026-04-01/id=aa/part-00000.parquet": [
+            {"name": name, "size": 1} for name in "abcd"
+        ],
+        "known_on=2026-04-02/id=bb/part-00000.parquet": [{"name": "z", "size": 2}],
+        "known_on=2026-04-03/id=cc/part-00000.parquet": [],
+    }
+    assert [path.name for path in (tmp_path / "lake").iterdir()] == ["names"]
+
+
+def test_a_day_that_lies_in_several_partitions_gets_several_files(frame, tmp_path):
+    rows = write_deliveries(frame.repartition(3), NAMES, tmp_path, DAYS, order=["name"])
+
+    assert list(rows.values()) == [4, 1, 0]
+    assert len(list((tmp_path / "lake/names/known_on=2026-04-01/id=aa").iterdir())) > 1
+
+
+def test_columns_of_another_type_and_days_without_a_delivery_are_refused(frame, tmp_path):
+    retyped = frame.withColumn("size", frame["size"].cast("bigint"))
+    with pytest.raises(TypeError, match=r"wrong or absent: \['size'\]"):
+        write_deliveries(retyped, NAMES, tmp_path, DAYS, order=["name"])
+
+    with pytest.raises(ValueError, match=r"rows of \['2026-04-02'\]"):
+        write_deliveries(frame, NAMES, tmp_path, {date(2026, 4, 1): "aa"}, order=["name"])
+    assert list(tmp_path.rglob("*.parquet")) == []
