@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -45,6 +45,8 @@ COMPONENTS = {
 }
 START_SECONDS = 240
 STOP_SECONDS = 20
+PATIENCE_SECONDS = 120
+"""A busy machine may answer, and beat its heart, as late as this."""
 NIGHT_STARTS_AT_HOUR = 2
 
 console = Console(stderr=True, highlight=False)
@@ -63,25 +65,34 @@ class NightFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A running Airflow's REST API."""
+    """A running Airflow's REST API.
+
+    ``check`` raises when a part of it has died; it knows only if this process started it.
+    """
 
     url: str
     password: str
+    check: Callable[[], None] = lambda: None
 
     def call(self, method: str, path: str, body: dict | None = None, **query: object) -> dict:
         """The answer to one request below ``/api/v2``.
 
         Raises:
             httpx.HTTPStatusError: If it was refused; its note holds the answer.
+            AirflowFailed: If there is no answer.
         """
-        answer = httpx.request(
-            method,
-            f"{self.url}/api/v2{path}",
-            json=body,
-            params=query,
-            headers=self.headers(),
-            timeout=60,
-        )
+        try:
+            answer = httpx.request(
+                method,
+                f"{self.url}/api/v2{path}",
+                json=body,
+                params=query,
+                headers=self.headers(),
+                timeout=PATIENCE_SECONDS,
+            )
+        except httpx.TransportError as error:
+            self.check()
+            raise AirflowFailed(f"Airflow at {self.url} does not answer: {error}") from error
         try:
             answer.raise_for_status()
         except httpx.HTTPStatusError as error:
@@ -92,7 +103,7 @@ class Client:
     def headers(self) -> dict[str, str]:
         """A fresh login, as headers of a request."""
         login = {"username": USER, "password": self.password}
-        answer = httpx.post(f"{self.url}/auth/token", json=login, timeout=60)
+        answer = httpx.post(f"{self.url}/auth/token", json=login, timeout=PATIENCE_SECONDS)
         return {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
 
     def health(self) -> dict[str, str]:
@@ -168,8 +179,8 @@ def running(
 
         secret = _secrets(home)
         url = f"http://127.0.0.1:{port or _free_port(USUAL_PORT)}"
-        client = Client(url, secret["password"])
         processes: dict[str, subprocess.Popen] = {}
+        client = Client(url, secret["password"], lambda: _check(processes, home))
         try:
             with console.status("Starting Airflow ...") as status:
                 server = postgres.start(settings.data_root / "postgres")
@@ -180,9 +191,9 @@ def running(
                 _migrate(home, variables)
                 for name in COMPONENTS:
                     processes[name] = _start(name, home, variables)
-                _await_health(client, processes, home, status)
+                _await_health(client, home, status)
                 status.update("Starting Airflow: its DAGs ...")
-                _await_dags(client, processes, home)
+                _await_dags(client, home)
             write_json(home / "address.json", {"url": url})
             yield client
         finally:
@@ -309,11 +320,11 @@ def _check(processes: dict[str, subprocess.Popen], home: Path) -> None:
             )
 
 
-def _await_health(client: Client, processes: dict, home: Path, status) -> None:
+def _await_health(client: Client, home: Path, status) -> None:
     wanted = {"metadatabase", "scheduler", "dag_processor"}
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        _check(processes, home)
+        client.check()
         health = client.health()
         missing = sorted(name for name in wanted if health.get(name) != "healthy")
         if not missing:
@@ -324,7 +335,7 @@ def _await_health(client: Client, processes: dict, home: Path, status) -> None:
     raise AirflowFailed(f"Airflow was not healthy after {START_SECONDS} s; its logs: {home}/logs")
 
 
-def _await_dags(client: Client, processes: dict, home: Path) -> None:
+def _await_dags(client: Client, home: Path) -> None:
     client.call(
         "PATCH",
         "/pools",
@@ -342,7 +353,7 @@ def _await_dags(client: Client, processes: dict, home: Path) -> None:
     )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        _check(processes, home)
+        client.check()
         if {dag["dag_id"] for dag in client.call("GET", "/dags")["dags"]} >= DAGS:
             return
         errors = client.call("GET", "/importErrors")["import_errors"]
@@ -394,7 +405,8 @@ def run_nights(client: Client, nights: Sequence[date], form: dict | None = None)
             _await_turn(client, night, run_id)
             _follow(client, night, run_id)
     finally:
-        client.pause("nightly_scoring", was_paused)
+        with contextlib.suppress(AirflowFailed):
+            client.pause("nightly_scoring", was_paused)
 
 
 def _begin(client: Client, night: date, fields: dict) -> str:
@@ -472,9 +484,16 @@ def _show(night: date, task: dict, shown: set[tuple]) -> None:
 
 
 def _insist_on_health(client: Client) -> None:
-    health = client.health()
-    if health.get("scheduler") != "healthy":
-        raise AirflowFailed(f"Airflow at {client.url} is not healthy any more: {health or 'gone'}")
+    """Nothing, when it is healthy, or soon is again."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while client.health().get("scheduler") != "healthy":
+        client.check()
+        if time.monotonic() > deadline:
+            raise AirflowFailed(
+                f"Airflow at {client.url} has not been healthy for {PATIENCE_SECONDS} s: "
+                f"{client.health() or 'it does not answer'}"
+            )
+        time.sleep(1)
 
 
 # ------------------------------------------------------------------------------- command line

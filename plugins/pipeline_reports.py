@@ -52,12 +52,16 @@ app = FastAPI(
 
 @app.get("/", response_class=HTMLResponse)
 def nights() -> str:
-    """Every run with reports, the newest score date first."""
-    folders = sorted(reports().glob("*/*"), key=lambda path: (path.parent.name, path.name))
+    """Every run with reports, the newest score date first; after them, the history taken in."""
+    folders = [
+        folder
+        for pattern in ("[0-9]*/*", "history/*")
+        for folder in sorted(reports().glob(pattern), reverse=True)
+    ]
     rows = [
         f"<tr><td>{escape(folder.parent.name)}<td><code>{escape(folder.name)}</code>"
         f"<td>{', '.join(links(folder)) or 'none yet'}"
-        for folder in reversed(folders)
+        for folder in folders
     ]
     body = f"<table><tr><th>Score date<th>Run<th>Reports{''.join(rows)}</table>"
     nothing = f"<p>No night has been validated yet: {escape(str(reports()))} is empty.</p>"
@@ -149,7 +153,7 @@ class PipelineReports(AirflowPlugin):
             "url_route": "drift-report",
         },
         {
-            "name": "Reports by night",
+            "name": "Reports",
             "href": f"{PREFIX}/",
             "destination": "nav",
             "url_route": "nightly-reports",

@@ -74,8 +74,11 @@ def test_nights_are_listed_newest_first_with_links_that_work(user, deployment):
     docs = deployment / "reports/2026-04-02/cd34/data_docs/transactions/index.html"
     docs.parent.mkdir(parents=True)
     docs.write_text("docs")
+    (deployment / "reports/history/2026-03-31").mkdir(parents=True)
+    (deployment / "reports/deliveries/2026-03-01").mkdir(parents=True)
     page = user.get("/").text
-    assert page.index("2026-04-02") < page.index("2026-04-01")
+    assert page.index("2026-04-02") < page.index("2026-04-01") < page.index("2026-03-31")
+    assert "2026-03-01" not in page
     link = f"{PREFIX}/files/2026-04-02/cd34/data_docs/transactions/index.html"
     assert f'href="{link}"' in page
     assert user.get(link.removeprefix(PREFIX)).text == "docs"
