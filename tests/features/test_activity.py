@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -80,7 +80,7 @@ def test_a_day_ends_at_midnight_of_the_business_zone(summarise, timezone, days):
 def test_any_instant_belongs_to_the_day_that_python_says(spark):
     instants = st.datetimes(datetime(2009, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
-    @settings(max_examples=3, deadline=None)
+    @settings(max_examples=3, deadline=None, phases=[Phase.generate])
     @given(st.lists(instants, min_size=50, max_size=100))
     def check(instants):
         lines = [line(f"{n:03}", at) for n, at in enumerate(instants)]
