@@ -36,7 +36,7 @@ DATASETS = {
     QUARANTINED: catalog.QUARANTINED_TRANSACTIONS,
 }
 
-
+# All columns, so that the order of rows in a file is theirs and not Spark's.
 LINE_ORDER = (
     "customer_id",
     "invoiced_at",
@@ -142,12 +142,12 @@ def take_deliveries(
         volumes = _volumes(deliveries, rows_before, params, source.closed_days)
         refusals = {}
         for delivery in deliveries:
-            volume = volumes[delivery.known_on]
-            reasons = _over_budget(delivery, counts.get(delivery.known_on, {}), budget_share)
-            if volume.is_refused and not is_history:
-                reasons.append(volume.finding)
+            day = delivery.known_on
+            reasons = _over_budget(delivery, counts.get(day, {}), budget_share)
+            if volumes[day].is_refused and not is_history:
+                reasons.append(volumes[day].finding)
             if reasons:
-                refusals[delivery.known_on] = reasons
+                refusals[day] = reasons
 
         taken = {day: name for day, name in ids.items() if day not in refusals}
         if taken:
@@ -158,26 +158,15 @@ def take_deliveries(
     finally:
         tagged.unpersist()
 
-    records = []
-    for delivery in deliveries:
-        if delivery.known_on in refusals:
-            continue
-        found = counts.get(delivery.known_on, {})
-        volume = volumes[delivery.known_on]
-        records.append(
-            DeliveryRecord(
-                known_on=delivery.known_on,
-                delivery_id=delivery.delivery_id,
-                source=source_name,
-                files=delivery.files,
-                delivered=delivery.rows,
-                accepted=sum(found.get(ACCEPTED, {}).values()),
-                quarantined=found.get(QUARANTINED, {}),
-                excluded=found.get(EXCLUDED, {}),
-                findings=[*delivery.findings, *([volume.finding] if volume.finding else [])],
-            )
+    records = [
+        _record(
+            delivery, source_name, counts.get(delivery.known_on, {}), volumes[delivery.known_on]
         )
-        records[-1].write(root)
+        for delivery in deliveries
+        if delivery.known_on in taken
+    ]
+    for record in records:
+        record.write(root)
     return Intake(records, refusals, warnings)
 
 
@@ -208,6 +197,22 @@ def about(deliveries: Sequence[Delivery]) -> str:
     if len(days) == 1:
         return f"delivery {deliveries[0].delivery_id} of {days[0]}"
     return f"{len(days)} deliveries, {days[0]} to {days[-1]}"
+
+
+def _record(
+    delivery: Delivery, source_name: str, found: Mapping[str, Mapping[str, int]], volume: Volume
+) -> DeliveryRecord:
+    return DeliveryRecord(
+        known_on=delivery.known_on,
+        delivery_id=delivery.delivery_id,
+        source=source_name,
+        files=delivery.files,
+        delivered=delivery.rows,
+        accepted=sum(found.get(ACCEPTED, {}).values()),
+        quarantined=found.get(QUARANTINED, {}),
+        excluded=found.get(EXCLUDED, {}),
+        findings=[*delivery.findings, *([volume.finding] if volume.finding else [])],
+    )
 
 
 def _write(
