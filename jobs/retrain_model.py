@@ -22,7 +22,7 @@ import yaml
 
 from jobs import promote_model, register_model
 from jobs.entry import job_parser, start
-from models.registry import ModelVersion, absolute, git
+from models.registry import FOREIGN_GIT, ModelVersion, absolute, git
 from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect
@@ -52,6 +52,9 @@ DVC_CONFIG = """\
     url = "{store}"
     verify = true
 """
+
+# They would mix the checkout's modules in, or point git at another repository.
+NOT_FOR_THE_CLONE = {"PYTHONPATH", *FOREIGN_GIT}
 
 # Whatever the user's own configuration asks of commits: nobody is there to enter a passphrase.
 COMMIT = (
@@ -167,8 +170,7 @@ def configure_dvc(settings: Settings, clone: Path) -> dict[str, str]:
     )
     ours = {f"SCORING_{name.upper()}": str(value) for name, value in settings}
     return {
-        # A PYTHONPATH would mix the checkout's modules in.
-        **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        **{key: value for key, value in os.environ.items() if key not in NOT_FOR_THE_CLONE},
         **ours,
         # The `python` and `dvc` of the stages are those of this process.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

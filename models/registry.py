@@ -25,7 +25,7 @@ from models import bundle_sha256
 CHAMPION = "champion"
 
 # Set by a git that started us (a hook): they would point our own calls at its repository.
-_FOREIGN_GIT = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
+FOREIGN_GIT = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 
 # In a file, because the git that serves a repository on this machine ignores `git -c`: any owner
 # will do, a checkout without its older history may be pushed, and writers wait for each other.
@@ -356,7 +356,7 @@ def git(*arguments: str, folder: Path | None = None, stdin: str | None = None) -
     Raises:
         subprocess.CalledProcessError: If git fails; its ``stderr`` says why.
     """
-    environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN_GIT}
+    environment = {key: value for key, value in os.environ.items() if key not in FOREIGN_GIT}
     given = environment.get("GIT_CONFIG_GLOBAL")
     includes = [given] if given else ["~/.config/git/config", "~/.gitconfig"]
     with tempfile.NamedTemporaryFile("w", suffix=".gitconfig") as config:

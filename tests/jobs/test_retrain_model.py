@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -81,9 +82,12 @@ def deploy(folder: Path, empty_warehouse: Path) -> Settings:
 
 
 @pytest.fixture
-def deployment(tmp_path, empty_warehouse) -> Settings:
+def deployment(tmp_path, empty_warehouse) -> Iterator[Settings]:
     """A deployment of the test's own."""
-    return deploy(tmp_path, empty_warehouse)
+    settings = deploy(tmp_path, empty_warehouse)
+    yield settings
+    # A training that a failed test has left behind goes on, and ends.
+    (settings.data_root / "pause").unlink(missing_ok=True)
 
 
 def commit(code: Path) -> None:
@@ -97,7 +101,10 @@ def start_training(settings: Settings, until="2026-04-30", attempt="t1") -> subp
     return subprocess.Popen(
         [*command, "--token", attempt, "--actor", "ada"],
         cwd=PROJECT_ROOT,
-        env=os.environ | {f"SCORING_{name.upper()}": str(value) for name, value in settings},
+        env=os.environ
+        | {f"SCORING_{name.upper()}": str(value) for name, value in settings}
+        # As a git hook and a careless shell would leave them.
+        | {"GIT_DIR": "elsewhere", "PYTHONPATH": str(PROJECT_ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
