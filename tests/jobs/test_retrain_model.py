@@ -26,8 +26,11 @@ from settings import PROJECT_ROOT, Settings
 from warehouse import connect
 
 TRAIN = """\
-import json, os, pathlib, sys, time, yaml
+import importlib.util, json, os, pathlib, subprocess, sys, time, yaml
 
+subprocess.run(["git", "rev-parse", "HEAD"], check=True)
+if importlib.util.find_spec("half_done"):
+    sys.exit("this is not what was committed")
 root = pathlib.Path(os.environ["SCORING_DATA_ROOT"])
 with (root / "trainings").open("a") as log:
     log.write("trained\\n")
@@ -104,7 +107,7 @@ def start_training(settings: Settings, until="2026-04-30", attempt="t1") -> subp
         env=os.environ
         | {f"SCORING_{name.upper()}": str(value) for name, value in settings}
         # As a git hook and a careless shell would leave them.
-        | {"GIT_DIR": "elsewhere", "PYTHONPATH": str(PROJECT_ROOT)},
+        | {"GIT_DIR": "elsewhere", "PYTHONPATH": f"{PROJECT_ROOT}:{settings.code_url}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -221,11 +224,12 @@ def test_training_on_the_same_inputs_again_gives_the_version_there_is(finished):
 
 
 def test_changes_that_are_not_committed_are_named_and_not_used(deployment):
-    (Path(deployment.code_url) / "train.py").write_text("raise SystemExit('half-done')")
+    (Path(deployment.code_url) / "train.py").write_text("raise SystemExit('half done')")
+    (Path(deployment.code_url) / "half_done.py").touch()
     training = start_training(deployment)
     _, err = training.communicate()
     assert training.returncode == 0, err
-    assert "without these changes:\n M train.py" in err
+    assert "without these changes:\n M train.py\n?? half_done.py" in err
 
 
 def test_a_stage_that_fails_leaves_no_version_and_its_output(deployment):
