@@ -76,7 +76,7 @@ def test_what_would_mislead_about_everybody_stops_the_night(described, tmp_path)
         customer("ada"),
         customer(None),
         customer("long gone", recency_days=365.0),
-        customer("cut wrongly", spend_30d=5.0, spend_90d=4.0),
+        customer("cut wrongly", spend_7d=5.0, spend_30d=5.0, spend_90d=4.0, spend_365d=4.0),
         customer("odd", country=None),
     ]
 

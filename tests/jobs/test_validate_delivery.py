@@ -290,6 +290,14 @@ def test_a_history_is_the_same_as_its_nights_and_loading_it_again_changes_nothin
     assert load_history.run(spark, history, PARAMS, until=days[1]) == totals
     assert lake_files(history) == before
 
+    # Killed between the two halves, it goes on with the second.
+    shutil.rmtree(history.data_root / "lake/activity")
+    (history.data_root / "lake/deliveries/known_on=2026-04-01/current.json").unlink()
+    lines = {path: written for path, written in before.items() if "/activity/" not in str(path)}
+    assert load_history.run(spark, history, PARAMS, until=days[1]) == totals
+    assert partition(history, catalog.ACTIVITY, days[0]) == activity
+    assert lines.items() <= lake_files(history).items()
+
 
 def test_a_history_takes_in_what_is_good_and_names_what_is_not(spark, settings):
     days = [DAY + timedelta(days=number) for number in range(4)]
