@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from great_expectations.core import ExpectationValidationResult
+from great_expectations.expectations.expectation import Expectation
 from great_expectations.render.renderer.inline_renderer import InlineRenderer
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -36,18 +36,16 @@ def write_page(docs: Path, name: str, about: str, outcomes: Sequence["Outcome"])
         (fresh / "index.html").write_text(page, encoding="utf-8")
 
 
-def _said(result: ExpectationValidationResult) -> dict[str, str]:
-    """The two sentences Great Expectations has for a result: what it expects, what it observed.
+def _said(promise: Expectation) -> str:
+    """Great Expectations' own sentence for a promise.
 
-    >>> _said(result)
-    {'summary': 'quantity values must not belong to this set: 0.', 'observed_value': '2% ...'}
+    >>> _said(ExpectColumnValuesToNotBeNull(column="quantity"))
+    'quantity values must never be null.'
     """
-    said = {}
-    for block in InlineRenderer(render_object=result).get_rendered_content():
-        sentence = block.value.template
-        parameters = block.value.params or {}
-        # Longer names first: `$min_value` is also the beginning of `$min_value_of_other`.
-        for key in sorted(parameters, key=len, reverse=True):
-            sentence = sentence.replace(f"${key}", str(parameters[key]["value"]))
-        said[block.name.split(".")[-1]] = sentence
-    return said
+    [block] = InlineRenderer(render_object=promise.configuration).get_rendered_content()
+    sentence = block.value.template
+    parameters = block.value.params or {}
+    # Longer names first: `$min_value` is also the beginning of `$min_value_of_other`.
+    for key in sorted(parameters, key=len, reverse=True):
+        sentence = sentence.replace(f"${key}", str(parameters[key]["value"]))
+    return sentence

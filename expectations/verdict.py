@@ -10,7 +10,7 @@ from pathlib import Path
 import great_expectations as gx
 from great_expectations.core import ExpectationValidationResult
 from great_expectations.core.batch_definition import BatchDefinition
-from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.expectation import ColumnMapExpectation, Expectation
 from great_expectations.expectations.registry import get_metric_kwargs
 from great_expectations.validator.metric_configuration import MetricConfiguration
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -36,27 +36,35 @@ class SuiteNotEvaluated(RuntimeError):
 class Outcome:
     """One promise and what became of it.
 
-    ``rows`` looked at and ``broken`` among them are null for promises about the whole table;
-    ``examples`` are some different values that break it, any of them, so for people only;
-    ``result`` is Great Expectations' own.
+    ``broken`` rows, and ``examples`` of values in them (some, any, for people only), are of
+    promises about single rows; ``observed`` is of promises about the whole table. The one that
+    does not apply is null. ``rows`` are those of the batch.
     """
 
-    rule: str
-    reason: str
+    promise: Expectation
     is_kept: bool
-    must_hold: bool
-    rows: int | None
+    rows: int
     broken: int | None
     examples: list[object]
-    result: ExpectationValidationResult
+    observed: object
+
+    @property
+    def must_hold(self) -> bool:
+        """Whether the night stops when the promise is broken."""
+        return self.promise.severity == FAIL
+
+    @property
+    def rule(self) -> str:
+        """The name of the promise."""
+        return rule_of(self.promise)
 
     def sentence(self) -> str:
         """What is wrong, in one line: ``quantity_not_zero: 3 of 120 rows (2.50%). A line ...``."""
         if self.broken is None:
-            found = f"found {self.result.result.get('observed_value')}"
+            found = f"found {self.observed}"
         else:
             found = f"{self.broken:,} of {self.rows:,} rows ({self.broken / self.rows:.2%})"
-        return f"{self.rule}: {found}. {self.reason}"
+        return f"{self.rule}: {found}. {self.promise.notes}"
 
 
 def judge(name: str, batch: DataFrame, promises: Sequence[Expectation]) -> list[Outcome]:
@@ -68,28 +76,24 @@ def judge(name: str, batch: DataFrame, promises: Sequence[Expectation]) -> list[
     _, definition = _batch_definition(name)
     judged = definition.get_batch({"dataframe": batch})
 
-    # Examples cost one scan per promise, so only the broken ones are asked for them.
-    first = _results(judged, name, promises, examples=0)
-    broken = [one for one in promises if not first[rule_of(one)].success]
-    results = first | _results(judged, name, broken, examples=EXAMPLES)
+    # Details cost a job per promise; that each row keeps a promise is known without.
+    strict = [one for one in promises if isinstance(one, ColumnMapExpectation) and one.mostly == 1]
+    verdicts = _results(judged, name, strict, {"result_format": "BOOLEAN_ONLY"})
+    kept = {rule for rule, verdict in verdicts.items() if verdict.success}
+    details = _results(
+        judged,
+        name,
+        [one for one in promises if rule_of(one) not in kept],
+        {"result_format": "BASIC", "partial_unexpected_count": EXAMPLES},
+    )
 
-    outcomes = []
-    for one in promises:
-        result = results[rule_of(one)]
-        examples = result.result.get("partial_unexpected_list", [])
-        outcomes.append(
-            Outcome(
-                rule=rule_of(one),
-                reason=one.notes,
-                is_kept=result.success,
-                must_hold=one.severity == FAIL,
-                rows=result.result.get("element_count"),
-                broken=result.result.get("unexpected_count"),
-                examples=list(dict.fromkeys(value for value in examples if value is not None)),
-                result=result,
-            )
-        )
-    return outcomes
+    rows = batch.count()
+    return [
+        Outcome(one, True, rows, 0, [], None)
+        if rule_of(one) in kept
+        else _detailed(one, rows, details[rule_of(one)])
+        for one in promises
+    ]
 
 
 def verify(
@@ -158,15 +162,24 @@ def breaks(
     }
 
 
+def _detailed(one: Expectation, rows: int, found: ExpectationValidationResult) -> Outcome:
+    values = found.result.get("partial_unexpected_list", [])
+    return Outcome(
+        promise=one,
+        is_kept=found.success,
+        rows=rows,
+        broken=found.result.get("unexpected_count"),
+        examples=list(dict.fromkeys(value for value in values if value is not None)),
+        observed=found.result.get("observed_value"),
+    )
+
+
 def _results(
-    judged: gx.core.batch.Batch, name: str, promises: Sequence[Expectation], examples: int
+    judged: gx.core.batch.Batch, name: str, promises: Sequence[Expectation], detail: dict
 ) -> dict[str, ExpectationValidationResult]:
     if not promises:
         return {}
-    verdict = judged.validate(
-        suite(name, list(promises)),
-        result_format={"result_format": "BASIC", "partial_unexpected_count": examples},
-    )
+    verdict = judged.validate(suite(name, list(promises)), result_format=detail)
     results = {result.expectation_config.meta["rule"]: result for result in verdict.results}
     for rule, result in results.items():
         if (
