@@ -23,7 +23,7 @@ def summarise_activity(lines: DataFrame, timezone: str, by: Sequence[str] = ()) 
         deliveries add up to the summary of both.
     """
     is_purchase, is_return = F.col("quantity") > 0, F.col("quantity") < 0
-    micros = F.col("quantity").cast("bigint") * F.col("unit_price_micros")
+    micros = F.col("quantity") * F.col("unit_price_micros")
 
     dated = lines.where(is_purchase | is_return).withColumn(
         "activity_on", F.to_date(F.from_utc_timestamp("invoiced_at", timezone))

@@ -63,6 +63,7 @@ def test_another_population_is_noticed(spark, golden):
 def test_two_hundred_active_customers_are_enough(spark, tmp_path):
     rows = [visit(f"c{n}", n % 300) for n in range(GOLDEN_CUSTOMERS + 50)]
     rows += [visit(f"lapsed {n}", 400) for n in range(50)]
+    rows += [visit(f"not yet known {n}", known_on=AS_OF + timedelta(1)) for n in range(50)]
     write_golden(activity(spark, rows), tmp_path, AS_OF, 365)
     recorded = pq.read_table(tmp_path / FEATURES_FILE)
     assert recorded.num_rows == GOLDEN_CUSTOMERS

@@ -111,7 +111,16 @@ def test_the_last_as_of_date_has_just_had_all_its_horizon(params):
     assert days == [UNTIL - timedelta(15), UNTIL - timedelta(10), UNTIL - timedelta(5)]
 
 
-@pytest.mark.usefixtures("lake")
+@pytest.fixture
+def _scattered(spark):
+    """Rows stay in many partitions, which Spark would else put together, for they are few."""
+    key = "spark.sql.adaptive.coalescePartitions.enabled"
+    spark.conf.set(key, "false")
+    yield
+    spark.conf.unset(key)
+
+
+@pytest.mark.usefixtures("lake", "_scattered")
 def test_rows_are_the_active_customers_of_each_date_with_what_came_after(
     spark, settings, params, tmp_path
 ):
