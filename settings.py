@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     code_url: str = Field(str(PROJECT_ROOT), description="Git repository that training clones.")
     spark_master: str = "local[*]"
     spark_driver_memory: str = "2g"
+    spark_executor_memory: str = Field("2g", description="Of each worker; local masters have none.")
 
     @model_validator(mode="before")
     @classmethod

@@ -4,12 +4,14 @@ import fcntl
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from settings import Settings
+from settings import PROJECT_ROOT, Settings
 
 JAVA_HOME = Path(sys.prefix) / "java"
 
@@ -71,7 +73,9 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
     text, so that a hash made of digits is not read as a number.
     """
     os.environ["JAVA_HOME"] = java_home()
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    if settings.spark_master.startswith("local"):
+        # On a cluster the workers have to reach us, so there Spark finds the address.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     # Threads that spin while they wait starve the JVM beside them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Spark's Python workers would take `python3` from PATH.
@@ -81,7 +85,10 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
         "spark.driver.memory": settings.spark_driver_memory,
         "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Duser.timezone=UTC",
         "spark.executor.extraJavaOptions": "-XX:+UseParallelGC -Duser.timezone=UTC",
+        "spark.executor.memory": settings.spark_executor_memory,
         "spark.executorEnv.OMP_WAIT_POLICY": "PASSIVE",
+        # A worker starts Python in a folder of its own; our modules lie where they lie here.
+        "spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT),
         "spark.sql.ansi.enabled": "true",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.session.timeZone": "UTC",
@@ -101,25 +108,53 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
 def record_java_start() -> None:
     """Run a small job once and keep what Java loaded for it, so that later jobs start faster.
 
-    Does nothing when the cache is there, or when the user brings their own Java.
+    Does nothing when the cache is there, or when the user brings their own Java. If Java cannot
+    write the cache, jobs start without one: slower, and otherwise the same.
     """
     cache = JAVA_HOME / "spark.aot"
     if java_home() != str(JAVA_HOME) or cache.exists():
         return
+    print("Recording once how Java starts Spark, which halves the start of every job ...")
     fresh = cache.with_name(f".spark.{os.getpid()}.aot")
     os.environ["SCORING_JAVA_RECORD"] = str(fresh)
     with tempfile.TemporaryDirectory() as folder:
-        spark = spark_session(Settings(), "record_java_start")
-        rows = spark.range(100_000).withColumn("group", F.col("id") % 10)
-        rows.groupBy("group").agg(F.sum("id")).orderBy("group").write.parquet(f"{folder}/rows")
-        spark.read.parquet(f"{folder}/rows").join(rows, "group").count()
-        rows.mapInArrow(lambda batches: batches, rows.schema).count()
-        spark.stop()
-        # Java writes the cache as it ends, after the session has been stopped.
-        spark.sparkContext._gateway.shutdown()
-        spark.sparkContext._gateway.proc.stdin.close()
-        spark.sparkContext._gateway.proc.wait(timeout=120)
-    fresh.rename(cache)
+        with _output_to(Path(folder, "log")):
+            spark = spark_session(Settings(spark_master="local[2]"), "record_java_start")
+            rows = spark.range(100_000).withColumn("group", F.col("id") % 10)
+            rows.groupBy("group").agg(F.sum("id")).orderBy("group").write.parquet(f"{folder}/rows")
+            spark.read.parquet(f"{folder}/rows").join(rows, "group").count()
+            rows.mapInArrow(lambda batches: batches, rows.schema).count()
+            spark.stop()
+            # Java writes the cache as it ends, after the session has been stopped.
+            gateway = spark.sparkContext._gateway
+            gateway.shutdown()
+            gateway.proc.stdin.close()
+            gateway.proc.wait()
+        if fresh.exists():
+            fresh.rename(cache)
+        else:
+            print("... which did not work; jobs will do without:", Path(folder, "log").read_text())
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Put into a file what this process and those it starts would write to the terminal.
+
+    If the block raises, it is shown after all.
+    """
+    sys.stdout.flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    with path.open("wb") as file:
+        for number in kept:
+            os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        for number, terminal in kept.items():
+            os.dup2(terminal, number)
+            os.close(terminal)
+        if sys.exc_info()[0]:
+            print(path.read_text(), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,8 @@ def test_the_customers_of_the_reference_are_steady(deployed, published):
     facts = report_drift.run(deployed, PARAMS, record)
     assert facts["verdict"] == "steady"
     assert facts["drifted"] == []
+    told = read_json(deployed.data_root / f"reports/{NIGHT}/r1/drift/drift.json")
+    assert {finding["value"] for finding in told["findings"]} == {0.0}
     assert set(kept_drift(deployed, record).values()) == {"steady"}
 
 
