@@ -51,7 +51,7 @@ def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], d
         format="%(asctime)s %(levelname)s %(message)s",
     )
     # What these two have to say below a warning is about themselves.
-    for library in ("great_expectations", "py4j"):
+    for library in ("great_expectations.data_context.types.base", "py4j"):
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         result = job(arguments)
