@@ -52,10 +52,10 @@ clean:   ## Remove the environment and all data of this checkout
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V). Name another: make PYTHON=python3.12 ..."; exit 1; }
-	@echo "Setting up .venv (once; about two minutes) ..."
+	@echo "Setting up .venv, about a gigabyte to load (once; one to three minutes) ..."
 	@$(PYTHON) -m venv --clear .venv
 	@awk '/^[a-z]/ {wanted = /^uv==/} wanted' requirements.txt > .venv/uv.txt
 	@python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	@uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
+	@uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
 	@python -m jobs.session
 	@touch $@
