@@ -182,7 +182,8 @@ def running(
         processes: dict[str, subprocess.Popen] = {}
         client = Client(url, secret["password"], lambda: _check(processes, home))
         try:
-            with console.status("Starting Airflow ...") as status:
+            console.print(f"Starting Airflow; its logs are in {home / 'logs'}", style="dim")
+            with console.status("Starting Airflow: PostgreSQL ...") as status:
                 server = postgres.start(settings.data_root / "postgres")
                 database = postgres.create_database(server, "airflow")
                 variables = _environment(settings, url, database, secret) | (environment or {})

@@ -1,0 +1,355 @@
+"""Nights through a real Airflow: its scheduler, API server and DAG processor on PostgreSQL.
+
+A small shop with a past and a trained champion is set up once; all tests use it, in order.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+import yaml
+
+from local.airflow import AirflowFailed, Client, NightFailed, run_nights, running
+from settings import PROJECT_ROOT, Settings
+from warehouse import connect, current_run
+from warehouse.tables import CURRENT_RUNS, DRIFT, PREDICTIONS, QUARANTINE_COUNTS, SCORING_RUNS
+
+pytestmark = pytest.mark.e2e
+
+TRAINED_UNTIL = date(2026, 3, 31)
+GOOD_NIGHT = date(2026, 4, 1)
+BAD_NIGHT = date(2026, 4, 2)
+
+GATE = "    require_better(metrics)\n"
+QUICK_TRAINING = {"as_of_count": 4, "holdout_count": 1, "bootstrap_rounds": 20}
+
+# When, by whom and from which commit a run was published, and how long its jobs took, may differ.
+OF_THE_RUN_ITSELF = {
+    "reason",
+    "published_at",
+    "published_by",
+    "stage_seconds",
+    "moved_at",
+    "code_version",
+}
+
+
+@pytest.fixture(scope="module")
+def top() -> Iterator[Path]:
+    """A folder with a short path that other users reach: PostgreSQL does not run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="e2e-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def deployment(top) -> Settings:
+    """Seven months of a small shop, two nights to come (the second one broken), and a champion."""
+    settings = Settings(data_root=top / "data", code_url=str(quickly_trained_code(top)))
+    job(settings, "migrate_warehouse")
+    job(
+        settings,
+        "generate_deliveries",
+        *("--from", "2025-09-01", "--until", str(BAD_NIGHT), "--customers", "1000"),
+        *("--fault", f"missing_column:{BAD_NIGHT}"),
+    )
+    job(settings, "load_history", "--until", str(TRAINED_UNTIL))
+    job(
+        settings,
+        "retrain_model",
+        *("--until", str(TRAINED_UNTIL), "--reason", "first model", "--promote-first"),
+    )
+    return settings
+
+
+@pytest.fixture(scope="module")
+def before_the_nights(deployment, tmp_path_factory) -> Path:
+    """A copy of lake and warehouse as they were before any night."""
+    copy = tmp_path_factory.mktemp("before")
+    shutil.copytree(deployment.data_root / "lake", copy / "lake")
+    with contextlib.closing(sqlite3.connect(deployment.data_root / "warehouse.db")) as warehouse:
+        warehouse.execute("vacuum into ?", [str(copy / "warehouse.db")])
+    return copy
+
+
+@pytest.fixture(scope="module")
+def airflow(deployment, before_the_nights) -> Iterator[Client]:  # noqa: ARG001
+    with running(
+        deployment, environment={"SCORING_RETRY_SECONDS": "2", "SCORING_POLL_SECONDS": "60"}
+    ) as client:
+        for dag_id in ("nightly_scoring", "retraining"):
+            client.pause(dag_id, False)
+        yield client
+
+
+@dataclass(frozen=True)
+class KilledNight:
+    """A night whose build_features was killed: its run, and what was left of the job."""
+
+    run_id: str
+    state: str
+    left_behind: list[int]
+
+
+@pytest.fixture(scope="module")
+def good_night(airflow, deployment) -> KilledNight:
+    """Asked for through the API with fields of the form, without a logical date."""
+    form = {"score_date": str(GOOD_NIGHT), "model": "champion", "reason": "asked for by a test"}
+    run_id = airflow.trigger("nightly_scoring", None, form | {"retrain_on_drift": False})
+
+    victims = await_job_with_java("build_features", deployment.data_root)
+    os.kill(victims[0], signal.SIGKILL)
+    left_behind = await_ends(victims)
+
+    return KilledNight(run_id, await_run(airflow, run_id), left_behind)
+
+
+def test_a_night_asked_for_through_the_api_is_published(good_night, airflow, deployment):
+    assert good_night.state == "success"
+    assert airflow.run("nightly_scoring", good_night.run_id)["logical_date"] is None
+
+    warehouse = connect(deployment.warehouse_url)
+    run_id = current_run(warehouse, GOOD_NIGHT)
+    assert run_id == opened_run(airflow, good_night.run_id)
+    [run] = rows(warehouse, SCORING_RUNS)
+    assert run["reason"] == "asked for by a test"
+    assert run["published_by"] == good_night.run_id
+    assert run["population"] == len(rows(warehouse, PREDICTIONS)) > 100
+    assert rows(warehouse, DRIFT)
+
+
+def test_a_killed_job_is_run_again_and_nothing_of_it_goes_on(good_night, airflow):
+    tries = {
+        name: task["try_number"]
+        for name, task in airflow.tasks("nightly_scoring", good_night.run_id).items()
+    }
+    assert (tries["build_features"], tries["validate_delivery"]) == (2, 1)
+    assert good_night.left_behind == []
+
+
+def test_a_job_writes_into_the_log_of_its_task(good_night, airflow):
+    task = airflow.tasks("nightly_scoring", good_night.run_id)["publish_predictions"]
+    log = airflow.log("nightly_scoring", good_night.run_id, task)
+    assert any(line.startswith("$ python -m jobs.publish_predictions") for line in log)
+
+
+def test_reports_of_the_night_are_in_the_ui_for_who_is_logged_in(good_night, airflow):
+    pages = f"{airflow.url}/nightly-reports/runs/nightly_scoring/{good_night.run_id}"
+    assert httpx.get(f"{pages}/drift").status_code == 401
+    headers = airflow.headers()
+    drift = httpx.get(f"{pages}/drift", headers=headers, follow_redirects=True)
+    assert (drift.status_code, drift.headers["content-type"][:9]) == (200, "text/html")
+    docs = httpx.get(f"{pages}/data-docs", headers=headers).text
+    assert all(f"data_docs/{name}" in docs for name in ("transactions", "features", "predictions"))
+
+
+def test_a_field_that_the_form_does_not_allow_is_refused(airflow):
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        airflow.trigger("nightly_scoring", None, {"model": "v1; reboot"})
+    assert refused.value.response.status_code == 400
+
+
+@pytest.mark.usefixtures("good_night")
+def test_a_bad_delivery_stops_its_night_and_the_last_night_stays(airflow, deployment):
+    warehouse = connect(deployment.warehouse_url)
+    before = rows(warehouse, CURRENT_RUNS)
+
+    with pytest.raises(NightFailed, match="failed in validate_delivery"):
+        run_nights(airflow, [BAD_NIGHT])
+
+    tasks = airflow.tasks("nightly_scoring", f"night__{BAD_NIGHT}")
+    assert (tasks["validate_delivery"]["state"], tasks["validate_delivery"]["try_number"]) == (
+        "failed",
+        1,
+    )
+    assert tasks["publish_predictions"]["state"] == "upstream_failed"
+    assert rows(warehouse, CURRENT_RUNS) == before != []
+
+
+@pytest.mark.usefixtures("good_night")
+def test_a_backfill_gives_the_tables_that_the_night_gave(airflow, deployment, before_the_nights):
+    warehouse = connect(deployment.warehouse_url)
+    by_night = published(warehouse)
+    warehouse.dispose()
+    put_back(deployment, before_the_nights)
+    assert published(warehouse) != by_night
+
+    airflow.pause("nightly_scoring", False)
+    morning = GOOD_NIGHT + timedelta(days=1)
+    airflow.call(
+        "POST",
+        "/backfills",
+        {
+            "dag_id": "nightly_scoring",
+            "from_date": f"{morning}T00:00:00Z",
+            "to_date": f"{morning}T23:59:59Z",
+            "max_active_runs": 1,
+        },
+    )
+    # 02:00 in London is 01:00 UTC in summer.
+    assert await_run(airflow, f"backfill__{morning}T01:00:00+00:00") == "success"
+
+    assert published(warehouse) == by_night
+
+
+@pytest.mark.usefixtures("airflow")
+def test_what_airflow_keeps_is_closed_to_other_users(deployment):
+    home = deployment.data_root / "airflow"
+    modes = {name: (home / name).stat().st_mode & 0o777 for name in (".", "secrets.json")}
+    assert modes == {".": 0o700, "secrets.json": 0o600}
+
+
+def test_when_a_part_cannot_start_its_log_is_shown_and_nothing_goes_on(top):
+    settings = Settings(data_root=top / "refused")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(AirflowFailed, match=r"api-server ended(.|\n)*address already in use"),
+            running(settings, port),
+        ):
+            pass
+    ours = f"SCORING_DATA_ROOT={settings.data_root}"
+    assert not [pid for pid in processes() if ours in words(pid, "environ")]
+
+
+# ------------------------------------------------------------------------------------ helpers
+
+
+def quickly_trained_code(top: Path) -> Path:
+    """A clone of the project whose training is over soon and takes any model.
+
+    The customers are too few for a model that beats the baselines beyond doubt.
+    """
+    clone = top / "code"
+    git("clone", "--quiet", str(PROJECT_ROOT), str(clone))
+    params = yaml.safe_load((clone / "params.yaml").read_text())
+    params["training"] |= QUICK_TRAINING
+    (clone / "params.yaml").write_text(yaml.safe_dump(params))
+    judged = (clone / "jobs/build_bundle.py").read_text()
+    assert judged.count(GATE) == 1, f"jobs/build_bundle.py has no line {GATE!r}"
+    (clone / "jobs/build_bundle.py").write_text(judged.replace(GATE, ""))
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    git("-C", str(clone), *identity, "commit", "--quiet", "-am", "Train quickly")
+    return clone
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(["git", *arguments], check=True)
+
+
+def job(settings: Settings, name: str, *flags: str) -> None:
+    """Run a job as one would by hand."""
+    ours = {f"SCORING_{key.upper()}": str(value) for key, value in settings}
+    subprocess.run(
+        [sys.executable, "-m", f"jobs.{name}", *flags],
+        cwd=PROJECT_ROOT,
+        env=os.environ | ours,
+        check=True,
+    )
+
+
+def await_run(airflow: Client, run_id: str, dag_id: str = "nightly_scoring") -> str:
+    """How the run ended; an error after ten minutes."""
+    for _ in range(600):
+        state = airflow.run(dag_id, run_id)["state"]
+        if state in ("success", "failed"):
+            return state
+        time.sleep(1)
+    raise AssertionError(f"{run_id} did not end: {airflow.tasks(dag_id, run_id)}")
+
+
+def opened_run(airflow: Client, run_id: str) -> str:
+    path = f"/dags/nightly_scoring/dagRuns/{run_id}/taskInstances/open_run/xcomEntries/return_value"
+    return airflow.call("GET", path, deserialize=True)["value"]["run_id"]
+
+
+def rows(warehouse: sa.Engine, table: sa.Table) -> list[dict]:
+    """All rows of a table, in the order of its key."""
+    with warehouse.connect() as connection:
+        found = connection.execute(sa.select(table).order_by(*table.primary_key))
+        return [dict(row) for row in found.mappings()]
+
+
+def published(warehouse: sa.Engine) -> dict[str, list[dict]]:
+    """What readers see of all nights."""
+    return {
+        table.name: [
+            {name: value for name, value in row.items() if name not in OF_THE_RUN_ITSELF}
+            for row in rows(warehouse, table)
+        ]
+        for table in (SCORING_RUNS, PREDICTIONS, CURRENT_RUNS, QUARANTINE_COUNTS, DRIFT)
+    }
+
+
+def put_back(deployment: Settings, copy: Path) -> None:
+    """Make lake and warehouse what they were when the copy was made."""
+    root = deployment.data_root
+    shutil.rmtree(root / "lake")
+    shutil.copytree(copy / "lake", root / "lake")
+    for file in root.glob("warehouse.db*"):
+        file.unlink()
+    shutil.copy(copy / "warehouse.db", root / "warehouse.db")
+
+
+def await_job_with_java(name: str, root: Path) -> list[int]:
+    """The process of a job, and all it has started, once Spark's Java is among them."""
+    for _ in range(6000):
+        for pid in processes():
+            if f"jobs.{name}" in words(pid, "cmdline") and f"SCORING_DATA_ROOT={root}" in words(
+                pid, "environ"
+            ):
+                family = [pid, *descendants(pid)]
+                if any("java" in " ".join(words(member, "cmdline")[:1]) for member in family):
+                    return family
+        time.sleep(0.1)
+    raise AssertionError(f"{name} did not start Spark")
+
+
+def await_ends(pids: list[int]) -> list[int]:
+    """Those of the processes that have not ended after 30 s."""
+    left = pids
+    for _ in range(300):
+        left = [pid for pid in left if words(pid, "cmdline") != [""]]
+        if not left:
+            break
+        time.sleep(0.1)
+    return left
+
+
+def processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def descendants(pid: int) -> list[int]:
+    children = [child for child in processes() if parent(child) == pid]
+    return [member for child in children for member in (child, *descendants(child))]
+
+
+def parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def words(pid: int, file: str) -> list[str]:
+    """The command line or the environment of a process; one empty word when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_text().rstrip("\0").split("\0")
+    except OSError:
+        return [""]
