@@ -198,10 +198,22 @@ def running(
             write_json(home / "address.json", {"url": url})
             yield client
         finally:
-            with console.status("Stopping Airflow ..."):
+            with _undisturbed(), console.status("Stopping Airflow ..."):
                 (home / "address.json").unlink(missing_ok=True)
                 _stop(processes)
                 postgres.stop(settings.data_root / "postgres")
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Deaf to Ctrl-C and its like: a second one must not leave half of it running."""
+    words = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(word, signal.SIG_IGN) for word in words]
+    try:
+        yield
+    finally:
+        for word, handler in zip(words, before, strict=True):
+            signal.signal(word, handler)
 
 
 def _attach(home: Path) -> Client:
