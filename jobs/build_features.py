@@ -4,7 +4,6 @@ Reads the activity of the deliveries that the run has pinned, and nothing else; 
 features. First the customers recorded with the model must come out as they did at training.
 """
 
-import argparse
 import logging
 import time
 
@@ -15,9 +14,9 @@ import catalog
 from expectations import verify_features
 from features import build_features, check_golden, read_activity
 from jobs.entry import run_parser, start
-from jobs.session import spark_session
+from jobs.session import on_spark
 from lake import replacing
-from params import Params, read_params
+from params import Params
 from records import RunRecord, StageRecord
 from settings import Settings
 
@@ -63,16 +62,5 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     return facts
 
 
-def main(arguments: argparse.Namespace) -> dict:
-    """Read what was pinned and do the job."""
-    settings, params = Settings(), read_params()
-    record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-    spark = spark_session(settings, "build_features")
-    try:
-        return run(spark, settings, params, record)
-    finally:
-        spark.stop()
-
-
 if __name__ == "__main__":
-    start(PARSER, main)
+    start(PARSER, on_spark("build_features", run))

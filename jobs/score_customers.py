@@ -13,11 +13,11 @@ from pyspark.sql import functions as F
 import catalog
 from expectations import unscorable, verify_predictions
 from jobs.entry import run_parser, start
-from jobs.session import spark_session
+from jobs.session import on_spark
 from lake import replacing
 from models.batches import SCORES_SCHEMA, batch_scorer
 from models.bundle import Bundle, read_bundle
-from params import Params, read_params
+from params import Params
 from records import RunRecord, StageRecord
 from settings import Settings
 
@@ -140,16 +140,5 @@ def describe(predictions: DataFrame, bundle: Bundle) -> dict:
     }
 
 
-def main(arguments) -> dict:
-    """Score the run of the command line."""
-    settings, params = Settings(), read_params()
-    record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-    spark = spark_session(settings, "score_customers")
-    try:
-        return run(spark, settings, params, record)
-    finally:
-        spark.stop()
-
-
 if __name__ == "__main__":
-    start(PARSER, main)
+    start(PARSER, on_spark("score_customers", run))

@@ -4,13 +4,16 @@ import fcntl
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from params import Params, read_params
+from records import RunRecord
 from settings import PROJECT_ROOT, Settings
 
 JAVA_HOME = Path(sys.prefix) / "java"
@@ -103,6 +106,26 @@ def spark_session(settings: Settings, name: str) -> SparkSession:
     }.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+def on_spark(
+    name: str, run: Callable[[SparkSession, Settings, Params, RunRecord], dict]
+) -> Callable[[Namespace], dict]:
+    """What a job of the night does with its command line: ``run``, with what was pinned for it.
+
+    The session is of this job alone and ends with it.
+    """
+
+    def main(arguments: Namespace) -> dict:
+        settings, params = Settings(), read_params()
+        record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
+        spark = spark_session(settings, name)
+        try:
+            return run(spark, settings, params, record)
+        finally:
+            spark.stop()
+
+    return main
 
 
 def record_java_start() -> None:

@@ -4,7 +4,6 @@ Reads the accepted lines of the delivery, writes its partition of activity, and 
 the delivery. A delivery that was summarised before is left as it is.
 """
 
-import argparse
 import logging
 import time
 
@@ -15,9 +14,9 @@ from pyspark.sql import functions as F
 import catalog
 from features import summarise_activity
 from jobs.entry import run_parser, start
-from jobs.session import spark_session
+from jobs.session import on_spark
 from lake import write_deliveries
-from params import Params, read_params
+from params import Params
 from records import RunRecord, StageRecord, make_current
 from settings import Settings
 
@@ -70,16 +69,5 @@ def read_lines(spark: SparkSession, settings: Settings, key: dict) -> DataFrame:
     return spark.read.schema(catalog.TRANSACTIONS.schema).parquet(str(folder))
 
 
-def main(arguments: argparse.Namespace) -> dict:
-    """Read what was pinned and do the job."""
-    settings, params = Settings(), read_params()
-    record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-    spark = spark_session(settings, "summarise_activity")
-    try:
-        return run(spark, settings, params, record)
-    finally:
-        spark.stop()
-
-
 if __name__ == "__main__":
-    start(PARSER, main)
+    start(PARSER, on_spark("summarise_activity", run))

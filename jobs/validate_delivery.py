@@ -4,7 +4,6 @@ Reads incoming/transactions of the score date, writes the accepted, excluded and
 into the lake, the page of the verdict below reports, and the record of the delivery.
 """
 
-import argparse
 import csv
 import logging
 import shutil
@@ -19,8 +18,8 @@ from deliveries import check_contract, delivered_files, delivery_id, read_lines
 from errors import BadData
 from expectations import Delivery, DeliveryRefused, take_deliveries
 from jobs.entry import run_parser, start
-from jobs.session import spark_session
-from params import Params, Source, read_params
+from jobs.session import on_spark
+from params import Params, Source
 from records import DeliveredFile, DeliveryRecord, RunRecord, StageRecord
 from settings import Settings
 
@@ -136,16 +135,5 @@ def _rows(path: Path) -> int:
         return sum(1 for row in csv.reader(file) if row) - 1
 
 
-def main(arguments: argparse.Namespace) -> dict:
-    """Read what was pinned and do the job."""
-    settings, params = Settings(), read_params()
-    record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-    spark = spark_session(settings, "validate_delivery")
-    try:
-        return run(spark, settings, params, record)
-    finally:
-        spark.stop()
-
-
 if __name__ == "__main__":
-    start(PARSER, main)
+    start(PARSER, on_spark("validate_delivery", run))

@@ -4,6 +4,7 @@ A small shop with a past and a trained champion is set up once; all tests use it
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -33,6 +34,15 @@ pytestmark = pytest.mark.e2e
 TRAINED_UNTIL = date(2026, 3, 31)
 GOOD_NIGHT = date(2026, 4, 1)
 BAD_NIGHT = date(2026, 4, 2)
+
+NIGHTLY_JOBS = (
+    "validate_delivery",
+    "summarise_activity",
+    "build_features",
+    "score_customers",
+    "publish_predictions",
+    "report_drift",
+)
 
 GATE = "    require_better(metrics)\n"
 QUICK_TRAINING = {"as_of_count": 4, "holdout_count": 1, "bootstrap_rounds": 20}
@@ -207,6 +217,31 @@ def test_a_backfill_gives_the_tables_that_the_night_gave(airflow, deployment, be
     assert published(warehouse) == by_night
 
 
+@pytest.mark.usefixtures("good_night")
+def test_a_spark_cluster_gives_the_tables_that_this_machine_gave(
+    cluster, top, deployment, before_the_nights, monkeypatch
+):
+    root = top / "cluster"
+    shutil.copytree(before_the_nights, root)
+    shutil.copytree(deployment.data_root / "incoming", root / "incoming")
+    there = Settings(
+        data_root=root,
+        registry_url=deployment.registry_url,
+        model_store_url=deployment.model_store_url,
+        spark_master=cluster,
+        spark_executor_memory="512m",
+    )
+    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+
+    night = ("--score-date", str(GOOD_NIGHT))
+    opened = job(there, "open_run", *night)
+    for name in NIGHTLY_JOBS:
+        job(there, name, *night, "--run-id", opened["run_id"])
+
+    by_night = published(connect(deployment.warehouse_url))
+    assert published(connect(there.warehouse_url)) == by_night
+
+
 @pytest.mark.usefixtures("airflow")
 def test_what_airflow_keeps_is_closed_to_other_users(deployment):
     home = deployment.data_root / "airflow"
@@ -252,15 +287,18 @@ def git(*arguments: str) -> None:
     subprocess.run(["git", *arguments], check=True)
 
 
-def job(settings: Settings, name: str, *flags: str) -> None:
-    """Run a job as one would by hand."""
+def job(settings: Settings, name: str, *flags: str) -> dict:
+    """Run a job as one would by hand; its result."""
     ours = {f"SCORING_{key.upper()}": str(value) for key, value in settings}
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", f"jobs.{name}", *flags],
         cwd=PROJECT_ROOT,
         env=os.environ | ours,
         check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def await_run(airflow: Client, run_id: str, dag_id: str = "nightly_scoring") -> str:
