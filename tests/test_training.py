@@ -1,0 +1,169 @@
+"""Training as a user starts it: `dvc repro` in a checkout, over a small lake."""
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import catalog
+from lake import read_json
+from models import bundle_sha256, read_bundle
+from records import make_current
+from settings import PROJECT_ROOT
+
+UNTIL = date(2026, 3, 31)
+CUSTOMERS = 500
+DELIVERIES = 16
+STAGES = [
+    "list_training_window",
+    "build_training_set",
+    "train_model",
+    "evaluate_model",
+    "build_bundle",
+]
+
+
+def write_lake(root: Path) -> None:
+    """Customers who come back after a middling purchase, but rarely after a cheap or a dear one:
+    a hump, which neither recency nor a line can say. One delivery every 30 days.
+    """
+    random = np.random.default_rng(0)
+    first = UNTIL - timedelta(days=30 * DELIVERIES - 1)
+    chance = np.full(CUSTOMERS, 0.5)
+    for delivery in range(DELIVERIES):
+        begins = first + timedelta(days=30 * delivery)
+        buys = np.flatnonzero(random.random(CUSTOMERS) < chance)
+        amount = random.choice([1, 10, 100], len(buys))
+        chance[:] = 0.4
+        chance[buys] = np.where(amount == 10, 0.95, 0.1)
+
+        days = [begins + timedelta(days=int(day)) for day in random.integers(0, 30, len(buys))]
+        ones = np.ones(len(buys), dtype="int64")
+        table = pa.table(
+            {
+                "customer_id": [f"c{customer:04}" for customer in buys],
+                "activity_on": pa.array(days, pa.date32()),
+                "country": np.where(buys < CUSTOMERS * 0.8, "Norway", "Spain"),
+                "purchase_invoice_ids": [[f"{customer}-{delivery}"] for customer in buys],
+                "purchase_product_ids": [["p1"] for _ in buys],
+                "purchase_lines": ones,
+                "purchase_quantity": ones,
+                "purchase_micros": amount * 1_000_000,
+                "return_lines": ones * 0,
+                "return_quantity": ones * 0,
+                "return_micros": ones * 0,
+            }
+        )
+        known_on = begins + timedelta(days=29)
+        partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id="d1")
+        partition.mkdir(parents=True)
+        pq.write_table(table, partition / "part-0.parquet")
+        make_current(root, known_on, "d1")
+
+
+class Checkout:
+    """A copy of this project, as it is now, with a git history and a DVC cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.data_root = folder / "code", folder / "data"
+        files = self._git("ls-files", "--cached", "--others", "--exclude-standard", at=PROJECT_ROOT)
+        for name in files.splitlines():
+            # A file that git knows may have been removed since.
+            if (PROJECT_ROOT / name).is_file() and not name.startswith(("artifacts/", "dvc.lock")):
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(PROJECT_ROOT / name, self.folder / name)
+
+        params = yaml.safe_load((self.folder / "params.yaml").read_text())
+        params["sources"]["generated"]["training_until"] = str(UNTIL)
+        params["training"] |= {"as_of_count": 5, "holdout_count": 1, "bootstrap_rounds": 50}
+        params["model"] |= {"max_rounds": 50, "max_depth": 4, "learning_rate": 0.2}
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+        self._git("init", "--quiet", at=self.folder)
+        self._git("add", "--all", at=self.folder)
+        identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+        self._git(*identity, "commit", "--quiet", "--message", "All", at=self.folder)
+
+    def _git(self, *arguments: str, at: Path) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=at, check=True, capture_output=True, text=True
+        ).stdout
+
+    def repro(self) -> str:
+        """What `dvc repro` says; fails with it if a stage fails."""
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.folder),
+            "DVC_SITE_CACHE_DIR": str(self.data_root / "dvc-site-cache"),
+            "SCORING_SOURCE": "generated",
+            "SCORING_DATA_ROOT": str(self.data_root),
+            "SCORING_SPARK_MASTER": "local[2]",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", "repro"],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-5000:]
+        return done.stdout
+
+    @property
+    def lock(self) -> str:
+        return (self.folder / "dvc.lock").read_text()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Checkout:
+    """Trained once."""
+    checkout = Checkout(tmp_path_factory.mktemp("training"))
+    write_lake(checkout.data_root)
+    said = checkout.repro()
+    assert [stage for stage in STAGES if f"Running stage '{stage}'" in said] == STAGES
+    return checkout
+
+
+def test_what_is_trained_is_a_bundle_that_reads_and_has_beaten_the_baselines(checkout):
+    folder = checkout.folder / "artifacts" / "bundle"
+    bundle = read_bundle(folder, bundle_sha256(folder))
+    assert bundle.model_name == "repurchase"
+    assert read_json(folder / "metrics.json")["is_better"]
+    assert {path.name for path in folder.iterdir()} == {
+        "bundle.json",
+        "golden_activity.parquet",
+        "golden_features.parquet",
+        "golden_rows.parquet",
+        "metrics.json",
+        "model.ubj",
+        "model_card.md",
+        "reference.parquet",
+    }
+
+
+def test_a_second_repro_lists_the_lake_and_has_nothing_else_to_do(checkout):
+    before = checkout.lock
+    said = checkout.repro()
+    assert [stage for stage in STAGES if f"Running stage '{stage}'" in said] == STAGES[:1]
+    assert checkout.lock == before
+
+
+def test_removing_everything_made_and_training_again_gives_the_same_bundle(checkout):
+    bundle = bundle_sha256(checkout.folder / "artifacts" / "bundle")
+    lock = checkout.lock
+    shutil.rmtree(checkout.folder / "artifacts")
+    shutil.rmtree(checkout.folder / ".dvc" / "cache")
+    (checkout.folder / "dvc.lock").unlink()
+    said = checkout.repro()
+    assert [stage for stage in STAGES if f"Running stage '{stage}'" in said] == STAGES
+    assert bundle_sha256(checkout.folder / "artifacts" / "bundle") == bundle
+    assert checkout.lock == lock
