@@ -399,7 +399,8 @@ def _tail(log: Path, lines: int = 30) -> str:
 def run_nights(client: Client, nights: Sequence[date], form: dict | None = None) -> None:
     """Run these nights through ``nightly_scoring``, one after the other, showing each task.
 
-    A night that has a run already is run again in it. The DAG is unpaused for the time.
+    A night that has a run already is run again in it, with the form it was begun with. The DAG
+    is unpaused for the time.
 
     Args:
         client: A running Airflow.
