@@ -108,16 +108,29 @@ PREDICTIONS_LAYOUT = "lake/predictions/score_date={score_date}/run_id={run_id}"
 PREDICTIONS = Dataset(
     "predictions",
     "customer_id string, probability double, decile int, is_contacted boolean, "
-    "reason_1 string, reason_2 string, reason_3 string, status string",
+    "reason_1 string, reason_2 string, reason_3 string, status string, arm string",
     PREDICTIONS_LAYOUT,
 )
 """One row per customer of the population, ordered by ``customer_id``.
 
 ``probability`` in [0, 1] of a purchase within the horizon; ``decile`` 1 (likeliest) to 10 of this
 run; ``reason_*`` null when reasons are off or the customer is a fallback; ``status`` is
-``scored``, ``previous`` (last night's score kept) or ``default`` (the prior).
+``scored``, ``previous`` (last night's score kept) or ``default`` (the prior); ``arm`` says whose
+score it is that readers get, ``champion`` or ``challenger``.
 
-Made by: score_customers. Used by: publish_predictions, report_drift.
+Made by: score_customers. Used by: publish_predictions, report_drift, measure_performance.
+"""
+
+ARM_SCORES = Dataset(
+    "arm_scores",
+    "customer_id string, champion_probability double, champion_is_contacted boolean, "
+    "challenger_probability double, challenger_is_contacted boolean",
+    "lake/arm_scores/score_date={score_date}/run_id={run_id}",
+)
+"""What either model says of every customer, ordered by ``customer_id``; only of runs that were
+opened with a challenger.
+
+Made by: score_customers. Used by: publish_predictions, advance_rollout, measure_performance.
 """
 
 REPORTS = "reports/{score_date}/{run_id}"

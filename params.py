@@ -107,6 +107,51 @@ class Drift(_Section):
     numeric_threshold: float
     category_threshold: float
     drifted_share: float
+    placebo_nights: int = Field(ge=1)
+    false_alarm_nights: int = Field(ge=1)
+    weekday_nights: int = Field(ge=1)
+
+
+class Quality(_Section):
+    missing_margin: float = Field(ge=0, le=1)
+    out_of_range_share: float = Field(ge=0, le=1)
+
+
+class Performance(_Section):
+    bootstrap_rounds: int = Field(ge=1)
+    partial_days: list[int]
+    loss_margin: float = Field(ge=0)
+    min_buyers: int = Field(ge=1)
+    contacted_buyer_value: float
+    contact_cost: float
+
+
+class Retraining(_Section):
+    drift_nights: int = Field(ge=1)
+    loss_cohorts: int = Field(ge=1)
+    min_new_days: int = Field(ge=0)
+    cool_down_days: int = Field(ge=0)
+    max_a_month: int = Field(ge=0)
+    max_age_days: int | None = Field(ge=1)
+    max_new_labels: int | None = Field(ge=1)
+
+
+class Gate(_Section):
+    rounds: int = Field(ge=1)
+    slice_margin: float = Field(ge=0)
+    min_slice_rows: int = Field(ge=1)
+    calibration_bound: float = Field(gt=0)
+    golden_seconds: float = Field(gt=0)
+    golden_mebibytes: int = Field(gt=0)
+    group_columns: list[str]
+    approval: Literal["automatic", "person"]
+
+
+class Rollout(_Section):
+    percents: list[int]
+    min_nights: int = Field(ge=1)
+    min_rank_correlation: float = Field(ge=-1, le=1)
+    max_contacted_factor: float = Field(gt=1)
 
 
 class Params(_Section):
@@ -121,6 +166,11 @@ class Params(_Section):
     decision: Decision
     scoring: Scoring
     drift: Drift
+    quality: Quality
+    performance: Performance
+    retraining: Retraining
+    gate: Gate
+    rollout: Rollout
 
     def source(self, name: str) -> Source:
         """The entry of ``sources`` called ``name``.

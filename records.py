@@ -58,6 +58,17 @@ class DeliveryRecord(_Record):
         return cls.model_validate(read_json(root / path))
 
 
+class Challenger(_Record):
+    """The version that scores beside the champion.
+
+    ``percent`` of the customers get its score, chosen by a hash of their id; at 0 nobody does.
+    """
+
+    version: str
+    bundle_sha256: str
+    percent: int
+
+
 class RunRecord(_Record):
     """The inputs of one run, pinned when it was opened; nothing is resolved a second time.
 
@@ -72,6 +83,7 @@ class RunRecord(_Record):
     model_name: str
     model_version: str
     bundle_sha256: str
+    challenger: Challenger | None = None
     features_sha256: str
     params_sha256: str
     code_version: str
@@ -141,6 +153,7 @@ def run_id(
     features_sha256: str,
     params_sha256: str,
     bundle_sha256: str,
+    challenger: Challenger | None = None,
 ) -> str:
     """The identity of a run: 16 hex digits of the hash of its inputs.
 
@@ -154,6 +167,8 @@ def run_id(
         "params": params_sha256,
         "bundle": bundle_sha256,
     }
+    if challenger is not None:
+        inputs["challenger"] = challenger.model_dump()
     return value_sha256(inputs)[:16]
 
 

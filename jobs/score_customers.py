@@ -99,7 +99,11 @@ def decide(scores: DataFrame, bundle: Bundle) -> DataFrame:
     tenths = [tenth / 10 for tenth in range(9, 0, -1)]
     [[cuts]] = scores.select(F.percentile("probability", F.array(*map(F.lit, tenths)))).collect()
     rows = scores.withColumns(
-        {"decile": decile(cuts), "is_contacted": F.col("probability") >= bundle.threshold}
+        {
+            "decile": decile(cuts),
+            "is_contacted": F.col("probability") >= bundle.threshold,
+            "arm": F.lit("champion"),
+        }
     )
     columns = rows.sparkSession.createDataFrame([], catalog.PREDICTIONS.schema).columns
     return rows.select(*columns)

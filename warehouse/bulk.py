@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         ("reason_2", pa.string()),
         ("reason_3", pa.string()),
         ("status", pa.string()),
+        ("arm", pa.string()),
     ]
 )
 

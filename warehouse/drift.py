@@ -30,6 +30,7 @@ def replace_drift(engine: sa.Engine, run_id: str, findings: Iterable[Finding]) -
     rows = [
         {
             "run_id": run_id,
+            "against": "reference",
             "column_name": finding.column,
             "kind": finding.kind,
             "method": finding.method,

@@ -55,6 +55,10 @@ class PublishedRun:
     published_at: datetime
     published_by: str
     stage_seconds: dict[str, float]
+    challenger_version: str | None = None
+    challenger_threshold_version: str | None = None
+    challenger_bundle_sha256: str | None = None
+    challenger_percent: int | None = None
 
 
 class CountsDiffer(BadData):

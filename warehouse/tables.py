@@ -84,6 +84,8 @@ def _counts(*names: str) -> list[sa.Column | sa.CheckConstraint]:
     return [*(_column(name, sa.BigInteger) for name in names), *checks]
 
 
+_ARM_IS_KNOWN = "arm in ('champion', 'challenger')"
+
 SCORING_RUNS = sa.Table(
     "scoring_runs",
     METADATA,
@@ -94,6 +96,10 @@ SCORING_RUNS = sa.Table(
     _column("model_version", sa.Text),
     _column("threshold_version", sa.Text),
     _column("bundle_sha256", sa.Text),
+    _column("challenger_version", sa.Text, nullable=True),
+    _column("challenger_threshold_version", sa.Text, nullable=True),
+    _column("challenger_bundle_sha256", sa.Text, nullable=True),
+    _column("challenger_percent", sa.SmallInteger, nullable=True),
     _column("features_sha256", sa.Text),
     _column("params_sha256", sa.Text),
     _column("code_version", sa.Text),
@@ -108,10 +114,15 @@ SCORING_RUNS = sa.Table(
     sa.UniqueConstraint("run_id", "score_date"),
     sa.CheckConstraint("delivered = accepted + quarantined + excluded", name="rows_add_up"),
     sa.CheckConstraint("population = scored + fallback", name="customers_add_up"),
+    sa.CheckConstraint(
+        "challenger_percent >= 0 and challenger_percent <= 100", name="percent_is_of_a_hundred"
+    ),
 )
 """One row per run. ``delivered`` and what it divides into are the delivery of the score date;
 ``deliveries`` maps each day to the delivery used; ``stage_seconds`` each job to its time.
-``predictions_sha256`` is of all that was published, in the order of the customers."""
+``predictions_sha256`` is of all that was published, in the order of the customers. The columns of
+the challenger are null when there was none; ``challenger_percent`` is the share of customers whose
+published score is its own, 0 when it only scored in shadow."""
 
 PREDICTIONS = sa.Table(
     "predictions",
@@ -125,6 +136,7 @@ PREDICTIONS = sa.Table(
     _column("reason_2", sa.Text, nullable=True),
     _column("reason_3", sa.Text, nullable=True),
     _column("status", sa.Text),
+    _column("arm", sa.Text),
     # The customer leads, so that one customer's history lies together in the key. There is no
     # foreign key to scoring_runs: a look-up per row, where `publish` writes both and counts.
     sa.PrimaryKeyConstraint("customer_id", "run_id"),
@@ -132,11 +144,34 @@ PREDICTIONS = sa.Table(
     sa.CheckConstraint("probability >= 0 and probability <= 1", name="probability_is_one"),
     sa.CheckConstraint("decile >= 1 and decile <= 10", name="decile_is_one_of_ten"),
     sa.CheckConstraint("status in ('scored', 'previous', 'default')", name="status_is_known"),
+    sa.CheckConstraint(_ARM_IS_KNOWN, name="arm_is_known"),
     # A run's rows lie together on disk, so a few bytes per megabyte find them.
     sa.Index(None, "run_id", postgresql_using="brin"),
 )
 """One row per run and customer. ``status``: ``scored``, or a fallback: ``previous`` (last night's
-score), ``default`` (the prior). ``decile`` 1 is the likeliest tenth."""
+score), ``default`` (the prior). ``decile`` 1 is the likeliest tenth. ``arm`` says whose score it is
+that readers see."""
+
+ARM_SCORES = sa.Table(
+    "arm_scores",
+    METADATA,
+    _column("customer_id", sa.Text),
+    _column("run_id", sa.Text),
+    _column("champion_probability", sa.Double),
+    _column("champion_is_contacted", sa.Boolean),
+    _column("challenger_probability", sa.Double),
+    _column("challenger_is_contacted", sa.Boolean),
+    sa.PrimaryKeyConstraint("customer_id", "run_id"),
+    sa.CheckConstraint(
+        "champion_probability >= 0 and champion_probability <= 1", name="champion_is_one"
+    ),
+    sa.CheckConstraint(
+        "challenger_probability >= 0 and challenger_probability <= 1", name="challenger_is_one"
+    ),
+    sa.Index(None, "run_id", postgresql_using="brin"),
+)
+"""One row per customer of a run that had a challenger, whatever its share: what either model says
+of the customer. Not for readers of scores."""
 
 CURRENT_RUNS = sa.Table(
     "current_runs",
@@ -170,6 +205,7 @@ DRIFT = sa.Table(
     "drift",
     METADATA,
     _column("run_id", sa.Text, sa.ForeignKey("scoring_runs.run_id")),
+    _column("against", sa.Text),
     _column("column_name", sa.Text),
     _column("kind", sa.Text),
     _column("method", sa.Text),
@@ -177,10 +213,86 @@ DRIFT = sa.Table(
     _column("threshold", sa.Double, nullable=True),
     _column("verdict", sa.Text),
     _column("detail", sa.Text),
-    sa.PrimaryKeyConstraint("run_id", "column_name"),
+    sa.PrimaryKeyConstraint("run_id", "against", "column_name"),
+    sa.CheckConstraint("against in ('reference', 'same_weekday')", name="against_is_known"),
 )
-"""One row per run and column. ``value`` is null where nothing was computed, ``threshold`` where
-the value only informs."""
+"""One row per run, comparison and column, and one for the night as a whole (kind ``night``).
+``against`` is what the night was compared with: the rows that judged the model, or the trailing
+nights of the same weekday. ``value`` is null where nothing was computed, ``threshold`` where the
+value only informs."""
+
+QUALITY = sa.Table(
+    "quality",
+    METADATA,
+    _column("run_id", sa.Text, sa.ForeignKey("scoring_runs.run_id")),
+    _column("dataset", sa.Text),
+    _column("column_name", sa.Text),
+    _column("measure", sa.Text),
+    _column("value", sa.Double, nullable=True),
+    _column("low", sa.Double, nullable=True),
+    _column("high", sa.Double, nullable=True),
+    _column("verdict", sa.Text),
+    _column("detail", sa.Text),
+    sa.PrimaryKeyConstraint("run_id", "dataset", "column_name", "measure"),
+    sa.CheckConstraint("verdict in ('usual', 'incident', 'informs')", name="verdict_is_known"),
+)
+"""One row per run, column and measure, over all rows. Outside ``low`` to ``high`` a value is an
+incident; where both are null it only informs."""
+
+PERFORMANCE = sa.Table(
+    "performance",
+    METADATA,
+    _column("run_id", sa.Text, sa.ForeignKey("scoring_runs.run_id")),
+    _column("score_date", sa.Date, index=True),
+    _column("arm", sa.Text),
+    _column("model_version", sa.Text),
+    _column("maturity", sa.Text),
+    _column("measured_on", sa.Date),
+    _column("slice", sa.Text),
+    _column("metric", sa.Text),
+    _column("value", sa.Double, nullable=True),
+    _column("low", sa.Double, nullable=True),
+    _column("high", sa.Double, nullable=True),
+    *_counts("customers"),
+    sa.PrimaryKeyConstraint("run_id", "arm", "maturity", "measured_on", "slice", "metric"),
+    sa.CheckConstraint(_ARM_IS_KNOWN, name="arm_is_known"),
+    sa.CheckConstraint("maturity in ('mature', 'partial', 'estimated')", name="maturity_is_known"),
+)
+"""One row per cohort (a published run), arm, slice and metric. ``mature`` values rest on all
+labels, ``partial`` ones on those that had arrived on ``measured_on``, ``estimated`` ones on none:
+they are what the probabilities promise. ``low`` to ``high`` is the 95 % interval; null where
+undefined."""
+
+LABEL_MATURITY = sa.Table(
+    "label_maturity",
+    METADATA,
+    _column("run_id", sa.Text, sa.ForeignKey("scoring_runs.run_id")),
+    _column("score_date", sa.Date),
+    _column("days", sa.SmallInteger),
+    *_counts("buyers"),
+    sa.PrimaryKeyConstraint("run_id", "days"),
+    sa.CheckConstraint("days >= 1", name="days_count_from_1"),
+)
+"""The maturity curve of each mature cohort: customers who had bought, as was known so many days
+after the score date."""
+
+RETRAINING_DECISIONS = sa.Table(
+    "retraining_decisions",
+    METADATA,
+    _column("run_id", sa.Text, sa.ForeignKey("scoring_runs.run_id"), primary_key=True),
+    _column("score_date", sa.Date, index=True),
+    _column("decision", sa.Text),
+    _column("trigger", sa.Text, nullable=True),
+    _column("reasons", Json),
+    _column("evidence", Json),
+    _column("child_run", sa.Text, nullable=True),
+    _column("decided_at", Instant),
+    sa.CheckConstraint(
+        "decision in ('retrain', 'wait', 'alarm', 'ignore')", name="decision_is_known"
+    ),
+)
+"""One row per published run: what was decided about the model that night, and on what evidence;
+append-only. ``child_run`` is the Airflow run that trains, null unless the decision is to."""
 
 MODEL_VERSIONS = sa.Table(
     "model_versions",
@@ -204,16 +316,22 @@ PROMOTIONS = sa.Table(
     "promotions",
     METADATA,
     _column("name", sa.Text),
+    _column("stage", sa.Text),
     _column("number", sa.Integer, autoincrement=False),
-    _column("version", sa.Text),
+    _column("version", sa.Text, nullable=True),
+    _column("percent", sa.SmallInteger, nullable=True),
     _column("previous", sa.Text, nullable=True),
     _column("reason", sa.Text),
     _column("actor", sa.Text),
     _column("at", Instant),
-    sa.PrimaryKeyConstraint("name", "number"),
+    sa.PrimaryKeyConstraint("name", "stage", "number"),
+    sa.CheckConstraint("stage in ('champion', 'challenger')", name="stage_is_known"),
     sa.CheckConstraint("number >= 1", name="number_counts_from_1"),
 )
-"""One row per move of the champion; append-only. ``previous`` is null for the first."""
+"""One row per move of the champion or of the challenger, each numbered from 1; append-only.
+``percent`` is the share of customers that the version takes: 100 for a champion, 0 for a challenger
+in shadow; null, as ``version`` is, when the challenger was withdrawn. ``previous`` is the version
+in that place before, null for the first."""
 
 AUDIT_LOG = sa.Table(
     "audit_log",
@@ -230,6 +348,7 @@ AUDIT_LOG = sa.Table(
 _PUBLISHED = [
     ("score_date", sa.Date),
     *((column.name, column.type) for column in PREDICTIONS.c),
+    # Those of the arm whose score the row is.
     ("model_version", sa.Text),
     ("threshold_version", sa.Text),
 ]

@@ -62,7 +62,9 @@ def record_promotion(engine: sa.Engine, promotion: Move) -> None:
     Raises:
         HistoryDiffers: If that promotion is here with other values.
     """
-    values = {column.name: getattr(promotion, column.name) for column in PROMOTIONS.c}
+    moved = {"stage": "champion", "percent": 100}
+    names = [column.name for column in PROMOTIONS.c if column.name not in moved]
+    values = moved | {name: getattr(promotion, name) for name in names}
     with writing(engine) as connection:
         if _is_new(connection, PROMOTIONS, values):
             connection.execute(PROMOTIONS.insert().values(values))

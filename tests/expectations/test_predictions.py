@@ -8,7 +8,7 @@ from expectations import ExpectationsBroken, verify_predictions
 
 def prediction(customer_id="ada", probability=0.3, decile=4, status="scored", is_contacted=False):
     """A row of the predictions; the reasons are off."""
-    return (customer_id, probability, decile, is_contacted, None, None, None, status)
+    return (customer_id, probability, decile, is_contacted, None, None, None, status, "champion")
 
 
 @pytest.fixture

@@ -20,6 +20,9 @@ DRIFT = Drift(
     numeric_threshold=0.2,
     category_threshold=0.1,
     drifted_share=0.3,
+    placebo_nights=100,
+    false_alarm_nights=90,
+    weekday_nights=4,
 )
 CATEGORIES = ("country",)
 ATTACK = "</script><script>document.title = 'owned'</script>"

@@ -19,6 +19,7 @@ SCHEMA = pa.schema(
         ("reason_2", pa.string()),
         ("reason_3", pa.string()),
         ("status", pa.string()),
+        ("arm", pa.string()),
     ]
 )
 
@@ -34,6 +35,7 @@ def predictions(*customers: str, **columns) -> pa.RecordBatch:
         "reason_2": None,
         "reason_3": None,
         "status": "scored",
+        "arm": "champion",
         **columns,
     }
     arrays = [

@@ -22,7 +22,7 @@ def run_row(**changes) -> dict:
     texts = {column.name: "x" for column in tables.SCORING_RUNS.c}
     row = {**texts, "run_id": "run-1", "score_date": "2026-04-01"}
     row |= {"delivered": 10, "accepted": 7, "quarantined": 2, "excluded": 1}
-    row |= {"population": 5, "scored": 4, "fallback": 1}
+    row |= {"population": 5, "scored": 4, "fallback": 1, "challenger_percent": 5}
     return row | {"published_at": "2026-04-02T03:15:07.120000Z"} | changes
 
 
@@ -175,9 +175,12 @@ def test_a_moment_comes_back_in_utc_and_sorts_as_it_should(engine):
     assert rows[1].published_at.tzinfo is UTC
 
 
-@pytest.mark.parametrize("table", ["audit_log", "model_versions", "promotions"])
+@pytest.mark.parametrize(
+    "table", ["audit_log", "model_versions", "promotions", "retraining_decisions"]
+)
 @pytest.mark.parametrize("change", ["update {} set {} = {}", "delete from {} where {} = {}"])
 def test_the_database_itself_refuses_to_change_history(engine, table, change):
+    insert_raw(engine)
     columns = tables.METADATA.tables[table].c
     row = {
         column.name: {int: 1, str: "x"}.get(column.type.python_type, "2026-04-01T00:00:00.000000Z")
@@ -185,10 +188,13 @@ def test_the_database_itself_refuses_to_change_history(engine, table, change):
         else "{}"
         for column in columns
     }
-    row |= {"training_until": "2026-04-01"} if "training_until" in columns else {}
+    fitting = {"training_until": "2026-04-01", "score_date": "2026-04-01", "run_id": "run-1"}
+    fitting |= {"stage": "champion", "decision": "wait"}
+    row |= {name: value for name, value in fitting.items() if name in columns}
+    names = ", ".join(f'"{name}"' for name in row)
     with engine.begin() as connection:
         connection.execute(
-            sa.text(f"insert into {table} values (:{', :'.join(row)})"),  # noqa: S608
+            sa.text(f"insert into {table} ({names}) values (:{', :'.join(row)})"),  # noqa: S608
             row,
         )
 
