@@ -234,4 +234,5 @@ def test_a_parameter_that_changes_no_score_is_the_same_run(params):
 def test_every_section_of_the_parameters_is_in_or_out_of_the_hash_on_purpose():
     judged = {"business", "sources", "validation", "population", "scoring"}
     judged |= {"training", "model", "decision", "drift"}
+    judged |= {"quality", "performance", "retraining", "gate", "rollout"}
     assert set(type(PARAMS).model_fields) == judged
