@@ -6,6 +6,17 @@ SQLite or PostgreSQL by URL, from the same code.
 from warehouse.audit import AuditBroken, append_audit, check_audit
 from warehouse.connection import WarehouseAway, connect, writing
 from warehouse.content import PredictionsBroken
+from warehouse.decisions import (
+    RecordedDecision,
+    current_runs,
+    customers_scored,
+    decision_of,
+    incident_nights,
+    newest_night,
+    record_decision,
+    retrainings_asked,
+    training_until,
+)
 from warehouse.drift import replace_drift
 from warehouse.migrate import NotMigrated, check_migrated, migrate
 from warehouse.publish import CountsDiffer, Overtaken, PublishedRun, RunDiffers, publish
@@ -29,6 +40,7 @@ __all__ = [
     "Overtaken",
     "PredictionsBroken",
     "PublishedRun",
+    "RecordedDecision",
     "RuleCount",
     "RunDiffers",
     "WarehouseAway",
@@ -37,14 +49,22 @@ __all__ = [
     "check_migrated",
     "connect",
     "current_run",
+    "current_runs",
+    "customers_scored",
+    "decision_of",
+    "incident_nights",
     "look_up",
     "migrate",
+    "newest_night",
     "newest_nights",
     "publish",
+    "record_decision",
     "record_promotion",
     "record_version",
     "replace_drift",
+    "retrainings_asked",
     "run_before",
     "top_rules",
+    "training_until",
     "writing",
 ]
