@@ -121,6 +121,7 @@ class Performance(_Section):
     bootstrap_rounds: int = Field(ge=1)
     partial_days: list[int]
     loss_margin: float = Field(ge=0)
+    calibration_margin: float = Field(ge=0)
     min_buyers: int = Field(ge=1)
     contacted_buyer_value: float
     contact_cost: float
