@@ -19,7 +19,13 @@ from models import bundle_sha256
 from models.registry import ModelVersion, Registry, Trained, download_bundle, git
 from params import Params, read_params
 from settings import PROJECT_ROOT, Settings
-from warehouse import check_migrated, connect, record_promotion, record_version
+from warehouse import (
+    check_migrated,
+    connect,
+    record_challenge,
+    record_promotion,
+    record_version,
+)
 
 BUNDLE = "artifacts/bundle"
 """Where dvc.yaml puts the bundle."""
@@ -47,6 +53,8 @@ def copy_history(settings: Settings, registry: Registry) -> None:
         record_version(engine, version)
     for promotion in state.promotions:
         record_promotion(engine, promotion)
+    for challenge in state.challenges:
+        record_challenge(engine, challenge)
 
 
 def run(

@@ -1,9 +1,10 @@
 """Which model versions there are and which one scores: annotated git tags, bytes by hash.
 
 A version is the tag ``repurchase@v1.2.0`` on a commit that holds ``dvc.lock``; a promotion is
-the tag ``repurchase#champion#7``, numbered, never moved, the highest number counts. Messages are
-JSON. Git refuses to push a tag that is there already, so of two writers who want the same number
-one wins and the other reads again. The model's bytes lie in the DVC remote.
+the tag ``repurchase#champion#7``, a move of the version tried beside the champion
+``repurchase#challenger#4``: numbered, never moved, the highest number counts. Messages are JSON.
+Git refuses to push a tag that is there already, so of two writers who want the same number one
+wins and the other reads again. The model's bytes lie in the DVC remote.
 """
 
 import fcntl
@@ -23,6 +24,7 @@ from lake import replacing
 from models import bundle_sha256
 
 CHAMPION = "champion"
+CHALLENGER = "challenger"
 
 # Set by a git that started us (a hook): they would point our own calls at its repository.
 FOREIGN_GIT = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
@@ -45,6 +47,14 @@ class RegistryUnavailable(RuntimeError):
 
 class VersionUnknown(ValueError):
     """The registry holds no such version, or no champion yet."""
+
+
+class RolloutBlocked(RuntimeError):
+    """The version cannot be tried now: it is the champion, or another one is being tried."""
+
+
+class RegistryMoved(RuntimeError):
+    """Somebody else moved the champion or the challenger since the caller looked."""
 
 
 class StoreUnavailable(RuntimeError):
@@ -86,7 +96,10 @@ class ModelVersion(Trained):
 
 
 class Promotion(_Record):
-    """One move of the champion; ``previous`` is null for the first. ``at`` is when, in UTC."""
+    """One move of the champion; ``previous`` is null for the first. ``at`` is when, in UTC.
+
+    ``token`` names the run that decided it, so that its retry finds what it did; null otherwise.
+    """
 
     name: str
     number: int
@@ -95,14 +108,68 @@ class Promotion(_Record):
     reason: str
     actor: str
     at: datetime
+    token: str | None = None
+
+
+class Challenge(_Record):
+    """One move of the challenger: ``version`` takes ``percent`` of the customers, 0 in shadow.
+
+    Both are null when the challenger was withdrawn. ``against`` is the number of the promotion
+    that made the champion it was tried beside: a later promotion ends it. ``previous`` is the
+    challenger before, null if there was none. ``token`` is as in a promotion.
+    """
+
+    name: str
+    number: int
+    version: str | None
+    percent: int | None = Field(ge=0, le=100)
+    against: int
+    previous: str | None
+    reason: str
+    actor: str
+    at: datetime
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryState:
-    """What the registry held when it was read: versions by number, promotions in order."""
+    """What the registry held when it was read: versions by number, moves in order."""
 
     versions: tuple[ModelVersion, ...]
     promotions: tuple[Promotion, ...]
+    challenges: tuple[Challenge, ...] = ()
+
+    @property
+    def challenge(self) -> Challenge | None:
+        """The move that put the present challenger where it is; None if there is no challenger."""
+        latest = self.challenges[-1] if self.challenges else None
+        if latest is None or latest.version is None:
+            return None
+        # A promotion, or a roll-back of the champion, ends what was tried beside the one before.
+        return latest if latest.against == self.promotions[-1].number else None
+
+    @property
+    def challenger(self) -> tuple[ModelVersion, int] | None:
+        """The version tried beside the champion and its percent of customers; None if none is."""
+        move = self.challenge
+        return (self.resolve(move.version), move.percent) if move else None
+
+    def champion_before(self) -> ModelVersion:
+        """The champion that the present one first took over from.
+
+        Rolling back twice therefore goes back twice, and never to a version that was left.
+
+        Raises:
+            VersionUnknown: If there was none before.
+        """
+        present = self.resolve(CHAMPION).version
+        first = next(move for move in self.promotions if move.version == present)
+        if first.previous is None:
+            raise VersionUnknown(
+                f"{present} was the first champion, so there is none to go back to. Name a "
+                "version: python -m jobs.roll_back_model --version v1.0.0 --reason '...'"
+            )
+        return self.resolve(first.previous)
 
     def resolve(self, wanted: str) -> ModelVersion:
         """The version called ``wanted`` (``v1.2.0``), or the present ``champion``.
@@ -148,13 +215,17 @@ class Registry:
         Raises:
             RegistryUnavailable: If it does not answer, or the message of a tag cannot be read.
         """
-        versions, promotions = [], []
+        versions, promotions, challenges = [], [], []
         for tag, commit, message in self._tags():
             try:
                 if tag.startswith(f"{self.model}@"):
                     version = ModelVersion.model_validate(json.loads(message) | {"commit": commit})
                     named, record = self._version_tag(version.version), version
                     versions.append(version)
+                elif tag.startswith(f"{self.model}#{CHALLENGER}#"):
+                    challenge = Challenge.model_validate_json(message)
+                    named, record = self._challenge_tag(challenge.number), challenge
+                    challenges.append(challenge)
                 else:
                     promotion = Promotion.model_validate_json(message)
                     named, record = self._promotion_tag(promotion.number), promotion
@@ -169,6 +240,7 @@ class Registry:
         return RegistryState(
             versions=tuple(sorted(versions, key=lambda version: _numbers(version.version))),
             promotions=tuple(sorted(promotions, key=lambda promotion: promotion.number)),
+            challenges=tuple(sorted(challenges, key=lambda challenge: challenge.number)),
         )
 
     def resolve(self, wanted: str) -> ModelVersion:
@@ -202,14 +274,30 @@ class Registry:
             if self._push(repository, commit, self._version_tag(version.version), version):
                 return version
 
-    def promote(self, version: str, actor: str, reason: str) -> Promotion:
-        """Make ``version`` the champion; nothing happens if it is.
+    def promote(
+        self,
+        version: str,
+        actor: str,
+        reason: str,
+        *,
+        seen: RegistryState | None = None,
+        token: str | None = None,
+    ) -> Promotion:
+        """Make ``version`` the champion; nothing happens if it is. A challenger's trial ends.
+
+        Args:
+            version: The version, or ``champion``.
+            actor: Who asks for it.
+            reason: Why.
+            seen: What the decision rests on; if anything was moved since, nothing happens.
+            token: Of the run that decided it.
 
         Returns:
             The promotion that made it champion: the new one, or the one that stands.
 
         Raises:
             VersionUnknown: If there is no such version.
+            RegistryMoved: If it is not as ``seen`` any more.
         """
         while True:
             state = self.read()
@@ -217,6 +305,7 @@ class Registry:
             latest = state.promotions[-1] if state.promotions else None
             if latest is not None and latest.version == promoted.version:
                 return latest
+            _check_unmoved(seen, state)
             promotion = Promotion(
                 name=self.model,
                 number=latest.number + 1 if latest else 1,
@@ -225,10 +314,104 @@ class Registry:
                 reason=reason,
                 actor=actor,
                 at=datetime.now(UTC),
+                token=token,
             )
             tag = self._promotion_tag(promotion.number)
             if self._push(self.mirror, promoted.commit, tag, promotion):
                 return promotion
+
+    def challenge(
+        self,
+        version: str,
+        percent: int,
+        actor: str,
+        reason: str,
+        *,
+        seen: RegistryState | None = None,
+        token: str | None = None,
+    ) -> Challenge:
+        """Let ``version`` be tried on ``percent`` of the customers; 0 is shadow.
+
+        Nothing happens if it is. The other arguments are as for :meth:`promote`.
+
+        Returns:
+            The move that put it there: the new one, or the one that stands.
+
+        Raises:
+            VersionUnknown: If there is no such version, or no champion to try it beside.
+            RolloutBlocked: If it is the champion, or another version is being tried.
+            RegistryMoved: If it is not as ``seen`` any more.
+        """
+        while True:
+            state = self.read()
+            champion, wanted = state.resolve(CHAMPION), state.resolve(version)
+            present = state.challenge
+            if present and (present.version, present.percent) == (wanted.version, percent):
+                return present
+            _check_unmoved(seen, state)
+            if wanted.version == champion.version:
+                raise RolloutBlocked(f"{wanted.version} is the champion and scores everybody")
+            if present and present.version != wanted.version:
+                raise RolloutBlocked(
+                    f"{present.version} is being tried on {present.percent} % of the customers; "
+                    f"{wanted.version} has to wait. Let that end, or withdraw it: "
+                    "python -m jobs.start_rollout --withdraw --reason '...'"
+                )
+            challenge = Challenge(
+                name=self.model,
+                number=state.challenges[-1].number + 1 if state.challenges else 1,
+                version=wanted.version,
+                percent=percent,
+                against=state.promotions[-1].number,
+                previous=present.version if present else None,
+                reason=reason,
+                actor=actor,
+                at=datetime.now(UTC),
+                token=token,
+            )
+            tag = self._challenge_tag(challenge.number)
+            if self._push(self.mirror, wanted.commit, tag, challenge):
+                return challenge
+
+    def withdraw(
+        self,
+        actor: str,
+        reason: str,
+        *,
+        seen: RegistryState | None = None,
+        token: str | None = None,
+    ) -> Challenge | None:
+        """Stop trying the present challenger; the champion scores everybody again.
+
+        The arguments are as for :meth:`promote`.
+
+        Returns:
+            The move that withdrew it; None if nothing was being tried.
+
+        Raises:
+            RegistryMoved: If it is not as ``seen`` any more.
+        """
+        while True:
+            state = self.read()
+            if state.challenger is None:
+                return None
+            _check_unmoved(seen, state)
+            version, _ = state.challenger
+            challenge = Challenge(
+                name=self.model,
+                number=state.challenges[-1].number + 1 if state.challenges else 1,
+                version=None,
+                percent=None,
+                against=state.promotions[-1].number,
+                previous=version.version,
+                reason=reason,
+                actor=actor,
+                at=datetime.now(UTC),
+                token=token,
+            )
+            tag = self._challenge_tag(challenge.number)
+            if self._push(self.mirror, version.commit, tag, challenge):
+                return challenge
 
     def _push(self, repository: Path, commit: str, tag: str, record: _Record) -> bool:
         """Create the tag in the registry; false if somebody else has created it before us."""
@@ -253,7 +436,10 @@ class Registry:
 
     def _tags(self) -> list[tuple[str, str, str]]:
         """Name, commit and message of each tag of the model."""
-        refs = [f"refs/tags/{self.model}@v*", f"refs/tags/{self.model}#{CHAMPION}#*"]
+        refs = [
+            f"refs/tags/{self.model}@v*",
+            *(f"refs/tags/{self.model}#{stage}#*" for stage in (CHAMPION, CHALLENGER)),
+        ]
         self.mirror.parent.mkdir(parents=True, exist_ok=True)
         with self.mirror.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -284,6 +470,19 @@ class Registry:
 
     def _promotion_tag(self, number: int) -> str:
         return f"{self.model}#{CHAMPION}#{number}"
+
+    def _challenge_tag(self, number: int) -> str:
+        return f"{self.model}#{CHALLENGER}#{number}"
+
+
+def _check_unmoved(seen: RegistryState | None, state: RegistryState) -> None:
+    if seen is not None and (
+        (seen.promotions, seen.challenges) != (state.promotions, state.challenges)
+    ):
+        raise RegistryMoved(
+            "the champion or the challenger was moved in the meantime, so nothing was done. Run "
+            "the job again: it decides by what holds now."
+        )
 
 
 def fetch_bundle(version: ModelVersion, store_url: str, cache: Path) -> Path:

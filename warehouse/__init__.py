@@ -19,7 +19,15 @@ from warehouse.decisions import (
 )
 from warehouse.drift import replace_drift
 from warehouse.migrate import NotMigrated, check_migrated, migrate
-from warehouse.publish import CountsDiffer, Overtaken, PublishedRun, RunDiffers, publish
+from warehouse.pointer import NothingToRollBack, RollBack, roll_back
+from warehouse.publish import (
+    CountsDiffer,
+    Overtaken,
+    PublishedRun,
+    RunDiffers,
+    TakenBack,
+    publish,
+)
 from warehouse.queries import (
     Night,
     RuleCount,
@@ -29,7 +37,12 @@ from warehouse.queries import (
     run_before,
     top_rules,
 )
-from warehouse.versions import HistoryDiffers, record_promotion, record_version
+from warehouse.versions import (
+    HistoryDiffers,
+    record_challenge,
+    record_promotion,
+    record_version,
+)
 
 __all__ = [
     "AuditBroken",
@@ -37,12 +50,15 @@ __all__ = [
     "HistoryDiffers",
     "Night",
     "NotMigrated",
+    "NothingToRollBack",
     "Overtaken",
     "PredictionsBroken",
     "PublishedRun",
     "RecordedDecision",
+    "RollBack",
     "RuleCount",
     "RunDiffers",
+    "TakenBack",
     "WarehouseAway",
     "append_audit",
     "check_audit",
@@ -58,11 +74,13 @@ __all__ = [
     "newest_night",
     "newest_nights",
     "publish",
+    "record_challenge",
     "record_decision",
     "record_promotion",
     "record_version",
     "replace_drift",
     "retrainings_asked",
+    "roll_back",
     "run_before",
     "top_rules",
     "training_until",

@@ -1,4 +1,4 @@
-"""Rows by the million into `predictions`, in the caller's transaction and in bounded memory."""
+"""Rows by the million, in the caller's transaction and in bounded memory."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,26 +9,39 @@ from sqlalchemy.dialects.postgresql.base import PGDialect, PGExecutionContext
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from warehouse.connection import connect
-from warehouse.tables import PREDICTIONS
+from warehouse.tables import ARM_SCORES, PREDICTIONS
 
 # The fastest of the sizes tried, and the smallest: memory stays flat however long the night is.
 BATCH_ROWS = 8192
 
-SCHEMA = pa.schema(
-    [
-        ("customer_id", pa.string()),
-        ("run_id", pa.string()),
-        ("probability", pa.float64()),
-        # As wide as the table's column: PostgreSQL takes the bytes as they are.
-        ("decile", pa.int16()),
-        ("is_contacted", pa.bool_()),
-        ("reason_1", pa.string()),
-        ("reason_2", pa.string()),
-        ("reason_3", pa.string()),
-        ("status", pa.string()),
-        ("arm", pa.string()),
-    ]
-)
+SCHEMAS = {
+    PREDICTIONS.name: pa.schema(
+        [
+            ("customer_id", pa.string()),
+            ("run_id", pa.string()),
+            ("probability", pa.float64()),
+            # As wide as the table's column: PostgreSQL takes the bytes as they are.
+            ("decile", pa.int16()),
+            ("is_contacted", pa.bool_()),
+            ("reason_1", pa.string()),
+            ("reason_2", pa.string()),
+            ("reason_3", pa.string()),
+            ("status", pa.string()),
+            ("arm", pa.string()),
+        ]
+    ),
+    ARM_SCORES.name: pa.schema(
+        [
+            ("customer_id", pa.string()),
+            ("run_id", pa.string()),
+            ("champion_probability", pa.float64()),
+            ("champion_is_contacted", pa.bool_()),
+            ("challenger_probability", pa.float64()),
+            ("challenger_is_contacted", pa.bool_()),
+        ]
+    ),
+}
+"""The tables that are loaded by the million, with their columns as `load` takes them."""
 
 
 class _Context(PGExecutionContext):
@@ -75,25 +88,25 @@ def bulk_engine(engine: sa.Engine) -> sa.Engine:
     return connect(engine.url.set(drivername="postgresql+adbc"), paramstyle="numeric_dollar")
 
 
-def load(connection: sa.Connection, batches: Iterable[pa.RecordBatch]) -> None:
-    """Append ``batches`` (of `SCHEMA`) to the table, in the connection's transaction.
+def load(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
+    """Append ``batches`` to the table, in the connection's transaction.
 
-    What ``batches`` raises is raised here.
+    They have the table's schema in `SCHEMAS`. What ``batches`` raises is raised here.
     """
     if connection.dialect.name == "sqlite":
-        _insert(connection, batches)
+        _insert(connection, table, batches)
     else:
-        _ingest(connection, batches)
+        _ingest(connection, table, batches)
 
 
-def _insert(connection: sa.Connection, batches: Iterable[pa.RecordBatch]) -> None:
-    statement = str(PREDICTIONS.insert().compile(dialect=connection.dialect))
+def _insert(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
+    statement = str(table.insert().compile(dialect=connection.dialect))
     for batch in _small(batches):
-        columns = [batch.column(column.name).to_pylist() for column in PREDICTIONS.c]
+        columns = [batch.column(column.name).to_pylist() for column in table.c]
         connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
 
 
-def _ingest(connection: sa.Connection, batches: Iterable[pa.RecordBatch]) -> None:
+def _ingest(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
     failures = []
 
     def remembered() -> Iterator[pa.RecordBatch]:
@@ -103,10 +116,10 @@ def _ingest(connection: sa.Connection, batches: Iterable[pa.RecordBatch]) -> Non
             failures.append(failure)
             raise
 
-    reader = pa.RecordBatchReader.from_batches(SCHEMA, remembered())
+    reader = pa.RecordBatchReader.from_batches(SCHEMAS[table.name], remembered())
     try:
         with connection.connection.cursor() as cursor:
-            cursor.adbc_ingest(PREDICTIONS.name, reader, mode="append")
+            cursor.adbc_ingest(table.name, reader, mode="append")
     except connection.dialect.dbapi.Error:
         # The driver passes on the text of an exception in its input, not the exception.
         if failures:

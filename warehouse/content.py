@@ -1,14 +1,16 @@
-"""What a night's predictions are, byte for byte: checked and hashed while they stream by."""
+"""What a night's rows are, byte for byte: checked and hashed while they stream by."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import sqlalchemy as sa
 
 from errors import BadData
 from lake import value_sha256
-from warehouse.bulk import SCHEMA
+from warehouse.bulk import SCHEMAS
+from warehouse.tables import PREDICTIONS
 
 
 class PredictionsBroken(BadData):
@@ -16,26 +18,33 @@ class PredictionsBroken(BadData):
 
 
 class Content:
-    """The predictions of one run on their way into the warehouse.
+    """The rows of one run on their way into a table of the warehouse.
 
-    Iterating gives batches of `warehouse.bulk.SCHEMA`; afterwards ``sha256`` is the hash of all
+    Iterating gives batches as in `warehouse.bulk.SCHEMAS`; afterwards ``sha256`` is the hash of all
     values in the order of the customers, whatever the sizes of the batches were.
 
     Args:
         run_id: Goes into every row; not into the hash.
-        batches: Columns of `catalog.PREDICTIONS`, ordered by ``customer_id``.
+        batches: Columns of the table without ``run_id``, ordered by ``customer_id``.
+        table: Where they go: `predictions` or `arm_scores`.
 
     Raises (when iterating):
         PredictionsBroken: If a column is missing or of another type, customers are not in
             strictly ascending order (so one may be there twice), or a text cannot be stored.
     """
 
-    def __init__(self, run_id: str, batches: Iterable[pa.RecordBatch]) -> None:
+    def __init__(
+        self, run_id: str, batches: Iterable[pa.RecordBatch], table: sa.Table = PREDICTIONS
+    ) -> None:
         self._run_id = run_id
+        self._schema = SCHEMAS[table.name]
+        self._title = f"the {table.name.replace('_', ' ')} of run {run_id}"
         self._batches = batches
         self._last = pa.scalar(None, pa.string())
         self._hashes = {
-            name: (hashlib.sha256(), hashlib.sha256()) for name in SCHEMA.names if name != "run_id"
+            name: (hashlib.sha256(), hashlib.sha256())
+            for name in self._schema.names
+            if name != "run_id"
         }
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -48,7 +57,9 @@ class Content:
                 self._check_text(name, values)
                 self._hash(name, values)
             columns["run_id"] = pa.array([self._run_id] * batch.num_rows, pa.string())
-            yield pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+            yield pa.record_batch(
+                [columns[name] for name in self._schema.names], schema=self._schema
+            )
 
     @property
     def sha256(self) -> str:
@@ -59,15 +70,15 @@ class Content:
     def _column(self, batch: pa.RecordBatch, name: str) -> pa.Array:
         if name not in batch.schema.names:
             raise PredictionsBroken(
-                f"the predictions of run {self._run_id} have no column {name}, only "
+                f"{self._title} have no column {name}, only "
                 f"{batch.schema.names}. Run score_customers again."
             )
         try:
-            return batch.column(name).cast(SCHEMA.field(name).type)
+            return batch.column(name).cast(self._schema.field(name).type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise PredictionsBroken(
-                f"column {name} of the predictions of run {self._run_id} does not fit the "
-                f"warehouse: {error}. Run score_customers again."
+                f"column {name} of {self._title} does not fit the warehouse: {error}. "
+                "Run score_customers again."
             ) from None
 
     def _check_order(self, customers: pa.Array) -> None:
@@ -77,9 +88,9 @@ class Content:
         wrong = pc.index(ascends, pa.scalar(False)).as_py()
         if wrong >= 0:
             raise PredictionsBroken(
-                f"the predictions of run {self._run_id} are not in the order of their customers, "
-                f"or hold one twice: {customers[wrong].as_py()!r} comes after "
-                f"{before[wrong].as_py()!r}. Nothing was published; run score_customers again."
+                f"{self._title} are not in the order of their customers, or hold one twice: "
+                f"{customers[wrong].as_py()!r} comes after {before[wrong].as_py()!r}. "
+                "Nothing was published; run score_customers again."
             )
         self._last = customers[-1]
 
@@ -90,7 +101,7 @@ class Content:
         found = pc.index(with_nul, pa.scalar(True)).as_py()
         if found >= 0:
             raise PredictionsBroken(
-                f"column {name} of run {self._run_id} holds {values[found].as_py()!r}: text with "
+                f"column {name} of {self._title} holds {values[found].as_py()!r}: text with "
                 "a NUL character cannot be stored in PostgreSQL. Ask upstream to repair it."
             )
 

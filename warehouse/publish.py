@@ -1,6 +1,6 @@
 """Publishing a night: the rows are added under the run's id and a pointer moves, in one go."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,15 +10,14 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from errors import BadData
+from lake import value_sha256
 from warehouse.audit import append_audit
 from warehouse.bulk import bulk_engine, load
 from warehouse.connection import writing
 from warehouse.content import Content
+from warehouse.pointer import lock_night, move_pointer, taken_back
 from warehouse.queries import current_run_of
-from warehouse.tables import CURRENT_RUNS, PREDICTIONS, QUARANTINE_COUNTS, SCORING_RUNS
-
-# Locks of this kind are numbered by score date; see append_audit for the other kind.
-PUBLISH_LOCK = 7_236_119
+from warehouse.tables import ARM_SCORES, PREDICTIONS, QUARANTINE_COUNTS, SCORING_RUNS
 
 Outcome = Literal["published", "made_current", "unchanged"]
 
@@ -30,7 +29,8 @@ class PublishedRun:
     ``delivered``, ``accepted``, ``quarantined`` and ``excluded`` are rows of the score date's own
     delivery, the latter two by rule; ``fallback`` counts customers by ``previous`` and
     ``default``. ``deliveries`` maps each day to the delivery used; ``stage_seconds`` each job to
-    the time it took. ``published_at`` must carry a zone.
+    the time it took. ``published_at`` must carry a zone. The fields of the challenger are null when
+    there was none; ``challenger_served`` customers have its score.
     """
 
     run_id: str
@@ -59,10 +59,11 @@ class PublishedRun:
     challenger_threshold_version: str | None = None
     challenger_bundle_sha256: str | None = None
     challenger_percent: int | None = None
+    challenger_served: int = 0
 
 
 class CountsDiffer(BadData):
-    """The predictions are not as many as score_customers counted."""
+    """The predictions, or the scores of both models, are not as many as score_customers counted."""
 
 
 class RunDiffers(BadData):
@@ -73,12 +74,17 @@ class Overtaken(BadData):
     """Another run of the night was published in the meantime. A retry must not undo that."""
 
 
+class TakenBack(BadData):
+    """The run was taken back from readers by a roll-back. A retry must not undo that."""
+
+
 def publish(
     engine: sa.Engine,
     run: PublishedRun,
     batches: Iterable[pa.RecordBatch],
     *,
     replaces: str | None,
+    arm_scores: Iterable[pa.RecordBatch] = (),
 ) -> Outcome:
     """Make ``run`` the one that readers see for its score date, in one transaction.
 
@@ -90,43 +96,51 @@ def publish(
         run: What to record.
         batches: Columns of `catalog.PREDICTIONS` in the order of the customers; read once.
         replaces: The run that was current when the caller began to work, or None.
+        arm_scores: Of a run with a challenger: columns of `catalog.ARM_SCORES` in the same order.
 
     Raises:
-        PredictionsBroken, CountsDiffer, RunDiffers, Overtaken: Nothing was published.
+        PredictionsBroken, CountsDiffer, RunDiffers, Overtaken, TakenBack: Nothing was published.
         sqlalchemy.exc.IntegrityError: The warehouse refused it, for instance because delivered is
             not accepted + quarantined + excluded. Nothing was published.
         WarehouseAway: It cannot be reached.
     """
     content = Content(run.run_id, batches)
+    arms = Content(run.run_id, arm_scores, ARM_SCORES)
     with writing(bulk_engine(engine)) as connection:
-        _lock(connection, run.score_date)
+        lock_night(connection, run.score_date)
         current = current_run_of(connection, run.score_date)
         if current not in (replaces, run.run_id):
             raise Overtaken(
                 f"run {current} of {run.score_date} was published while run {run.run_id} was on "
                 "its way, and stays current. If the older run is the right one, publish it again."
             )
+        _check_not_taken_back(connection, run)
 
         known = sa.select(SCORING_RUNS.c.predictions_sha256).where(
             SCORING_RUNS.c.run_id == run.run_id
         )
         published_sha256 = connection.scalar(known)
         if published_sha256 is None:
-            load(connection, content)
+            load(connection, PREDICTIONS, content)
+            if run.challenger_version is not None:
+                load(connection, ARM_SCORES, arms)
             _check_counts(connection, run)
-            _record(connection, run, content.sha256)
+            sha256 = _sha256(run, content, arms)
+            _record(connection, run, sha256)
         else:
             deque(content, maxlen=0)
-            if content.sha256 != published_sha256:
+            deque(arms, maxlen=0)
+            sha256 = _sha256(run, content, arms)
+            if sha256 != published_sha256:
                 raise RunDiffers(
                     f"run {run.run_id} of {run.score_date} is published with other predictions "
-                    f"(sha256 {published_sha256[:12]}, now {content.sha256[:12]}): the same inputs "
+                    f"(sha256 {published_sha256[:12]}, now {sha256[:12]}): the same inputs "
                     "gave different scores. Nothing was changed; find out why before going on."
                 )
 
         if current == run.run_id:
             return "unchanged"
-        _point(connection, run, current)
+        move_pointer(connection, run.score_date, current, run.run_id, run.published_at)
         append_audit(
             connection,
             "run_made_current" if published_sha256 else "run_published",
@@ -134,7 +148,7 @@ def publish(
                 "run_id": run.run_id,
                 "score_date": str(run.score_date),
                 "instead_of": current,
-                "predictions_sha256": content.sha256,
+                "predictions_sha256": sha256,
                 "by": run.published_by,
                 "reason": run.reason,
             },
@@ -142,28 +156,51 @@ def publish(
     return "made_current" if published_sha256 else "published"
 
 
-def _lock(connection: sa.Connection, score_date: date) -> None:
-    """Keep other publishers of that night out; on SQLite all writers are kept out already."""
-    if connection.dialect.name == "postgresql":
-        night = sa.cast(score_date.toordinal(), sa.Integer)
-        kind = sa.cast(PUBLISH_LOCK, sa.Integer)
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(kind, night)))
+def _sha256(run: PublishedRun, content: Content, arms: Content) -> str:
+    """The hash of all that was published of the run."""
+    if run.challenger_version is None:
+        return content.sha256
+    return value_sha256([content.sha256, arms.sha256])
+
+
+def _check_not_taken_back(connection: sa.Connection, run: PublishedRun) -> None:
+    details = taken_back(connection, run.score_date).get(run.run_id)
+    if details is not None:
+        raise TakenBack(
+            f"run {run.run_id} of {run.score_date} was taken back from readers by {details['by']} "
+            f"({details['reason']}), who see run {details['run_id']} instead. Nothing was changed. "
+            "To show it again: python -m jobs.roll_back_predictions "
+            f"--score-date {run.score_date} --run-id {run.run_id} --reason '...'"
+        )
 
 
 def _check_counts(connection: sa.Connection, run: PublishedRun) -> None:
-    by_status = (
-        sa.select(PREDICTIONS.c.status, sa.func.count())
-        .where(PREDICTIONS.c.run_id == run.run_id)
-        .group_by(PREDICTIONS.c.status)
+    c = PREDICTIONS.c
+    by_kind = (
+        sa.select(c.status, c.arm, sa.func.count())
+        .where(c.run_id == run.run_id)
+        .group_by(c.status, c.arm)
     )
-    found = dict(connection.execute(by_status).all())
+    found, served = Counter(), 0
+    for status, arm, customers in connection.execute(by_kind):
+        found[status] += customers
+        served += customers if arm == "challenger" else 0
     expected = {"scored": run.scored, **run.fallback}
     expected = {status: customers for status, customers in expected.items() if customers}
     if found != expected or run.population != sum(found.values()) or not found:
         raise CountsDiffer(
-            f"run {run.run_id} of {run.score_date} has {sum(found.values())} predictions {found}, "
-            f"but score_customers counted a population of {run.population} {expected}. "
-            "Nothing was published; run score_customers again."
+            f"run {run.run_id} of {run.score_date} has {sum(found.values())} predictions "
+            f"{dict(found)}, but score_customers counted a population of {run.population} "
+            f"{expected}. Nothing was published; run score_customers again."
+        )
+    both = connection.scalar(sa.select(sa.func.count()).where(ARM_SCORES.c.run_id == run.run_id))
+    tried = run.population if run.challenger_version is not None else 0
+    if (served, both) != (run.challenger_served, tried):
+        raise CountsDiffer(
+            f"run {run.run_id} of {run.score_date} has {served} predictions of its challenger and "
+            f"{both} rows with the scores of both models, but score_customers "
+            f"counted {run.challenger_served} and {tried}. Nothing was published; run "
+            "score_customers again."
         )
 
 
@@ -192,13 +229,3 @@ def _record(connection: sa.Connection, run: PublishedRun, predictions_sha256: st
     ]
     if by_rule:
         connection.execute(QUARANTINE_COUNTS.insert(), by_rule)
-
-
-def _point(connection: sa.Connection, run: PublishedRun, current: str | None) -> None:
-    values = {"run_id": run.run_id, "moved_at": run.published_at}
-    if current is None:
-        statement = CURRENT_RUNS.insert().values(score_date=run.score_date, **values)
-    else:
-        night = CURRENT_RUNS.c.score_date == run.score_date
-        statement = CURRENT_RUNS.update().where(night).values(values)
-    connection.execute(statement)

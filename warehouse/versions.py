@@ -37,6 +37,23 @@ class Move(Protocol):
     at: datetime
 
 
+class Trial(Protocol):
+    """A move of the challenger; ``version`` and ``percent`` are null when it was withdrawn.
+
+    ``against`` is the number of the promotion that made the champion it was tried beside.
+    """
+
+    name: str
+    number: int
+    version: str | None
+    percent: int | None
+    against: int
+    previous: str | None
+    reason: str
+    actor: str
+    at: datetime
+
+
 class HistoryDiffers(Exception):
     """The warehouse remembers a version or a promotion differently than the registry does."""
 
@@ -62,13 +79,28 @@ def record_promotion(engine: sa.Engine, promotion: Move) -> None:
     Raises:
         HistoryDiffers: If that promotion is here with other values.
     """
-    moved = {"stage": "champion", "percent": 100}
-    names = [column.name for column in PROMOTIONS.c if column.name not in moved]
-    values = moved | {name: getattr(promotion, name) for name in names}
+    names = ["name", "number", "version", "previous", "reason", "actor", "at"]
+    values = {name: getattr(promotion, name) for name in names}
+    _record_move(engine, "model_promoted", values | {"stage": "champion", "percent": 100}, {})
+
+
+def record_challenge(engine: sa.Engine, move: Trial) -> None:
+    """Remember a move of the challenger, with a line in the audit log. Again adds nothing.
+
+    Raises:
+        HistoryDiffers: If that move is here with other values.
+    """
+    names = ["name", "number", "version", "percent", "previous", "reason", "actor", "at"]
+    values = {name: getattr(move, name) for name in names} | {"stage": "challenger"}
+    event = "challenger_withdrawn" if move.version is None else "challenger_placed"
+    _record_move(engine, event, values, {"against": move.against})
+
+
+def _record_move(engine: sa.Engine, event: str, values: dict, more: dict) -> None:
     with writing(engine) as connection:
         if _is_new(connection, PROMOTIONS, values):
             connection.execute(PROMOTIONS.insert().values(values))
-            append_audit(connection, "model_promoted", _shown(values))
+            append_audit(connection, event, _shown(values | more))
 
 
 def _is_new(connection: sa.Connection, table: sa.Table, values: dict) -> bool:

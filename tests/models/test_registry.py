@@ -16,7 +16,9 @@ from models.registry import (
     BundleDiffers,
     ModelVersion,
     Registry,
+    RegistryMoved,
     RegistryUnavailable,
+    RolloutBlocked,
     StoreUnavailable,
     Trained,
     VersionUnknown,
@@ -182,6 +184,145 @@ def test_trainings_that_end_at_the_same_time_get_different_numbers(registry, cod
         )
 
     assert sorted(made) == ["v1.0.0", "v1.1.0", "v1.2.0", "v1.3.0"]
+
+
+def tried(registry: Registry) -> tuple[str, int] | None:
+    """Version and percent of the present challenger."""
+    challenger = registry.read().challenger
+    return challenger and (challenger[0].version, challenger[1])
+
+
+def try_out(registry: Registry, version="v1.1.0", percent=0, **options):
+    return registry.challenge(version, percent, actor="ada", reason="because", **options)
+
+
+@pytest.fixture
+def with_champion(registry, code) -> Registry:
+    """v1.0.0 is champion; v1.1.0 and v1.2.0 are registered."""
+    register(registry, code, "b1", "b2", "b3")
+    registry.promote("v1.0.0", actor="ada", reason="first")
+    return registry
+
+
+def test_a_challenger_moves_by_numbered_tags_that_stay(with_champion):
+    assert tried(with_champion) is None
+    for percent in (0, 5):
+        try_out(with_champion, percent=percent)
+        assert tried(with_champion) == ("v1.1.0", percent)
+    with_champion.withdraw(actor="bob", reason="it was poisoned")
+    assert tried(with_champion) is None
+
+    moves = [
+        (move.number, move.version, move.percent, move.previous, move.against)
+        for move in with_champion.read().challenges
+    ]
+    assert moves == [
+        (1, "v1.1.0", 0, None, 1),
+        (2, "v1.1.0", 5, "v1.1.0", 1),
+        (3, None, None, "v1.1.0", 1),
+    ]
+    assert with_champion.read().challenges[-1].reason == "it was poisoned"
+    assert len(with_champion.read().promotions) == 1
+
+
+def test_moving_a_challenger_to_where_it_is_changes_nothing(with_champion):
+    first = try_out(with_champion)
+    assert try_out(with_champion) == first
+    assert with_champion.read().challenges == (first,)
+
+
+def test_withdrawing_where_nothing_is_tried_changes_nothing(with_champion):
+    assert with_champion.withdraw(actor="ada", reason="to be sure") is None
+    assert with_champion.read().challenges == ()
+
+
+@pytest.mark.parametrize("promoted", ["v1.1.0", "v1.2.0"], ids=["itself", "another"])
+def test_any_promotion_ends_what_was_tried(with_champion, promoted):
+    try_out(with_champion)
+    with_champion.promote(promoted, actor="ada", reason="now")
+    assert tried(with_champion) is None
+    with_champion.promote("v1.0.0", actor="ada", reason="roll back")
+    assert tried(with_champion) is None
+
+    try_out(with_champion, "v1.2.0", percent=5)
+    assert tried(with_champion) == ("v1.2.0", 5)
+    assert with_champion.read().challenges[-1].previous is None
+
+
+def test_only_one_version_is_tried_at_a_time_and_never_the_champion(with_champion):
+    with pytest.raises(RolloutBlocked, match="is the champion"):
+        try_out(with_champion, "v1.0.0")
+    try_out(with_champion)
+    with pytest.raises(RolloutBlocked, match=r"v1\.1\.0 is being tried .* v1\.2\.0 has to wait"):
+        try_out(with_champion, "v1.2.0")
+
+
+def test_without_a_champion_nothing_can_be_tried(registry, code):
+    register(registry, code, "b1")
+    with pytest.raises(VersionUnknown, match="promote_model"):
+        try_out(registry, "v1.0.0")
+
+
+def test_who_decided_on_what_no_longer_holds_is_refused(with_champion):
+    try_out(with_champion)
+    seen = with_champion.read()
+    with_champion.withdraw(actor="bob", reason="by hand")
+    with pytest.raises(RegistryMoved):
+        try_out(with_champion, percent=5, seen=seen)
+    with pytest.raises(RegistryMoved):
+        with_champion.promote("v1.1.0", actor="ada", reason="all steps done", seen=seen)
+    try_out(with_champion)
+    with pytest.raises(RegistryMoved):
+        with_champion.withdraw(actor="ada", reason="unfit", seen=seen)
+    assert tried(with_champion) == ("v1.1.0", 0)
+
+
+def test_moves_of_a_challenger_at_the_same_time_are_numbered_without_gap(with_champion, tmp_path):
+    def move(machine: Registry, percent: int) -> None:
+        try_out(machine, percent=percent)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(move, clones_of(with_champion, tmp_path, 4), (0, 5, 20, 50)))
+
+    challenges = with_champion.read().challenges
+    assert [challenge.number for challenge in challenges] == [1, 2, 3, 4]
+    assert {challenge.percent for challenge in challenges} == {0, 5, 20, 50}
+
+
+def test_of_two_who_decided_the_same_night_one_moves_the_challenger(with_champion, tmp_path):
+    try_out(with_champion)
+    seen = with_champion.read()
+
+    def advance(machine: Registry) -> int:
+        return try_out(machine, percent=5, seen=seen).number
+
+    with ThreadPoolExecutor(2) as pool:
+        numbers = list(pool.map(advance, clones_of(with_champion, tmp_path, 2)))
+
+    assert numbers == [2, 2]
+    assert len(with_champion.read().challenges) == 2
+
+
+def test_rolling_back_twice_goes_back_twice_and_not_to_what_was_left(with_champion):
+    for version in ("v1.1.0", "v1.2.0"):
+        with_champion.promote(version, actor="ada", reason="better")
+    for expected in ("v1.1.0", "v1.0.0"):
+        before = with_champion.read().champion_before().version
+        assert before == expected
+        with_champion.promote(before, actor="ada", reason="roll back")
+    with pytest.raises(VersionUnknown, match=r"v1\.0\.0 was the first champion"):
+        with_champion.read().champion_before()
+
+
+def test_a_promotion_recorded_before_there_were_challengers_still_reads(registry, code):
+    register(registry, code, "b1")
+    message = (
+        '{"name": "repurchase", "number": 1, "version": "v1.0.0", "previous": null, '
+        '"reason": "first", "actor": "ada", "at": "2026-04-01T12:00:00Z"}'
+    )
+    git(*IDENTITY, "tag", "-a", "repurchase#champion#1", "-m", message, folder=code)
+    git("push", "--quiet", registry.url, "repurchase#champion#1", folder=code)
+    assert registry.resolve("champion").version == "v1.0.0"
 
 
 def test_readers_may_share_one_mirror(registry, code):

@@ -84,3 +84,45 @@ def a_run(run_id: str = "run-1", population: int = 2, **changes) -> PublishedRun
         **changes,
     }
     return PublishedRun(**values)
+
+
+ARM_SCHEMA = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("champion_probability", pa.float64()),
+        ("champion_is_contacted", pa.bool_()),
+        ("challenger_probability", pa.float64()),
+        ("challenger_is_contacted", pa.bool_()),
+    ]
+)
+
+
+def arm_scores(*customers: str, **columns) -> pa.RecordBatch:
+    """What two models say of these customers; a column may be one value for all, or a list."""
+    values = {
+        "customer_id": list(customers),
+        "champion_probability": 0.5,
+        "champion_is_contacted": False,
+        "challenger_probability": 0.25,
+        "challenger_is_contacted": False,
+        **columns,
+    }
+    arrays = [
+        value if isinstance(value, list) else [value] * len(customers) for value in values.values()
+    ]
+    return pa.record_batch(
+        [pa.array(array, field.type) for array, field in zip(arrays, ARM_SCHEMA, strict=True)],
+        schema=ARM_SCHEMA,
+    )
+
+
+def a_challenged_run(run_id: str = "run-1", **changes) -> PublishedRun:
+    """A run in which v1.1.0 is tried on 5 % of the customers and serves one of two."""
+    values = {
+        "challenger_version": "v1.1.0",
+        "challenger_threshold_version": "bb22",
+        "challenger_bundle_sha256": "d" * 64,
+        "challenger_percent": 5,
+        "challenger_served": 1,
+    }
+    return a_run(run_id, **values | changes)

@@ -1,0 +1,127 @@
+"""The pointer that readers follow: one row per night, moved by publishing and by rolling back."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import sqlalchemy as sa
+
+from warehouse.audit import append_audit
+from warehouse.connection import writing
+from warehouse.queries import current_run_of
+from warehouse.tables import AUDIT_LOG, CURRENT_RUNS, SCORING_RUNS
+
+# Locks of this kind are numbered by score date; see append_audit for the other kind.
+PUBLISH_LOCK = 7_236_119
+
+ROLLED_BACK = "predictions_rolled_back"
+
+
+class NothingToRollBack(ValueError):
+    """The night has no such run, or none before the one that readers see."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Readers see ``run_id`` for the night; ``instead_of`` is what they saw before, maybe it."""
+
+    run_id: str
+    instead_of: str
+
+
+def roll_back(
+    engine: sa.Engine, score_date: date, *, actor: str, reason: str, run_id: str | None = None
+) -> RollBack:
+    """Let readers see an earlier run of the night again: one row changes, in one transaction.
+
+    The run that is left stays, and publishing it again is refused until a roll-back names it.
+
+    Args:
+        engine: Of a warehouse that is up to date (`check_migrated`).
+        score_date: The night.
+        actor: Who asks for it.
+        reason: Why.
+        run_id: The run to show; None for the one published last before the current one, runs
+            that a roll-back has left not counted. Naming the current run changes nothing.
+
+    Raises:
+        NothingToRollBack: There is no such run; names those there are.
+        WarehouseAway: It cannot be reached.
+    """
+    with writing(engine) as connection:
+        lock_night(connection, score_date)
+        current = current_run_of(connection, score_date)
+        target = _target(connection, score_date, current, run_id)
+        if target != current:
+            move_pointer(connection, score_date, current, target, datetime.now(UTC))
+            append_audit(
+                connection,
+                ROLLED_BACK,
+                {
+                    "run_id": target,
+                    "score_date": str(score_date),
+                    "instead_of": current,
+                    "by": actor,
+                    "reason": reason,
+                },
+            )
+    return RollBack(run_id=target, instead_of=current)
+
+
+def lock_night(connection: sa.Connection, score_date: date) -> None:
+    """Keep others from moving that night; on SQLite all writers are kept out already."""
+    if connection.dialect.name == "postgresql":
+        night = sa.cast(score_date.toordinal(), sa.Integer)
+        kind = sa.cast(PUBLISH_LOCK, sa.Integer)
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(kind, night)))
+
+
+def move_pointer(
+    connection: sa.Connection, score_date: date, current: str | None, run_id: str, at: datetime
+) -> None:
+    """Let the night, which shows ``current`` (None: nothing), show ``run_id``."""
+    values = {"run_id": run_id, "moved_at": at}
+    if current is None:
+        statement = CURRENT_RUNS.insert().values(score_date=score_date, **values)
+    else:
+        night = CURRENT_RUNS.c.score_date == score_date
+        statement = CURRENT_RUNS.update().where(night).values(values)
+    connection.execute(statement)
+
+
+def taken_back(connection: sa.Connection, score_date: date) -> dict[str, dict]:
+    """The runs of the night that a roll-back has left and none has shown again since.
+
+    With each comes what the audit log says about it.
+    """
+    roll_backs = (
+        sa.select(AUDIT_LOG.c.details)
+        .where(AUDIT_LOG.c.event == ROLLED_BACK)
+        .order_by(AUDIT_LOG.c.number)
+    )
+    left = {}
+    for details in connection.scalars(roll_backs):
+        if details["score_date"] == str(score_date):
+            left.pop(details["run_id"], None)
+            left[details["instead_of"]] = details
+    return left
+
+
+def _target(
+    connection: sa.Connection, score_date: date, current: str | None, wanted: str | None
+) -> str:
+    c = SCORING_RUNS.c
+    newest_first = (
+        sa.select(c.run_id).where(c.score_date == score_date).order_by(c.published_at.desc())
+    )
+    published = list(connection.scalars(newest_first))
+    if wanted is None and current is not None:
+        before = published[published.index(current) + 1 :]
+        left = taken_back(connection, score_date)
+        wanted = next((run_id for run_id in before if run_id not in left), None)
+    if wanted not in published:
+        raise NothingToRollBack(
+            f"{score_date} shows run {current or 'none'}; there is no run {wanted or 'before it'} "
+            f"to show instead. Published, the newest first: {', '.join(published) or 'none'}. "
+            "Name one of them with --run-id."
+        )
+    return wanted
