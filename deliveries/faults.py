@@ -7,6 +7,7 @@ from typing import Self
 
 SHARES = {
     "nulls": 0.2,
+    "anonymous": 0.5,
     "duplicates": 0.2,
     "wrong_types": 0.2,
     "missing_column": 1.0,
@@ -22,6 +23,7 @@ SHARES = {
 told otherwise.
 
 - ``nulls``: quantity and product are null in turn.
+- ``anonymous``: the customer is null, as if a guest had bought.
 - ``duplicates``: rows come a second time, exactly.
 - ``wrong_types``: Parquet: the quantity is a text column; CSV: it is words in so many rows.
 - ``missing_column``: there is no unit price.

@@ -339,12 +339,14 @@ class Shop:
         is_future = some(self._faults.share("future_rows", day))
         is_twice = some(DUPLICATE_SHARE + self._faults.share("duplicates", day))
         is_late = some(self._faults.share("late_rows", day))
+        is_anonymous = some(self._faults.share("anonymous", day))
 
         quantity = np.where(is_absurd, ABSURD_QUANTITY, rows["quantity"].to_numpy())
         invoiced_at = rows["invoiced_at"].to_numpy() + is_future * np.timedelta64(30, "D")
         rows = (
             rows.set_column(3, "quantity", pa.array(quantity, mask=no_quantity))
             .set_column(1, "product_id", pc.if_else(no_product, None, rows["product_id"]))
+            .set_column(2, "customer_id", pc.if_else(is_anonymous, None, rows["customer_id"]))
             .set_column(5, "invoiced_at", pa.array(invoiced_at))
         )
         chosen = np.flatnonzero(is_late == late)

@@ -1,8 +1,9 @@
 """Make the deliveries of a shop that never was: one folder per day, the same for the same flags.
 
 Writes incoming/transactions/<day>/part-0.parquet. Days that are already there are left alone. A
-fault is one of nulls, duplicates, wrong_types, missing_column, empty_day, no_delivery, late_rows,
-future_rows, corrupt_file, shifted and concept, with its days and, if need be, the share of rows:
+fault is one of nulls, anonymous, duplicates, wrong_types, missing_column, empty_day, no_delivery,
+late_rows, future_rows, corrupt_file, shifted and concept, with its days and, if need be, the share
+of rows:
 --fault nulls:2026-04-03 --fault shifted:2026-04-04..2026-04-30:0.5
 """
 

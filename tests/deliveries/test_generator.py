@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
@@ -169,6 +170,13 @@ def test_nulls(shop):
     rows = shop("nulls:2026-04-01:0.4").delivery(DAY)
     for column in ("quantity", "product"):
         assert 0.1 < rows[column].null_count / rows.num_rows < 0.3
+
+
+def test_anonymous(shop):
+    rows, usual = shop("anonymous:2026-04-01:0.4").delivery(DAY), shop().delivery(DAY)
+    lost = pc.and_(pc.is_null(rows["customer"]), pc.is_valid(usual["customer"]))
+    assert 0.25 < pc.sum(lost).as_py() / rows.num_rows < 0.45
+    assert rows.drop_columns("customer") == usual.drop_columns("customer")
 
 
 def test_duplicates(shop):
