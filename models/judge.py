@@ -1,5 +1,6 @@
 """Judging a model on the holdout: metrics with intervals, and whether it beats the baselines."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,15 +62,26 @@ def judge(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
     """
     # Float sums depend on their order, the result must not.
     predictions = predictions.sort_values(["as_of", "customer_id"], ignore_index=True)
-    home = predictions["country"].value_counts().sort_index().idxmax()
     overall = _judge_rows(predictions, rounds, seed)
-    parts = {
-        f"country: {home}": predictions[predictions["country"] == home],
-        "country: all others": predictions[predictions["country"] != home],
-        **{f"as of {day}": rows for day, rows in predictions.groupby("as_of", sort=True)},
+    slices = {
+        name: _judge_rows(predictions[rows], rounds, seed)
+        for name, rows in country_and_date_slices(predictions).items()
     }
-    slices = {name: _judge_rows(rows, rounds, seed) for name, rows in parts.items() if len(rows)}
-    return _rounded(overall | {"slices": slices, "is_better": is_better(overall)})
+    return rounded(overall | {"slices": slices, "is_better": is_better(overall)})
+
+
+def country_and_date_slices(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which rows are of the most frequent country, of all others, and of each as-of date.
+
+    Returns:
+        A boolean mask for each part that has rows, by its name.
+    """
+    country = rows["country"]
+    home = country.value_counts().sort_index().idxmax()
+    masks = {f"country: {home}": country == home, "country: all others": country != home}
+    for day in sorted(rows["as_of"].unique()):
+        masks[f"as of {day}"] = rows["as_of"] == day
+    return {name: mask.to_numpy() for name, mask in masks.items() if mask.any()}
 
 
 def is_better(metrics: dict) -> bool:
@@ -161,14 +173,45 @@ def lift_curve(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _judge_rows(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
-    label = predictions["label"].to_numpy(dtype=np.float64)
-    scored = {p: predictions[f"p_{p}"].to_numpy(dtype=np.float64) for p in PREDICTORS}
-    customer, customers = pd.factorize(predictions["customer_id"], sort=True)
+    return judge_rows(
+        predictions["label"].to_numpy(dtype=np.float64),
+        predictions["customer_id"].to_numpy(),
+        {p: predictions[f"p_{p}"].to_numpy(dtype=np.float64) for p in PREDICTORS},
+        {f"gain_over_{baseline}": ("model", baseline) for baseline in BASELINES},
+        rounds,
+        seed,
+    )
+
+
+def judge_rows(
+    label: np.ndarray,
+    customer: np.ndarray,
+    scored: Mapping[str, np.ndarray],
+    gains: Mapping[str, tuple[str, str]],
+    rounds: int,
+    seed: int,
+) -> dict:
+    """Predictors side by side on the same rows, and how far one is from another.
+
+    Args:
+        label: 0 or 1 for each row.
+        customer: Whose row it is; all rows of a customer are drawn together.
+        scored: Probabilities of the rows by predictor.
+        gains: By name, the two predictors whose difference is wanted: the first minus the second,
+            each draw of customers being the same for both.
+        rounds: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        ``holdout`` (the size), one entry per predictor and one per gain, as ``judge`` describes
+        them; not rounded.
+    """
+    customer, customers = pd.factorize(customer, sort=True)
     judges = {p: _Judge.of(probability, label) for p, probability in scored.items()}
 
     point = {p: judge.metrics(np.ones(len(label))) for p, judge in judges.items()}
     random = np.random.default_rng(seed)
-    drawn = {p: np.empty((rounds, len(METRICS))) for p in PREDICTORS}
+    drawn = {p: np.empty((rounds, len(METRICS))) for p in scored}
     for i in range(rounds):
         picks = random.integers(0, len(customers), len(customers))
         weight = np.bincount(picks, minlength=len(customers)).astype(np.float64)[customer]
@@ -183,14 +226,12 @@ def _judge_rows(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
             "base_rate": label.mean(),
         }
     }
-    for predictor in PREDICTORS:
-        calibration_error = _expected_calibration_error(scored[predictor], label)
+    for predictor, probability in scored.items():
+        calibration_error = _expected_calibration_error(probability, label)
         result[predictor] = _with_intervals(point[predictor], drawn[predictor])
         result[predictor]["expected_calibration_error"] = {"value": calibration_error}
-    for baseline in BASELINES:
-        result[f"gain_over_{baseline}"] = _with_intervals(
-            point["model"] - point[baseline], drawn["model"] - drawn[baseline]
-        )
+    for name, (one, other) in gains.items():
+        result[name] = _with_intervals(point[one] - point[other], drawn[one] - drawn[other])
     return result
 
 
@@ -283,7 +324,8 @@ def _expected_calibration_error(probability: np.ndarray, label: np.ndarray) -> f
     return float(np.abs(gap).sum() / len(label))
 
 
-def _rounded(value: dict | float | int | bool | None) -> dict | float | int | bool | None:
+def rounded(value: dict | float | int | bool | None) -> dict | float | int | bool | None:
+    """The floats in it to six digits."""
     if isinstance(value, dict):
-        return {key: _rounded(entry) for key, entry in value.items()}
+        return {key: rounded(entry) for key, entry in value.items()}
     return round(float(value), DIGITS) if isinstance(value, float) else value
