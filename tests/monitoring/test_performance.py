@@ -1,0 +1,230 @@
+"""Performance: the metrics are the known ones, intervals hold what they say, findings differ."""
+
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.judge import judge
+from monitoring import Measured, conclude, estimate, judge_cohort, measure, performance
+from params import read_params
+
+RULES = read_params().performance
+QUICK = RULES.model_copy(update={"bootstrap_rounds": 20})
+COHORT = date(2026, 3, 2)
+
+
+def calibrated(customers: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities, decisions for the top fifth, and labels drawn from the probabilities."""
+    random = np.random.default_rng(seed)
+    probability = random.beta(1, 4, customers)
+    return probability, probability >= 0.33, (random.random(customers) < probability).astype(int)
+
+
+def interval(metric: dict) -> tuple[float, float]:
+    return metric["low"], metric["high"]
+
+
+def test_four_customers_by_hand():
+    found = measure(
+        np.array([0.8, 0.6, 0.4, 0.2]), np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0]), QUICK, 1
+    )
+    assert (found.customers, found.buyers) == (4, 2)
+    assert {name: metric["value"] for name, metric in found.metrics.items()} == {
+        "roc_auc": 0.75,  # three of four pairs are in order
+        "pr_auc": round((1 + 2 / 3) / 2, 6),
+        "log_loss": round(-np.log([0.8, 0.4, 0.4, 0.8]).mean(), 6),
+        "brier": 0.2,
+        "expected_calibration_error": 0.4,
+        "buyer_share": 0.5,
+        "precision": 0.5,
+        "recall": 0.5,
+        "f1": 0.5,
+        "lift": 1.0,
+        "contacted_share": 0.5,
+        "value_per_customer": (RULES.contacted_buyer_value - 2 * RULES.contact_cost) / 4,
+    }
+
+
+def test_the_estimate_of_two_customers_by_hand():
+    found = estimate(np.array([0.75, 0.25]), np.array([True, False]), QUICK, 1)
+    assert (found.customers, found.buyers) == (2, 1.0)
+    values = {name: metric["value"] for name, metric in found.metrics.items()}
+    # Of a buyer and another, both made of parts: 9/16 in order, 6/16 within a customer, a tie.
+    assert values["roc_auc"] == (9 + 6 / 2) / 16
+    assert values["brier"] == 0.75 * 0.25
+    assert values["precision"] == values["recall"] == 0.75
+    assert values["expected_calibration_error"] is None
+
+
+def test_the_metrics_are_those_that_judged_the_model():
+    random = np.random.default_rng(3)
+    probability = np.round(random.beta(1, 3, 500), 2)
+    label = (random.random(500) < probability).astype(int)
+    rows = pd.DataFrame({"as_of": "2026-03-02", "customer_id": range(500), "country": "Norway"})
+    rows = rows.assign(label=label, p_model=probability, p_recency=0.5, p_logistic=0.5)
+    expected = judge(rows, rounds=1, seed=1)["model"]
+    found = measure(probability, probability > 0.5, label, QUICK, 1).metrics
+    for metric in ("roc_auc", "pr_auc", "log_loss", "brier", "expected_calibration_error"):
+        assert found[metric]["value"] == pytest.approx(expected[metric]["value"], abs=1e-6), metric
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0]),
+            st.booleans(),
+            st.integers(1, 5),
+            st.integers(0, 5),
+        ).map(lambda row: (*row[:3], min(row[2:]))),
+        min_size=1,
+        max_size=12,
+    ),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=60)
+def test_a_row_of_many_customers_gives_what_so_many_rows_give_in_any_order(cells, shuffler):
+    customers = [
+        (probability, contacted, int(number < buyers))
+        for probability, contacted, count, buyers in cells
+        for number in range(count)
+    ]
+    shuffler.shuffle(customers)
+    probability, contacted, counts, buyers = map(np.array, zip(*cells, strict=True))
+    one_by_one = [np.array(column) for column in zip(*customers, strict=True)]
+    assert measure(probability, contacted, buyers, QUICK, 1, counts) == measure(
+        *one_by_one, QUICK, 1
+    )
+    assert estimate(probability, contacted, QUICK, 1, counts) == estimate(*one_by_one[:2], QUICK, 1)
+
+
+def test_nothing_depends_on_how_much_is_drawn_at_once(monkeypatch):
+    cohort = calibrated(300, seed=1)
+    whole = measure(*cohort, RULES, 1), estimate(*cohort[:2], RULES, 1)
+    monkeypatch.setattr(performance, "DRAWN_AT_ONCE", 1000)
+    assert whole == (measure(*cohort, RULES, 1), estimate(*cohort[:2], RULES, 1))
+
+
+def test_where_nobody_bought_ranking_is_undefined_and_the_rest_is_not():
+    found = measure(np.array([0.2, 0.1]), np.array([1, 0]), np.array([0, 0]), QUICK, 1).metrics
+    null = {"value": None, "low": None, "high": None}
+    assert found["roc_auc"] == found["pr_auc"] == found["recall"] == found["lift"] == null
+    assert found["precision"]["value"] == 0
+    assert found["brier"]["value"] == 0.025
+
+
+def test_where_nobody_was_contacted_only_the_decision_is_undefined():
+    found = measure(np.array([0.2, 0.1]), np.array([0, 0]), np.array([1, 0]), QUICK, 1).metrics
+    assert found["precision"]["value"] is None
+    assert found["recall"]["value"] == found["value_per_customer"]["value"] == 0
+    assert found["roc_auc"]["value"] == 1
+
+
+def test_the_interval_holds_the_truth_about_nineteen_times_of_twenty():
+    truth = measure(*calibrated(400_000, seed=0), QUICK, 1).metrics
+    cohorts = [measure(*calibrated(1000, seed=n), RULES, n).metrics for n in range(1, 121)]
+    for metric in ("roc_auc", "log_loss", "precision", "value_per_customer"):
+        holds = [
+            low <= truth[metric]["value"] <= high
+            for low, high in (interval(cohort[metric]) for cohort in cohorts)
+        ]
+        assert 0.88 <= np.mean(holds) <= 0.99, metric
+
+
+def test_of_calibrated_scores_the_calibration_error_is_not_told_from_zero():
+    lows = [
+        measure(*calibrated(1000, seed=n), RULES, n).metrics["expected_calibration_error"]["low"]
+        for n in range(60)
+    ]
+    # Noise alone gives an error of 0.03 here.
+    assert np.mean(np.array(lows) > 0.01) <= 0.1
+
+
+def test_the_estimate_for_calibrated_scores_is_what_the_labels_show_on_average():
+    probability, contacted, _ = calibrated(1000, seed=1)
+    expected = estimate(probability, contacted, RULES, 1).metrics
+    random = np.random.default_rng(2)
+    shown = [
+        measure(probability, contacted, random.random(1000) < probability, QUICK, 1).metrics
+        for _ in range(200)
+    ]
+    for metric in set(expected) - {"expected_calibration_error"}:
+        values = np.array([each[metric]["value"] for each in shown])
+        error = values.std() / np.sqrt(len(values))
+        assert values.mean() == pytest.approx(expected[metric]["value"], abs=4 * error + 1e-6)
+        low, high = interval(expected[metric])
+        assert np.mean((low <= values) & (values <= high)) >= 0.9, metric
+
+
+def reference(auc_low=0.75, calibration_error=0.01) -> dict:
+    return {
+        "roc_auc": {"value": 0.77, "low": auc_low, "high": 0.79},
+        "expected_calibration_error": {"value": calibration_error},
+    }
+
+
+def cohort(auc_high=0.8, error_low=0.0, buyers=100.0, customers=1000) -> Measured:
+    metrics = {
+        "roc_auc": {"value": 0.7, "low": 0.6, "high": auc_high},
+        "expected_calibration_error": {"value": 0.3, "low": error_low, "high": 0.4},
+    }
+    return Measured(customers, buyers, metrics)
+
+
+@pytest.mark.parametrize(
+    ("measured", "finding"),
+    [
+        (cohort(), "holds"),
+        (cohort(auc_high=0.731), "holds"),  # within the margin of 0.02
+        (cohort(auc_high=0.729), "loss"),
+        (cohort(error_low=0.109), "holds"),  # within the margin of 0.1
+        (cohort(error_low=0.111), "loss"),
+        (cohort(error_low=None), "holds"),  # an estimate
+        (cohort(auc_high=0.5, buyers=29), "too_few"),
+        (cohort(auc_high=0.5, buyers=971), "too_few"),
+        (cohort(auc_high=0.5, buyers=30), "loss"),
+    ],
+)
+def test_a_loss_is_more_than_chance_and_more_than_a_trifle(measured, finding):
+    assert judge_cohort(measured, reference(), RULES) == finding
+
+
+@pytest.mark.parametrize(
+    ("performed", "drift", "finding"),
+    [
+        ("holds", "steady", "works"),
+        ("holds", "too_few_rows", "works"),
+        ("holds", None, "works"),
+        ("holds", "drift", "works_inputs_drift"),
+        ("loss", "steady", "concept_drift"),
+        ("loss", "drift", "loss_with_drift"),
+        ("loss", "too_few_rows", "unknown"),
+        ("loss", None, "unknown"),
+        ("too_few", "drift", "unknown"),
+        (None, "drift", "unknown"),
+    ],
+)
+def test_concept_drift_is_told_from_data_drift(performed, drift, finding):
+    assert conclude(performed, drift, COHORT).finding == finding
+
+
+def test_a_loss_of_unknown_cause_is_still_said():
+    assert "did worse" in conclude("loss", None, COHORT).sentence
+
+
+def test_a_change_of_behaviour_at_the_same_inputs_is_seen_in_the_labels_and_nowhere_else():
+    probability, contacted, label = calibrated(2000, seed=1)
+    accepted = measure(*calibrated(2000, seed=2), RULES, 1).metrics
+    random = np.random.default_rng(3)
+    # From some day on, half of the customers do the opposite of what they did.
+    changed = np.where(random.random(2000) < 0.5, random.permutation(label), label)
+
+    def finding(labels):
+        measured = measure(probability, contacted, labels, RULES, 1)
+        return conclude(judge_cohort(measured, accepted, RULES), "steady", COHORT).finding
+
+    assert (finding(label), finding(changed)) == ("works", "concept_drift")
+    assert judge_cohort(estimate(probability, contacted, RULES, 1), accepted, RULES) == "holds"
