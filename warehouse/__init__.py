@@ -19,6 +19,16 @@ from warehouse.decisions import (
 )
 from warehouse.drift import replace_drift
 from warehouse.migrate import NotMigrated, check_migrated, migrate
+from warehouse.performance import (
+    EstimateError,
+    Measurement,
+    PublishedChanged,
+    check_published,
+    estimate_errors,
+    night_drift,
+    replace_maturity_curve,
+    replace_performance,
+)
 from warehouse.pointer import NothingToRollBack, RollBack, roll_back
 from warehouse.publish import (
     CountsDiffer,
@@ -37,6 +47,7 @@ from warehouse.queries import (
     run_before,
     top_rules,
 )
+from warehouse.rollout import WHO_SCORED, ArmMetric, newest_comparison, nights_tried
 from warehouse.versions import (
     HistoryDiffers,
     record_challenge,
@@ -45,14 +56,19 @@ from warehouse.versions import (
 )
 
 __all__ = [
+    "WHO_SCORED",
+    "ArmMetric",
     "AuditBroken",
     "CountsDiffer",
+    "EstimateError",
     "HistoryDiffers",
+    "Measurement",
     "Night",
     "NotMigrated",
     "NothingToRollBack",
     "Overtaken",
     "PredictionsBroken",
+    "PublishedChanged",
     "PublishedRun",
     "RecordedDecision",
     "RollBack",
@@ -63,22 +79,29 @@ __all__ = [
     "append_audit",
     "check_audit",
     "check_migrated",
+    "check_published",
     "connect",
     "current_run",
     "current_runs",
     "customers_scored",
     "decision_of",
+    "estimate_errors",
     "incident_nights",
     "look_up",
     "migrate",
+    "newest_comparison",
     "newest_night",
     "newest_nights",
+    "night_drift",
+    "nights_tried",
     "publish",
     "record_challenge",
     "record_decision",
     "record_promotion",
     "record_version",
     "replace_drift",
+    "replace_maturity_curve",
+    "replace_performance",
     "retrainings_asked",
     "roll_back",
     "run_before",

@@ -1,0 +1,137 @@
+"""Tests of what the warehouse keeps about how well published scores turned out."""
+
+from datetime import date, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+import warehouse
+from tests.warehouse.nights import NIGHT, a_run, predictions
+from warehouse import Measurement, PublishedChanged
+from warehouse.tables import DRIFT, LABEL_MATURITY, PERFORMANCE
+
+MATURED = NIGHT + timedelta(30)
+
+
+def publish(engine, run_id="run-1", score_date=NIGHT) -> None:
+    before = warehouse.current_run(engine, score_date)
+    run = a_run(run_id, score_date=score_date)
+    warehouse.publish(engine, run, [predictions("ada", "bob")], replaces=before)
+
+
+def a_measurement(**changes) -> Measurement:
+    values = {
+        "run_id": "run-1",
+        "score_date": NIGHT,
+        "arm": "champion",
+        "model_version": "v1.0.0",
+        "maturity": "mature",
+        "measured_on": MATURED,
+        "slice": "all",
+        "metric": "roc_auc",
+        "value": 0.75,
+        "low": 0.7,
+        "high": 0.8,
+        "customers": 2,
+    }
+    return Measurement(**values | changes)
+
+
+def replace(engine, *rows: Measurement) -> None:
+    [[run_id, measured_on]] = {(row.run_id, row.measured_on) for row in rows}
+    warehouse.replace_performance(engine, run_id, measured_on, rows)
+
+
+def kept(engine) -> list[tuple]:
+    c = PERFORMANCE.c
+    query = sa.select(c.measured_on, c.maturity, c.value).order_by(c.measured_on, c.value)
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(query)]
+
+
+def test_measuring_a_cohort_again_replaces_what_was_found_that_night_and_no_other(engine):
+    publish(engine)
+    early = MATURED - timedelta(7)
+    replace(engine, a_measurement(maturity="partial", measured_on=early, value=0.6))
+    replace(engine, a_measurement(maturity="partial", value=0.7), a_measurement(metric="brier"))
+    replace(engine, a_measurement(value=None, low=None, high=None))
+    assert kept(engine) == [(early, "partial", 0.6), (MATURED, "mature", None)]
+
+
+def test_a_cohort_that_was_not_published_is_refused(engine):
+    with pytest.raises(sa.exc.IntegrityError):
+        replace(engine, a_measurement(run_id="nobody-knows"))
+
+
+def test_the_maturity_curve_counts_days_from_one(engine):
+    publish(engine)
+    warehouse.replace_maturity_curve(engine, "run-1", NIGHT, [1, 1, 1])
+    warehouse.replace_maturity_curve(engine, "run-1", NIGHT, [0, 2])
+    c = LABEL_MATURITY.c
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(c.score_date, c.days, c.buyers).order_by(c.days)).all()
+    assert rows == [(NIGHT, 1, 0), (NIGHT, 2, 2)]
+
+
+def estimated_and_mature(engine, run_id: str, score_date: date, estimated, realised) -> None:
+    key = {"run_id": run_id, "score_date": score_date}
+    after = score_date + timedelta(30)
+    replace(
+        engine,
+        a_measurement(**key, maturity="estimated", measured_on=score_date, value=estimated),
+    )
+    replace(
+        engine,
+        a_measurement(**key, measured_on=after, value=realised),
+        a_measurement(**key, measured_on=after, value=0.1, metric="brier"),
+        a_measurement(**key, measured_on=after, value=0.1, slice="decile: 1"),
+    )
+
+
+def test_past_estimates_stand_beside_what_came(engine):
+    for number, (estimated, realised) in enumerate([(0.75, 0.5), (0.5, 0.75), (0.5, None)]):
+        publish(engine, f"run-{number}", NIGHT + timedelta(number))
+        estimated_and_mature(
+            engine, f"run-{number}", NIGHT + timedelta(number), estimated, realised
+        )
+
+    errors = warehouse.estimate_errors(engine, until=MATURED + timedelta(9))
+    assert [(each.score_date, each.run_id, each.error) for each in errors] == [
+        (NIGHT, "run-0", 0.25),
+        (NIGHT + timedelta(1), "run-1", -0.25),
+    ]
+    assert [each.run_id for each in warehouse.estimate_errors(engine, until=MATURED)] == ["run-0"]
+    assert warehouse.estimate_errors(engine, until=MATURED - timedelta(1)) == []
+    assert warehouse.estimate_errors(engine, until=MATURED, metric="brier") == []
+
+
+def test_the_estimate_of_a_superseded_run_does_not_count_twice(engine):
+    for run_id in ("run-1", "run-2"):
+        publish(engine, run_id)
+        estimated_and_mature(engine, run_id, NIGHT, 0.75, 0.5)
+    assert [each.run_id for each in warehouse.estimate_errors(engine, MATURED)] == ["run-2"]
+
+
+def test_the_drift_of_a_night_is_its_verdict_as_a_whole_against_the_reference(engine):
+    publish(engine)
+    assert warehouse.night_drift(engine, "run-1") is None
+    finding = {"run_id": "run-1", "method": "share", "detail": "", "value": 0.1, "threshold": 0.3}
+    rows = [
+        ("reference", "night", "night", "drift"),
+        ("reference", "spend_30d", "number", "steady"),
+        ("same_weekday", "night", "night", "steady"),
+    ]
+    names = ("against", "column_name", "kind", "verdict")
+    with engine.begin() as connection:
+        connection.execute(
+            DRIFT.insert(), [finding | dict(zip(names, row, strict=True)) for row in rows]
+        )
+    assert warehouse.night_drift(engine, "run-1") == "drift"
+
+
+def test_a_changed_prediction_is_noticed(engine):
+    publish(engine)
+    warehouse.check_published(engine, "run-1", [predictions("ada"), predictions("bob")])
+    for changed in (predictions("ada"), predictions("ada", "bob", probability=[0.5, 0.51])):
+        with pytest.raises(PublishedChanged, match=r"run-1 .*restore the run's folder"):
+            warehouse.check_published(engine, "run-1", [changed])

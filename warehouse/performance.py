@@ -1,0 +1,179 @@
+"""How well the published scores turned out, cohort by cohort."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from errors import BadData
+from lake import value_sha256
+from warehouse.connection import writing
+from warehouse.content import Content
+from warehouse.tables import (
+    ARM_SCORES,
+    CURRENT_RUNS,
+    DRIFT,
+    LABEL_MATURITY,
+    PERFORMANCE,
+    SCORING_RUNS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A row of ``performance``; ``customers`` are those of the slice."""
+
+    run_id: str
+    score_date: date
+    arm: str
+    model_version: str
+    maturity: str
+    measured_on: date
+    slice: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    customers: int
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateError:
+    """What was estimated for a cohort on its own night, and what its labels showed later."""
+
+    score_date: date
+    run_id: str
+    estimated: float
+    realised: float
+
+    @property
+    def error(self) -> float:
+        """Estimated minus realised."""
+        return self.estimated - self.realised
+
+
+class PublishedChanged(BadData):
+    """What the lake holds of a run is not what was published of it."""
+
+
+def check_published(
+    engine: sa.Engine,
+    run_id: str,
+    predictions: Iterable[pa.RecordBatch],
+    arm_scores: Iterable[pa.RecordBatch] = (),
+) -> None:
+    """Nothing, when these are, value by value, what was published as that run.
+
+    Args:
+        engine: Of the warehouse.
+        run_id: A published run.
+        predictions: Columns of `catalog.PREDICTIONS` in the order of the customers; read once.
+        arm_scores: Of a run with a challenger: columns of `catalog.ARM_SCORES` in the same order.
+
+    Raises:
+        PublishedChanged: If a value or a row differs.
+        PredictionsBroken: If they could never have been published.
+    """
+    c = SCORING_RUNS.c
+    query = sa.select(c.predictions_sha256, c.challenger_version).where(c.run_id == run_id)
+    with engine.connect() as connection:
+        run = connection.execute(query).one()
+    content = Content(run_id, predictions)
+    deque(content, maxlen=0)
+    found = content.sha256
+    if run.challenger_version is not None:
+        arms = Content(run_id, arm_scores, ARM_SCORES)
+        deque(arms, maxlen=0)
+        found = value_sha256([found, arms.sha256])
+    if found != run.predictions_sha256:
+        raise PublishedChanged(
+            f"the predictions of run {run_id} in the lake have hash {found[:12]}, but "
+            f"{run.predictions_sha256[:12]} was published: a file was changed after that. Nothing "
+            "was measured; restore the run's folder of the lake from a backup."
+        )
+
+
+def replace_performance(
+    engine: sa.Engine, run_id: str, measured_on: date, rows: Iterable[Measurement]
+) -> None:
+    """Make ``rows`` the whole of what was found about that cohort on that night.
+
+    A cohort that was partial on that night, for want of a delivery, and is mature now that it has
+    come, leaves nothing behind.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: If no such run was published.
+    """
+    c = PERFORMANCE.c
+    values = [asdict(row) for row in rows]
+    with writing(engine) as connection:
+        connection.execute(
+            PERFORMANCE.delete().where(c.run_id == run_id, c.measured_on == measured_on)
+        )
+        if values:
+            connection.execute(PERFORMANCE.insert(), values)
+
+
+def replace_maturity_curve(
+    engine: sa.Engine, run_id: str, score_date: date, buyers: Sequence[int]
+) -> None:
+    """Keep how many buyers of a cohort were known after 1, 2, ... days.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: If no such run was published.
+    """
+    rows = [
+        {"run_id": run_id, "score_date": score_date, "days": days, "buyers": count}
+        for days, count in enumerate(buyers, start=1)
+    ]
+    with writing(engine) as connection:
+        connection.execute(LABEL_MATURITY.delete().where(LABEL_MATURITY.c.run_id == run_id))
+        if rows:
+            connection.execute(LABEL_MATURITY.insert(), rows)
+
+
+def night_drift(engine: sa.Engine, run_id: str) -> str | None:
+    """The drift verdict on the inputs of that run as a whole; None if it was never reported."""
+    c = DRIFT.c
+    verdict = sa.select(c.verdict).where(
+        c.run_id == run_id, c.against == "reference", c.kind == "night"
+    )
+    with engine.connect() as connection:
+        return connection.scalar(verdict)
+
+
+def estimate_errors(
+    engine: sa.Engine, until: date, metric: str = "roc_auc", arm: str = "champion"
+) -> list[EstimateError]:
+    """For each published cohort that had matured by ``until``, its estimate beside the truth.
+
+    Over all customers, the oldest cohort first. Cohorts where either is undefined are left out.
+    """
+    estimated, mature = PERFORMANCE.alias("estimated"), PERFORMANCE.alias("mature")
+    same = (estimated.c[name] == mature.c[name] for name in ("run_id", "arm", "slice", "metric"))
+    query = (
+        sa.select(
+            mature.c.score_date,
+            mature.c.run_id,
+            estimated.c.value.label("estimated"),
+            mature.c.value.label("realised"),
+        )
+        .join_from(mature, estimated, sa.and_(*same))
+        .join(CURRENT_RUNS, CURRENT_RUNS.c.run_id == mature.c.run_id)
+        .where(
+            mature.c.maturity == "mature",
+            estimated.c.maturity == "estimated",
+            mature.c.measured_on <= until,
+            mature.c.slice == "all",
+            mature.c.metric == metric,
+            mature.c.arm == arm,
+            mature.c.value.is_not(None),
+            estimated.c.value.is_not(None),
+        )
+        .order_by(mature.c.score_date)
+    )
+    with engine.connect() as connection:
+        return [EstimateError(**row) for row in connection.execute(query).mappings()]
