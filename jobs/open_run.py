@@ -1,9 +1,10 @@
-"""Fix what a night is made of: deliveries, model, code and parameters.
+"""Fix what a night is made of: deliveries, models, code and parameters.
 
 Reads the night's delivery, the lake's list of deliveries, the model registry and the warehouse;
 writes the run's record. Every later job of the night reads that record and asks nobody again.
 """
 
+import logging
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from jobs.entry import night_parser, start
 from jobs.register_model import open_registry
 from lake import value_sha256
 from models import Bundle, read_bundle
-from models.registry import CHAMPION, fetch_bundle
+from models.registry import CHAMPION, ModelVersion, RegistryState, fetch_bundle
 from params import Params, read_params
-from records import RunRecord, code_version, current_deliveries, run_id
+from records import Challenger, RunRecord, code_version, current_deliveries, run_id
 from settings import Settings
-from warehouse import check_migrated, connect, run_before
+from warehouse import check_migrated, connect, current_run, newest_night, run_before
 
 PARSER = night_parser(__doc__)
 PARSER.add_argument("--model", default=CHAMPION, help="champion, or a version such as v1.2.0")
@@ -32,6 +33,8 @@ PARSER.add_argument(
 
 # A message that lists a year of days is read by nobody.
 DAYS_SHOWN = 10
+
+log = logging.getLogger("jobs.open_run")
 
 
 class DaysMissing(BadData):
@@ -52,6 +55,9 @@ def run(
 ) -> dict:
     """Open the run; the same inputs give the same run, whose record then stays as it is.
 
+    A challenger scores along if there is one and no model was asked for by name. If it cannot,
+    the night goes on without it, and the facts say why.
+
     Raises:
         DeliveryMissing, DeliveryUnreadable: If the night's delivery is not there whole.
         DaysMissing: If days before it are not in the lake and that was not accepted.
@@ -65,16 +71,20 @@ def run(
     files = delivered_files(folder, params.source(settings.source).format)
     history = current_deliveries(root, score_date - timedelta(days=1))
     check_history(history, score_date, root, accept_missing_days)
-    version = open_registry(settings, params).resolve(model)
-    bundle_folder = fetch_bundle(version, settings.model_store_url, root / "bundles")
-    check_features(read_bundle(bundle_folder, version.bundle_sha256), version.version)
+    registry = open_registry(settings, params).read()
+    version = registry.resolve(model)
+    check_usable(settings, version)
+    challenger, refusal = None, None
+    if model == CHAMPION:
+        challenger, refusal = pin_challenger(settings, registry, score_date)
 
     inputs = {
         "score_date": score_date,
         "deliveries": {**history, score_date: delivery_id(files)},
         "features_sha256": features_sha256(),
-        "params_sha256": scoring_params_sha256(params, settings.source),
+        "params_sha256": scoring_params_sha256(params, settings.source, challenger is not None),
         "bundle_sha256": version.bundle_sha256,
+        "challenger": challenger,
     }
     record = RunRecord(
         **inputs,
@@ -96,7 +106,52 @@ def run(
         "model_version": RunRecord.read(root, score_date, record.run_id).model_version,
         "is_new": is_new,
         "deliveries": len(record.deliveries),
+        "challenger": challenger and challenger.model_dump(include={"version", "percent"}),
+        "challenger_refused": refusal,
     }
+
+
+def check_usable(settings: Settings, version: ModelVersion) -> None:
+    """Nothing, when the version's bundle is here and can score.
+
+    Raises:
+        StoreUnavailable, BundleDiffers: If the bundle cannot be had.
+        BundleRefused, ModelDoesNotFit: If it cannot score here.
+    """
+    folder = fetch_bundle(version, settings.model_store_url, settings.data_root / "bundles")
+    check_features(read_bundle(folder, version.bundle_sha256), version.version)
+
+
+def pin_challenger(
+    settings: Settings, registry: RegistryState, score_date: date
+) -> tuple[Challenger | None, str | None]:
+    """The challenger of the night, and why the one there is cannot score along; both may be None.
+
+    Only a new night gets the challenger's present percent. A night that is published keeps what it
+    was published with, so that opening it again gives the same run; a past one gets none.
+    """
+    if registry.challenger is None:
+        return None, None
+    version, percent = registry.challenger
+    warehouse = connect(settings.warehouse_url)
+    published, newest = current_run(warehouse, score_date), newest_night(warehouse)
+    if published is None and newest is not None and score_date < newest:
+        return None, None
+    try:
+        if published is not None:
+            before = RunRecord.read(settings.data_root, score_date, published).challenger
+            if before is None or before.version != version.version:
+                return None, None
+            percent = before.percent
+        check_usable(settings, version)
+    # Whatever is wrong with it: it is the champion's night.
+    except Exception as error:
+        log.exception("the night goes on without challenger %s", version.version)
+        return None, f"challenger {version.version} cannot score: {error}"
+    pinned = Challenger(
+        version=version.version, bundle_sha256=version.bundle_sha256, percent=percent
+    )
+    return pinned, None
 
 
 def check_history(
@@ -142,16 +197,20 @@ def check_features(bundle: Bundle, version: str) -> None:
         )
 
 
-def scoring_params_sha256(params: Params, source: str) -> str:
+def scoring_params_sha256(params: Params, source: str, is_challenged: bool = False) -> str:
     """The hash of exactly those parameters that change what a night computes.
 
     These are `business`, the source without `training_until`, `validation`, `population` and
-    `scoring`. What shaped the model (`training`, `model`, `decision`) is in its bundle; `drift`
-    judges a night that is scored.
+    `scoring`; with a challenger also the checks of `rollout` that decide whom it serves. What
+    shaped the model (`training`, `model`, `decision`) is in its bundle; the other sections judge a
+    night that is scored.
     """
     sections = params.model_dump(
         mode="json", include={"business", "validation", "population", "scoring"}
     )
+    if is_challenged:
+        checks = {"min_rank_correlation", "max_contacted_factor"}
+        sections["rollout"] = params.rollout.model_dump(mode="json", include=checks)
     mapping = params.source(source).model_dump(mode="json", exclude={"training_until"})
     return value_sha256({**sections, "source": mapping})
 

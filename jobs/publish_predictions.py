@@ -1,7 +1,8 @@
 """Let readers see the scores of a run: all of them at once, or none.
 
-Reads the run's predictions and what was recorded about it, writes the warehouse. Running it again
-changes nothing; after another run of the same night was published, it makes this one current.
+Reads the run's predictions, with a challenger the scores of both models, and what was recorded
+about it; writes the warehouse. Running it again changes nothing; after another run of the same
+night was published, it makes this one current, unless a roll-back has taken it from readers.
 """
 
 import argparse
@@ -36,7 +37,7 @@ log = logging.getLogger("jobs.publish_predictions")
 
 
 class PredictionsMissing(FileNotFoundError):
-    """The run's folder of predictions holds no files."""
+    """The run's folder of predictions, or of the scores of both models, holds no files."""
 
 
 def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
@@ -56,13 +57,22 @@ def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
     warehouse.check_migrated(engine)
     replaces = warehouse.current_run(engine, record.score_date)
     described = describe(settings.data_root, record)
-    files = prediction_files(settings.data_root, record, described.population)
+    files = files_of(catalog.PREDICTIONS, settings.data_root, record, described.population)
+    arms = []
+    if record.challenger is not None:
+        arms = files_of(catalog.ARM_SCORES, settings.data_root, record, described.population)
 
     if dry_run:
         outcome = "dry_run"
         log.info("would publish %s", described)
     else:
-        outcome = warehouse.publish(engine, described, read_batches(files), replaces=replaces)
+        outcome = warehouse.publish(
+            engine,
+            described,
+            read_batches(files),
+            replaces=replaces,
+            arm_scores=read_batches(arms),
+        )
 
     facts = {
         "outcome": outcome,
@@ -71,6 +81,8 @@ def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
         "scored": described.scored,
         "fallback": sum(described.fallback.values()),
     }
+    if record.challenger is not None:
+        facts["challenger"] = described.challenger_served
     if not dry_run:
         seconds = time.perf_counter() - started
         StageRecord(stage="publish_predictions", seconds=seconds, facts=facts).write(
@@ -84,6 +96,7 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
     delivery = DeliveryRecord.read(root, record.score_date, record.deliveries[record.score_date])
     stages = {name: StageRecord.read(root, record, name) for name in STAGES_BEFORE}
     scoring = stages["score_customers"].facts
+    tried = scoring.get("challenger", {})
     return warehouse.PublishedRun(
         run_id=record.run_id,
         score_date=record.score_date,
@@ -107,29 +120,39 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
         published_at=datetime.now(UTC),
         published_by=os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or getpass.getuser(),
         stage_seconds={name: stage.seconds for name, stage in stages.items()},
+        challenger_version=record.challenger and record.challenger.version,
+        challenger_bundle_sha256=record.challenger and record.challenger.bundle_sha256,
+        challenger_threshold_version=tried.get("threshold_version"),
+        challenger_percent=tried.get("percent"),
+        challenger_served=tried.get("served", 0),
     )
 
 
-def prediction_files(root: Path, record: RunRecord, population: int) -> list[Path]:
-    """The files of the run's predictions, in the order of their customers."""
-    folder = catalog.PREDICTIONS.partition(root, **record.key)
+def files_of(
+    dataset: catalog.Dataset, root: Path, record: RunRecord, population: int
+) -> list[Path]:
+    """The files of the run's predictions, or of another dataset with a row for each customer.
+
+    They are in the order of their customers.
+    """
+    folder = dataset.partition(root, **record.key)
     # Spark numbers the files of a sorted write in the order of the sort.
     files = sorted(folder.glob("part-*.parquet"))
     if not files:
         raise PredictionsMissing(
-            f"{folder} holds no predictions. Run score_customers for run {record.run_id} again."
+            f"{folder} holds no {dataset.name}. Run score_customers for run {record.run_id} again."
         )
     rows = sum(pq.read_metadata(file).num_rows for file in files)
     if rows != population:
         raise warehouse.CountsDiffer(
-            f"{folder} holds {rows} predictions, but score_customers counted a population of "
+            f"{folder} holds {rows} {dataset.name}, but score_customers counted a population of "
             f"{population}. Run score_customers for run {record.run_id} again."
         )
     return files
 
 
 def read_batches(files: list[Path]) -> Iterator[pa.RecordBatch]:
-    """The predictions, a batch at a time, so that memory does not grow with the customers."""
+    """Their rows, a batch at a time, so that memory does not grow with the customers."""
     for path in files:
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches()

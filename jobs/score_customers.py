@@ -1,9 +1,12 @@
-"""Score every customer of the population with the model that the run has pinned.
+"""Score every customer of the population with the models that the run has pinned.
 
-Reads the run's features, its bundle and the previous run's predictions, writes the run's
-predictions. A customer who cannot be scored keeps the previous score, else gets the prior.
+Reads the run's features, its bundles and the previous run's predictions, writes the run's
+predictions. A customer who cannot be scored keeps the previous score, else gets the prior. With a
+challenger it writes also what either model says of everybody; the challenger's share of customers
+gets its score, unless it is found unfit.
 """
 
+import logging
 import time
 from pathlib import Path
 
@@ -15,19 +18,29 @@ from expectations import unscorable, verify_predictions
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from lake import replacing
-from models.batches import SCORES_SCHEMA, batch_scorer
+from models.arms import bucket_column
+from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
 from models.bundle import Bundle, read_bundle
+from monitoring.rollout import TwoModels, unfit
 from params import Params
-from records import RunRecord, StageRecord
+from records import Challenger, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
 
 HISTOGRAM_BINS = 20
 
+CHAMPION, CHALLENGER = "champion", "challenger"
+REASONS = ("reason_1", "reason_2", "reason_3")
+
+log = logging.getLogger("jobs.score_customers")
+
 
 def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
     """Score the population of the run; the facts are counts by status and the score histogram.
+
+    With a challenger the facts say in `challenger` whom it serves, what was counted of both models
+    and, when it is unfit, why; its percent is then 0 whatever the run has pinned.
 
     Raises:
         BundleRefused: If the bundle is damaged or does not fit what is installed.
@@ -35,29 +48,59 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     """
     started = time.perf_counter()
     root = settings.data_root
-    bundle_folder = root / "bundles" / record.bundle_sha256
-    bundle = read_bundle(bundle_folder, record.bundle_sha256)
+    champion = pinned_bundle(root, record.bundle_sha256)
+    tried = record.challenger and pinned_bundle(root, record.challenger.bundle_sha256)
     features = spark.read.parquet(str(root / catalog.FEATURES_LAYOUT.format(**record.key)))
     previous = previous_scores(spark, root, record.previous_run_id)
 
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", params.scoring.batch_rows)
     reasons = params.scoring.reason_count if params.scoring.reasons else 0
-    scorer = batch_scorer(bundle_folder, bundle.sha256, reasons)
-    scores = unscorable(spark, features).mapInArrow(scorer, SCORES_SCHEMA)
+    rows = unscorable(spark, features)
+    if tried is None:
+        scorer = batch_scorer(champion.folder, champion.sha256, reasons)
+        scores = rows.mapInArrow(scorer, SCORES_SCHEMA)
+    else:
+        scores = score_both(rows, champion, tried, record.challenger, reasons)
     # Deciles need all scores before the first row is written; scoring twice would cost more.
-    scores = fill_gaps(scores, previous, bundle.base_rate).persist()
-    predictions = decide(scores, bundle)
+    scores = fill_gaps(scores, previous, champion.base_rate).persist()
+    if tried is None:
+        predictions, arms, comparison = decide(scores, champion), None, {}
+    else:
+        both = decide_both(scores, champion, tried)
+        comparison = compare(both, tried, record.challenger, params)
+        predictions = serve(both, record.challenger.version, comparison["percent"])
+        arms = both.select(*columns_of(spark, catalog.ARM_SCORES))
 
     docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
+    if arms is not None:
+        with replacing(catalog.ARM_SCORES.partition(root, **record.key)) as fresh:
+            arms.orderBy("customer_id").write.parquet(str(fresh))
     with replacing(catalog.PREDICTIONS.partition(root, **record.key)) as fresh:
         predictions.orderBy("customer_id").write.parquet(str(fresh))
         scores.unpersist()
         written = spark.read.parquet(str(fresh))
         findings = verify_predictions(written, features.count(), docs)
-        facts = describe(written, bundle) | {"findings": findings}
+        facts = describe(written, champion) | {"findings": findings}
+    if comparison:
+        served = written.where(F.col("arm") == CHALLENGER).count()
+        facts["challenger"] = comparison | {"served": served}
     seconds = time.perf_counter() - started
     StageRecord(stage="score_customers", seconds=seconds, facts=facts).write(root, record)
     return facts
+
+
+def pinned_bundle(root: Path, sha256: str) -> Bundle:
+    """The bundle that open_run has put there."""
+    return read_bundle(root / "bundles" / sha256, sha256)
+
+
+def score_both(
+    rows: DataFrame, champion: Bundle, tried: Bundle, challenger: Challenger, reasons: int
+) -> DataFrame:
+    """What both models say of ``rows``, in one pass, and who is ``in_share`` of the challenger."""
+    in_share = bucket_column(challenger.version) < challenger.percent
+    scorer = pair_scorer((champion.folder, champion.sha256), (tried.folder, tried.sha256), reasons)
+    return rows.withColumn("in_share", in_share).mapInArrow(scorer, PAIRS_SCHEMA)
 
 
 def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> DataFrame:
@@ -96,25 +139,124 @@ def fill_gaps(scores: DataFrame, previous: DataFrame, base_rate: float) -> DataF
 
 def decide(scores: DataFrame, bundle: Bundle) -> DataFrame:
     """Predictions: ``scores`` with decile and decision, in the columns of the catalog."""
+    decided = judged(scores, "probability", bundle).withColumn("arm", F.lit(CHAMPION))
+    return decided.select(*columns_of(scores.sparkSession, catalog.PREDICTIONS))
+
+
+def judged(scores: DataFrame, probability: str, bundle: Bundle, prefix: str = "") -> DataFrame:
+    """``scores`` with the decile among all customers and the decision, by one model."""
     tenths = [tenth / 10 for tenth in range(9, 0, -1)]
-    [[cuts]] = scores.select(F.percentile("probability", F.array(*map(F.lit, tenths)))).collect()
-    rows = scores.withColumns(
+    [[cuts]] = scores.select(F.percentile(probability, F.array(*map(F.lit, tenths)))).collect()
+    return scores.withColumns(
         {
-            "decile": decile(cuts),
-            "is_contacted": F.col("probability") >= bundle.threshold,
-            "arm": F.lit("champion"),
+            f"{prefix}decile": decile(probability, cuts),
+            f"{prefix}is_contacted": F.col(probability) >= bundle.threshold,
         }
     )
-    columns = rows.sparkSession.createDataFrame([], catalog.PREDICTIONS.schema).columns
-    return rows.select(*columns)
 
 
-def decile(cuts: list[float]) -> Column:
+def decide_both(scores: DataFrame, champion: Bundle, tried: Bundle) -> DataFrame:
+    """``scores`` of two models with the decile and the decision of either, for every customer.
+
+    A customer's decile is the place among all customers by one model, whoever is served by it:
+    so the champion's rows are what they were without a challenger.
+    """
+    own = F.col("challenger_probability")
+    filled = scores.withColumns(
+        {
+            "is_scored_by_both": own.isNotNull() & (F.col("status") == "scored"),
+            "is_scored_by_challenger": own.isNotNull(),
+            "champion_probability": F.col("probability"),
+            "challenger_probability": F.coalesce(
+                own, "previous_probability", F.lit(tried.base_rate)
+            ),
+        }
+    )
+    of_champion = judged(filled, "champion_probability", champion, "champion_")
+    return judged(of_champion, "challenger_probability", tried, "challenger_")
+
+
+def compare(both: DataFrame, tried: Bundle, challenger: Challenger, params: Params) -> dict:
+    """What is known of the challenger tonight before anybody gets its score; JSON-able."""
+    cells = (
+        both.where("is_scored_by_both")
+        .groupBy("champion_decile", "challenger_decile")
+        .agg(
+            F.count("*").alias("customers"),
+            F.count_if("champion_is_contacted").alias("champion"),
+            F.count_if("challenger_is_contacted").alias("challenger"),
+        )
+        .collect()
+    )
+    whole = both.agg(
+        F.count_distinct(F.expr("if(is_scored_by_both, challenger_probability, null)")).alias(
+            "distinct"
+        ),
+        F.count_if("status = 'scored' and not is_scored_by_both").alias("unscored"),
+    ).first()
+    counts = {(cell["champion_decile"], cell["challenger_decile"]): cell for cell in cells}
+    tenths = range(1, 11)
+    seen = TwoModels(
+        deciles=tuple(
+            tuple(counts[i, j]["customers"] if (i, j) in counts else 0 for j in tenths)
+            for i in tenths
+        ),
+        champion_contacted=sum(cell["champion"] for cell in cells),
+        challenger_contacted=sum(cell["challenger"] for cell in cells),
+        distinct_scores=whole["distinct"],
+        unscored=whole["unscored"],
+    )
+    reasons = unfit(seen, params.rollout)
+    if reasons:
+        log.warning("nobody gets the score of challenger %s: %s", challenger.version, reasons)
+    return {
+        "version": challenger.version,
+        "percent": 0 if reasons else challenger.percent,
+        "unfit": reasons,
+        "seen": seen.as_dict(),
+        "threshold": tried.threshold,
+        "threshold_version": tried.threshold_version,
+    }
+
+
+def serve(both: DataFrame, version: str, percent: int) -> DataFrame:
+    """Predictions: each row wholly by one model, in the columns of the catalog.
+
+    The challenger serves its share of those whom it could score; fallbacks are the champion's.
+    """
+    is_served = (bucket_column(version) < percent) & F.col("is_scored_by_challenger")
+    own = {
+        "status": F.lit("scored"),
+        "arm": F.lit(CHALLENGER),
+        **{
+            name: F.col(f"challenger_{name}")
+            for name in ("probability", "decile", "is_contacted", *REASONS)
+        },
+    }
+    otherwise = {
+        "arm": F.lit(CHAMPION),
+        "decile": F.col("champion_decile"),
+        "is_contacted": F.col("champion_is_contacted"),
+    }
+    chosen = {
+        name: F.when(is_served, column).otherwise(otherwise.get(name, F.col(name)))
+        for name, column in own.items()
+    }
+    rows = both.withColumns(chosen)
+    return rows.select(*columns_of(both.sparkSession, catalog.PREDICTIONS))
+
+
+def columns_of(spark: SparkSession, dataset: catalog.Dataset) -> list[str]:
+    """The names of a dataset's columns."""
+    return spark.createDataFrame([], dataset.schema).columns
+
+
+def decile(probability: str, cuts: list[float]) -> Column:
     """1 for a probability at or above the first of the nine falling ``cuts``, 10 below the last.
 
     Equal probabilities share a decile, so many equal ones leave others small or empty.
     """
-    below = [(F.col("probability") < cut).cast("int") for cut in cuts]
+    below = [(F.col(probability) < cut).cast("int") for cut in cuts]
     return sum(below, F.lit(1))
 
 

@@ -1,5 +1,6 @@
 """Scoring inside Spark's Python workers."""
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,18 @@ SCORES_SCHEMA = "customer_id string, probability double, " + ", ".join(
 """Spark DDL of what ``batch_scorer`` makes."""
 
 
-@lru_cache(maxsize=1)
+CHALLENGER_PREFIX = "challenger_"
+
+PAIRS_SCHEMA = f"{SCORES_SCHEMA}, " + ", ".join(
+    f"{CHALLENGER_PREFIX}{column}" for column in SCORES_SCHEMA.split(", ")[1:]
+)
+"""Spark DDL of what ``pair_scorer`` makes: the champion's columns, then the challenger's."""
+
+log = logging.getLogger("models.batches")
+
+
+# A worker may have two models to apply, batch by batch.
+@lru_cache(maxsize=2)
 def loaded_bundle(folder: Path, sha256: str) -> Bundle:
     """The bundle, read and checked once in the life of a worker process."""
     return read_bundle(folder, sha256)
@@ -39,6 +51,52 @@ def batch_scorer(
             yield _score_batch(batch, bundle, reasons)
 
     return score_batches
+
+
+def pair_scorer(
+    champion: tuple[Path, str], challenger: tuple[Path, str], reasons: int
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """As :func:`batch_scorer`, for two models given by folder and hash, in the same pass.
+
+    It takes also ``in_share``: only these customers get reasons from the challenger. Where the
+    challenger fails its columns are null: it may be anything, and must not stop the night.
+    """
+
+    def score_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        trusted = loaded_bundle(*champion)
+        for batch in batches:
+            columns = _columns(_score_batch(batch, trusted, reasons))
+            columns |= {
+                f"{CHALLENGER_PREFIX}{name}": values
+                for name, values in _score_tried(batch, challenger, reasons).items()
+            }
+            yield pa.RecordBatch.from_pydict(columns)
+
+    return score_batches
+
+
+def _score_tried(
+    batch: pa.RecordBatch, challenger: tuple[Path, str], reasons: int
+) -> dict[str, pa.Array]:
+    nothing = pa.nulls(batch.num_rows, pa.string())
+    columns = {"probability": pa.nulls(batch.num_rows, pa.float64())}
+    columns |= {f"reason_{rank}": nothing for rank in range(1, REASON_COLUMNS + 1)}
+    in_share = batch["in_share"].to_numpy(zero_copy_only=False)
+    try:
+        bundle = loaded_bundle(*challenger)
+        probability = _score_batch(batch, bundle, reasons=0)["probability"]
+        if reasons and in_share.any():
+            explained = _score_batch(batch.filter(batch["in_share"]), bundle, reasons)
+            rows = pa.array(np.cumsum(in_share) - 1, mask=~in_share)
+            columns |= {name: explained[name].take(rows) for name in columns}
+        return columns | {"probability": probability}
+    except Exception:
+        log.exception("the challenger could not score %s customers", batch.num_rows)
+        return columns
+
+
+def _columns(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
 
 
 def _score_batch(batch: pa.RecordBatch, bundle: Bundle, reasons: int) -> pa.RecordBatch:

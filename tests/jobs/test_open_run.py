@@ -17,6 +17,7 @@ from models import BundleRefused
 from models.registry import BundleDiffers, VersionUnknown
 from params import read_params
 from records import RunRecord, make_current
+from tests.jobs.challengers import register_challenger
 from tests.warehouse.nights import a_run, predictions
 from warehouse import connect, publish
 
@@ -67,6 +68,8 @@ def test_a_run_pins_its_deliveries_its_model_and_its_reason(ready):
         "model_version": "v1.0.0",
         "is_new": True,
         "deliveries": 8,
+        "challenger": None,
+        "challenger_refused": None,
     }
     night_files = delivered_files(catalog.incoming_folder(ready.data_root, NIGHT), "parquet")
     assert record.deliveries == {
@@ -189,6 +192,92 @@ def test_a_bundle_changed_in_the_store_stops_the_night(ready, model_shop, tmp_pa
     assert not (ready.data_root / "lake" / "runs").exists()
 
 
+def try_out(settings, version="v1.2.0", percent=5) -> None:
+    open_registry(settings, PARAMS).challenge(version, percent, actor="ada", reason="test")
+
+
+@pytest.fixture
+def tried(ready, model_shop):
+    """The same, with v1.2.0 tried on 5 % of the customers."""
+    register_challenger(ready, model_shop)
+    try_out(ready)
+    return ready
+
+
+def publish_run(settings, record: RunRecord) -> None:
+    run = a_run(record.run_id, score_date=record.score_date)
+    publish(connect(settings.warehouse_url), run, [predictions("ada", "bob")], replaces=None)
+
+
+def test_the_challenger_is_pinned_with_its_bundle_and_its_share(tried):
+    facts = open_run.run(tried, PARAMS, NIGHT)
+    record = RunRecord.read(tried.data_root, NIGHT, facts["run_id"])
+
+    challenger = open_registry(tried, PARAMS).resolve("v1.2.0")
+    assert record.challenger.model_dump() == {
+        "version": "v1.2.0",
+        "bundle_sha256": challenger.bundle_sha256,
+        "percent": 5,
+    }
+    assert facts["challenger"] == {"version": "v1.2.0", "percent": 5}
+    assert record.model_version == "v1.0.0"
+    assert opened(tried) == record
+
+
+def test_another_share_is_another_run_and_so_is_none(tried):
+    with_five = opened(tried)
+    try_out(tried, percent=20)
+    with_twenty = opened(tried)
+    open_registry(tried, PARAMS).withdraw(actor="ada", reason="test")
+    assert len({with_five.run_id, with_twenty.run_id, opened(tried).run_id}) == 3
+    assert opened(tried).challenger is None
+
+
+def test_a_model_asked_for_by_name_scores_alone(tried):
+    assert opened(tried, model="v1.0.0").challenger is None
+
+
+def test_a_challenger_that_cannot_score_does_not_stop_the_night(ready):
+    try_out(ready, "v1.1.0")
+    facts = open_run.run(ready, PARAMS, NIGHT)
+    assert facts["challenger"] is None
+    assert facts["challenger_refused"].startswith("challenger v1.1.0 cannot score: ")
+    assert "tenure_days" in facts["challenger_refused"]
+    assert RunRecord.read(ready.data_root, NIGHT, facts["run_id"]).challenger is None
+
+
+def test_a_challenger_whose_bundle_is_gone_does_not_stop_the_night(tried, tmp_path):
+    without = opened(tried, model="v1.0.0")
+    lost = tried.model_copy(update={"model_store_url": str(tmp_path / "nothing")})
+    shutil.rmtree(tried.data_root / "bundles" / opened(tried).challenger.bundle_sha256)
+    assert "model store" in open_run.run(lost, PARAMS, NIGHT)["challenger_refused"]
+    assert opened(lost).run_id == without.run_id
+
+
+def test_a_night_that_is_published_keeps_the_share_it_was_published_with(tried):
+    first = opened(tried)
+    publish_run(tried, first)
+    try_out(tried, percent=20)
+    assert opened(tried) == first
+
+    open_registry(tried, PARAMS).withdraw(actor="ada", reason="poisoned")
+    assert opened(tried).challenger is None
+
+
+def test_a_night_published_before_the_challenge_stays_as_it_was(ready, model_shop):
+    first = opened(ready)
+    publish_run(ready, first)
+    register_challenger(ready, model_shop)
+    try_out(ready)
+    assert opened(ready) == first
+
+
+def test_a_past_night_that_was_never_published_is_not_for_the_challenger(tried):
+    later = a_run("later", score_date=NIGHT + timedelta(days=1))
+    publish(connect(tried.warehouse_url), later, [predictions("ada", "bob")], replaces=None)
+    assert opened(tried).challenger is None
+
+
 def changed(section: str, **values):
     part = getattr(PARAMS, section)
     return PARAMS.model_copy(update={section: part.model_copy(update=values)})
@@ -229,6 +318,20 @@ def test_a_parameter_that_changes_a_score_is_another_run(params):
 )
 def test_a_parameter_that_changes_no_score_is_the_same_run(params):
     assert scoring_params_sha256(params, "generated") == scoring_params_sha256(PARAMS, "generated")
+
+
+@pytest.mark.parametrize("check", ["min_rank_correlation", "max_contacted_factor"])
+def test_the_checks_of_a_challenger_count_only_when_there_is_one(check):
+    other = changed("rollout", **{check: 9.0})
+    for is_challenged in (True, False):
+        same = scoring_params_sha256(other, "generated", is_challenged) == scoring_params_sha256(
+            PARAMS, "generated", is_challenged
+        )
+        assert same is not is_challenged
+    steps = changed("rollout", min_nights=99)
+    assert scoring_params_sha256(steps, "generated", True) == scoring_params_sha256(
+        PARAMS, "generated", True
+    )
 
 
 def test_every_section_of_the_parameters_is_in_or_out_of_the_hash_on_purpose():

@@ -1,0 +1,156 @@
+"""Take the challenger a step further, or back to the bench, after a published night.
+
+Reads what score_customers found out about it, its nights and its outcomes in the warehouse, and
+the registry; writes the move into the registry and copies the registry's history into the
+warehouse. Running it again after the same night changes nothing.
+"""
+
+import argparse
+import getpass
+import os
+import time
+
+import sqlalchemy as sa
+
+import warehouse
+from jobs.entry import run_parser, start
+from jobs.register_model import copy_history, open_registry
+from models.registry import Challenge, Promotion, Registry, RegistryState
+from monitoring.rollout import (
+    EVERYBODY,
+    Action,
+    Interval,
+    Realised,
+    RolloutEvidence,
+    RolloutStep,
+    decide_rollout,
+)
+from params import Params, read_params
+from records import RunRecord, StageRecord
+from settings import Settings
+
+PARSER = run_parser(__doc__)
+
+
+def run(settings: Settings, params: Params, record: RunRecord) -> dict:
+    """Do the job; the facts are the action, the version, its percent afterwards and the reasons.
+
+    Raises:
+        FileNotFoundError: If the run has not been published; names the job to run.
+        RegistryMoved: If somebody else moved the champion or the challenger meanwhile.
+        RegistryUnavailable: If the registry does not answer. Nothing was moved.
+    """
+    started = time.perf_counter()
+    StageRecord.read(settings.data_root, record, "publish_predictions")
+    engine = warehouse.connect(settings.warehouse_url)
+    registry = open_registry(settings, params)
+    state = registry.read()
+
+    step = step_taken(state, record)
+    if step is None:
+        step = next_step(params, record, engine, state, evidence_of_scoring(settings, record))
+        take(registry, state, record, step)
+    copy_history(settings, registry)
+    facts = {
+        "action": step.action,
+        "version": record.challenger and record.challenger.version,
+        "percent": step.percent,
+        "reasons": list(step.reasons),
+    }
+    seconds = time.perf_counter() - started
+    StageRecord(stage="advance_rollout", seconds=seconds, facts=facts).write(
+        settings.data_root, record
+    )
+    return facts
+
+
+def evidence_of_scoring(settings: Settings, record: RunRecord) -> dict:
+    """What score_customers found out about the challenger; empty without one."""
+    facts = StageRecord.read(settings.data_root, record, "score_customers").facts
+    return facts.get("challenger", {})
+
+
+def step_taken(state: RegistryState, record: RunRecord) -> RolloutStep | None:
+    """The step that this job has taken after this run before; None if it has taken none."""
+    for move in (*state.challenges, *state.promotions):
+        if move.token == record.run_id:
+            return RolloutStep(action_of(move), percent_of(move), (move.reason,))
+    return None
+
+
+def action_of(move: Challenge | Promotion) -> Action:
+    """Which action of a roll-out the move was."""
+    if isinstance(move, Promotion):
+        return "promote"
+    return "withdraw" if move.version is None else "advance"
+
+
+def percent_of(move: Challenge | Promotion) -> int:
+    """What the version had after the move."""
+    return EVERYBODY if isinstance(move, Promotion) else move.percent or 0
+
+
+def next_step(
+    params: Params, record: RunRecord, engine: sa.Engine, state: RegistryState, scoring: dict
+) -> RolloutStep:
+    """What to do after the run; only the newest night, as readers see it, moves anything."""
+    tried, move = record.challenger, state.challenge
+    if tried is None:
+        return RolloutStep("none", None, ("no challenger scored along",))
+    newest = warehouse.newest_night(engine)
+    if (newest, warehouse.current_run(engine, newest)) != (record.score_date, record.run_id):
+        why = f"readers see another run, or a newer night ({newest}), which decides"
+        return RolloutStep("none", tried.percent, (why,))
+    if move is None or (move.version, move.percent) != (tried.version, tried.percent):
+        present = f"{move.version} at {move.percent} %" if move else "nothing"
+        why = f"the challenger was moved since the run was opened; now {present} is being tried"
+        return RolloutStep("none", tried.percent, (why,))
+
+    night = record.score_date
+    is_incident = night in warehouse.incident_nights(engine, night, night)
+    evidence = RolloutEvidence(
+        percent=tried.percent,
+        nights=warehouse.nights_tried(engine, night, tried.version, tried.percent, move.at),
+        unfit=tuple(scoring["unfit"]),
+        incidents=("see measure_quality",) if is_incident else (),
+        realised=realised(warehouse.newest_comparison(engine, record.model_version, tried.version)),
+    )
+    return decide_rollout(evidence, params.rollout)
+
+
+def realised(metrics: list[warehouse.ArmMetric]) -> Realised | None:
+    """The newest cohort's metrics by arm; None if there are none."""
+    if not metrics:
+        return None
+    of_arm = {
+        arm: {m.metric: Interval(m.low, m.high) for m in metrics if m.arm == arm}
+        for arm in ("champion", "challenger")
+    }
+    return Realised(str(metrics[0].score_date), **of_arm)
+
+
+def take(registry: Registry, state: RegistryState, record: RunRecord, step: RolloutStep) -> None:
+    """Write the step into the registry; ``state`` is what it was decided on."""
+    decided = {
+        "seen": state,
+        "token": record.run_id,
+        "actor": os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or getpass.getuser(),
+        "reason": f"night of {record.score_date}: {'; '.join(step.reasons)}",
+    }
+    if step.action == "withdraw":
+        registry.withdraw(**decided)
+    elif step.action == "advance":
+        registry.challenge(record.challenger.version, step.percent, **decided)
+    elif step.action == "promote":
+        registry.promote(record.challenger.version, **decided)
+
+
+def main(arguments: argparse.Namespace) -> dict:
+    """Take the step after the run that the command line names."""
+    settings = Settings()
+    record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
+    return run(settings, read_params(), record)
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

@@ -1,0 +1,45 @@
+"""Let an earlier model score again from the next night on.
+
+Reads the registry and the model's bundle; writes a promotion of the earlier version into the
+registry, which also ends what is being tried, and copies the registry's history into the warehouse.
+Scores that are published stay: roll_back_predictions takes those from readers.
+"""
+
+import getpass
+
+from jobs import promote_model
+from jobs.entry import job_parser, start
+from jobs.register_model import open_registry
+from params import Params, read_params
+from settings import Settings
+
+PARSER = job_parser(__doc__)
+PARSER.add_argument("--version", help="the version to go back to; default the champion before")
+PARSER.add_argument("--reason", required=True, help="why; kept with the promotion")
+PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
+
+
+def run(settings: Settings, params: Params, version: str | None, reason: str, actor: str) -> dict:
+    """Go back; the facts are those of promote_model.
+
+    Without a version it goes back to the champion that the present one first took over from: doing
+    it twice goes back twice. A version that is champion already stays it.
+
+    Raises:
+        VersionUnknown: If there is no such version, or none before the present champion.
+        BundleRefused: If its bundle cannot score here, so that no night would.
+    """
+    if version is None:
+        version = open_registry(settings, params).read().champion_before().version
+
+    return promote_model.run(settings, params, version, f"roll-back: {reason}", actor)
+
+
+def main(arguments) -> dict:
+    """Start the job from the command line."""
+    actor = arguments.actor or getpass.getuser()
+    return run(Settings(), read_params(), arguments.version, arguments.reason, actor)
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

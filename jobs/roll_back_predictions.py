@@ -1,0 +1,48 @@
+"""Let readers see an earlier run of a night again.
+
+Moves one pointer in the warehouse, with a line in its audit log; needs nothing else. Both runs
+stay, and publishing the one that was left is refused until it is named here.
+"""
+
+import getpass
+from datetime import date
+
+import warehouse
+from jobs.entry import night_parser, start
+from settings import Settings
+
+PARSER = night_parser(__doc__)
+PARSER.add_argument("--run-id", help="the run to show; default the one published before")
+PARSER.add_argument("--reason", required=True, help="why; kept in the audit log")
+PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
+
+
+def run(
+    settings: Settings, score_date: date, reason: str, actor: str, run_id: str | None = None
+) -> dict:
+    """Go back; the facts are the run that readers see now and the one they saw before.
+
+    Raises:
+        NothingToRollBack: If there is no such run; names those there are.
+        WarehouseAway: If the warehouse cannot be reached.
+    """
+    engine = warehouse.connect(settings.warehouse_url)
+    warehouse.check_migrated(engine)
+
+    moved = warehouse.roll_back(engine, score_date, actor=actor, reason=reason, run_id=run_id)
+
+    return {
+        "score_date": str(score_date),
+        "run_id": moved.run_id,
+        "instead_of": moved.instead_of,
+    }
+
+
+def main(arguments) -> dict:
+    """Start the job from the command line."""
+    actor = arguments.actor or getpass.getuser()
+    return run(Settings(), arguments.score_date, arguments.reason, actor, arguments.run_id)
+
+
+if __name__ == "__main__":
+    start(PARSER, main)
