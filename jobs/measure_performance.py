@@ -1,0 +1,455 @@
+"""Measure how well published scores turned out, and estimate how tonight's will.
+
+Reads the predictions of earlier nights as they were published then, their features, and the
+purchases known by tonight; writes the warehouse's `performance` and `label_maturity`. The cohort
+whose labels are all there tonight is mature, younger ones are partial, tonight's own is estimated
+from its probabilities alone.
+"""
+
+import logging
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import accumulate
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import catalog
+import warehouse
+from features import label_purchases, read_activity
+from jobs.entry import run_parser, start
+from jobs.publish_predictions import read_batches
+from jobs.score_customers import decile
+from jobs.session import on_spark
+from lake import read_json
+from monitoring import Measured, conclude, estimate, judge_cohort, measure
+from params import Params
+from records import RunRecord, StageRecord
+from settings import Settings
+
+PARSER = run_parser(__doc__)
+
+# Customers whose scores fall into the same of so many equal steps from 0 to 1 are counted together:
+# what reaches this process is bounded by the steps, not by the customers. A cell keeps its mean
+# probability; what is lost is who of two customers less than 0.00001 apart came first.
+SCORE_STEPS = 100_000
+
+# Sums of probabilities are of whole numbers, so they do not depend on the order of adding.
+PROBABILITY_UNITS = 10_000_000_000
+
+TENURE_BANDS = {"under 90 days": 90, "90 to 364 days": 365}
+"""The bands of ``tenure_days``, each with the first day beyond it; after them come the others."""
+LONGEST_TENURE = "365 days and more"
+
+ALL = "all"
+
+ArmsAndSlices = dict[str, dict[str, Measured]]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """A published run to look at tonight.
+
+    ``horizon_days`` is that of its labels; ``missing`` are the days after it, up to tonight, of
+    which no delivery was accepted.
+    """
+
+    record: RunRecord
+    maturity: str
+    horizon_days: int
+    missing: tuple[date, ...] = ()
+
+
+def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
+    """Measure and estimate; the facts are the mature cohort, tonight's estimate, and a finding.
+
+    Raises:
+        FileNotFoundError: If the run has not been published, or activity of a pinned delivery is
+            not in the lake.
+        PublishedChanged: If the lake holds other predictions of a cohort than were published.
+    """
+    started = time.perf_counter()
+    root, rules = settings.data_root, params.performance
+    # The warehouse knows published runs only; better to say so before anything is computed.
+    StageRecord.read(root, record, "publish_predictions")
+    engine = warehouse.connect(settings.warehouse_url)
+    cohorts, skipped = find_cohorts(engine, root, record, rules.partial_days)
+    for cohort in cohorts:
+        if cohort.maturity != "estimated":
+            check_published(engine, root, cohort.record)
+
+    found = [(cohort, measure_cohort(spark, root, params, record, cohort)) for cohort in cohorts]
+    curves = [
+        (cohort.record, maturity_curve(spark, root, record, cohort))
+        for cohort in cohorts
+        if cohort.maturity == "mature"
+    ]
+
+    for cohort, by_arm in found:
+        rows = measurements(cohort, by_arm, record.score_date)
+        run_id = cohort.record.run_id
+        warehouse.replace_performance(engine, run_id, record.score_date, rows)
+    for cohort_record, curve in curves:
+        warehouse.replace_maturity_curve(
+            engine, cohort_record.run_id, cohort_record.score_date, curve
+        )
+    facts = describe(engine, root, params, record, found) | {"skipped": skipped}
+    seconds = time.perf_counter() - started
+    StageRecord(stage="measure_performance", seconds=seconds, facts=facts).write(root, record)
+    return facts
+
+
+def find_cohorts(
+    engine: sa.Engine, root: Path, night: RunRecord, partial_days: Sequence[int]
+) -> tuple[list[Cohort], list[dict]]:
+    """What can be looked at tonight, tonight's own run last; and what cannot, with the reason."""
+    horizon = horizon_days(root, night)
+    ages = [horizon, *(days for days in sorted(partial_days, reverse=True) if days < horizon)]
+    cohorts, skipped = [], []
+    for age in ages:
+        score_date = night.score_date - timedelta(days=age)
+        record, reason = find_run(engine, root, score_date, horizon)
+        if record is None:
+            skipped.append({"score_date": str(score_date), "reason": reason})
+            continue
+        later = (score_date + timedelta(days=n) for n in range(1, age + 1))
+        missing = tuple(day for day in later if day not in night.deliveries)
+        maturity = "mature" if age == horizon and not missing else "partial"
+        if age == horizon and missing:
+            days = ", ".join(map(str, missing))
+            reason = f"no delivery was accepted for {days}: its labels are partial"
+            skipped.append({"score_date": str(score_date), "reason": reason})
+            log.warning("cohort %s: %s", score_date, reason)
+        cohorts.append(Cohort(record, maturity, horizon, missing))
+    return [*cohorts, Cohort(night, "estimated", horizon)], skipped
+
+
+def find_run(
+    engine: sa.Engine, root: Path, score_date: date, horizon: int
+) -> tuple[RunRecord | None, str]:
+    """The run that readers see of that night, if all that measuring needs of it is still there."""
+    run_id = warehouse.current_run(engine, score_date)
+    if run_id is None:
+        return None, "nothing is published"
+    key = {"score_date": score_date, "run_id": run_id}
+    if not (root / catalog.RUN_RECORD.format(**key)).exists():
+        return None, f"the record of run {run_id} is no longer in the lake"
+    record = RunRecord.read(root, score_date, run_id)
+    datasets = [catalog.PREDICTIONS] + [catalog.ARM_SCORES] * (record.challenger is not None)
+    for dataset in datasets:
+        if not dataset.partition(root, **key).exists():
+            return None, f"the {dataset.name} of run {run_id} are no longer in the lake"
+    if not bundle_folder(root, record).exists():
+        return None, f"the bundle of {record.model_version} is not in {bundle_folder(root, record)}"
+    if horizon_days(root, record) != horizon:
+        return None, f"it was scored for another horizon, {horizon_days(root, record)} days"
+    return record, ""
+
+
+def bundle_folder(root: Path, record: RunRecord) -> Path:
+    """The bundle of the run's champion."""
+    return root / "bundles" / record.bundle_sha256
+
+
+def horizon_days(root: Path, record: RunRecord) -> int:
+    """Within how many days the run's model expects a purchase."""
+    return read_json(bundle_folder(root, record) / "bundle.json")["horizon_days"]
+
+
+def check_published(engine: sa.Engine, root: Path, record: RunRecord) -> None:
+    """Nothing, when the lake holds what was published as that run.
+
+    Raises:
+        PublishedChanged: If it does not.
+    """
+    predictions, arm_scores = (
+        lake_batches(dataset.partition(root, **record.key))
+        for dataset in (catalog.PREDICTIONS, catalog.ARM_SCORES)
+    )
+    warehouse.check_published(engine, record.run_id, predictions, arm_scores)
+
+
+def lake_batches(folder: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of a partition in the order of its files; none if there is no such partition."""
+    # Spark numbers the files of a sorted write in the order of the sort.
+    return read_batches(sorted(folder.glob("part-*.parquet")))
+
+
+def measure_cohort(
+    spark: SparkSession, root: Path, params: Params, night: RunRecord, cohort: Cohort
+) -> ArmsAndSlices:
+    """The performance of each arm on each slice; estimated if no label can be there yet."""
+    described = describe_customers(spark, root, cohort.record)
+    buyers = known_buyers(spark, root, night, cohort)
+    rules = params.performance
+    seed = [params.training.seed, cohort.record.score_date.toordinal()]
+
+    result = {}
+    for arm, scores in arms(spark, root, cohort.record).items():
+        customers = scores.join(described, on="customer_id", how="left")
+        customers = customers.join(buyers, on="customer_id", how="left")
+        result[arm] = {}
+        for name, cells in histogram(customers).groupby("slice", sort=True):
+            scored = cells["probability"].to_numpy(), cells["is_contacted"].to_numpy()
+            rows = cells["customers"].to_numpy()
+            result[arm][name] = (
+                estimate(*scored, rules, seed, rows)
+                if cohort.maturity == "estimated"
+                else measure(*scored, cells["buyers"].to_numpy(), rules, seed, rows)
+            )
+    return result
+
+
+def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFrame]:
+    """By arm, the score of every customer: as published, or with a challenger what either said.
+
+    Returns:
+        ``customer_id``, ``probability``, ``is_contacted``, ``decile`` (of that arm), ``status``.
+    """
+    columns = ("customer_id", "probability", "is_contacted", "decile", "status")
+    predictions = spark.read.parquet(str(catalog.PREDICTIONS.partition(root, **record.key)))
+    if record.challenger is None:
+        return {"champion": predictions.select(*columns)}
+
+    both = spark.read.parquet(str(catalog.ARM_SCORES.partition(root, **record.key)))
+    both = both.join(predictions.select("customer_id", "status"), on="customer_id", how="inner")
+    result = {}
+    for arm in ("champion", "challenger"):
+        scores = both.withColumns(
+            {name: F.col(f"{arm}_{name}") for name in ("probability", "is_contacted")}
+        )
+        tenths = [F.lit(tenth / 10) for tenth in range(9, 0, -1)]
+        [[cuts]] = scores.select(F.percentile("probability", F.array(*tenths))).collect()
+        result[arm] = scores.withColumn("decile", decile("probability", cuts)).select(*columns)
+    return result
+
+
+def describe_customers(spark: SparkSession, root: Path, record: RunRecord) -> DataFrame:
+    """``customer_id``, ``country_slice`` and ``tenure_slice``, from the run's features.
+
+    The home country is the one most customers are from. Without the run's features (they may have
+    been removed since) there are no rows.
+    """
+    folder = root / catalog.FEATURES_LAYOUT.format(**record.key)
+    if not folder.exists():
+        log.warning("no features in %s: countries and tenures are unknown", folder)
+        empty = "customer_id string, country_slice string, tenure_slice string"
+        return spark.createDataFrame([], empty)
+    features = spark.read.parquet(str(folder))
+    by_size = features.groupBy("country").count().orderBy(F.desc("count"), "country")
+    home = by_size.first()["country"]
+    country = F.when(F.col("country") == home, home).when(
+        F.col("country").isNotNull(), "all others"
+    )
+    return features.select(
+        "customer_id", country.alias("country_slice"), tenure_band().alias("tenure_slice")
+    )
+
+
+def tenure_band() -> Column:
+    """The band of ``tenure_days``; null where that is."""
+    days = F.col("tenure_days")
+    band = F.when(days.isNull(), None)
+    for name, beyond in TENURE_BANDS.items():
+        band = band.when(days < beyond, name)
+    return band.otherwise(LONGEST_TENURE)
+
+
+def known_buyers(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> DataFrame:
+    """``customer_id`` and ``bought`` (1) of those of whom a purchase is known tonight."""
+    if cohort.maturity == "estimated":
+        return spark.createDataFrame([], "customer_id string, bought int")
+    score_date = cohort.record.score_date
+    activity = later_activity(spark, root, night, score_date)
+    labels = label_purchases(activity, [score_date], cohort.horizon_days)
+    return labels.where("label = 1").select("customer_id", F.col("label").alias("bought"))
+
+
+def later_activity(
+    spark: SparkSession, root: Path, night: RunRecord, score_date: date
+) -> DataFrame:
+    """Activity that became known after ``score_date``, as tonight knows it.
+
+    Nothing later can have been known before: validation refuses lines dated after their delivery.
+    """
+    partitions = [
+        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=delivery_id)
+        for day, delivery_id in night.deliveries.items()
+        if day > score_date
+    ]
+    return read_activity(spark, root, partitions)
+
+
+def histogram(customers: DataFrame) -> pd.DataFrame:
+    """One row per slice, step of the score and decision: exact counts, in a fixed order.
+
+    Args:
+        customers: One row per customer: ``probability``, ``is_contacted``, ``decile``, ``status``,
+            and where known ``country_slice``, ``tenure_slice``, ``bought``.
+
+    Returns:
+        ``slice``, ``is_contacted``, ``customers``, ``buyers``, ``probability`` (the mean of the
+        cell, to ten digits). Every customer counts once in ``all``, once in its country group,
+        tenure band and decile, and once more in ``status: fallback`` if it could not be scored.
+    """
+    unknown = F.lit("unknown")
+    slices = F.array(
+        F.lit(ALL),
+        F.concat(F.lit("country: "), F.coalesce("country_slice", unknown)),
+        F.concat(F.lit("tenure: "), F.coalesce("tenure_slice", unknown)),
+        F.concat(F.lit("decile: "), F.col("decile").cast("string")),
+        F.when(F.col("status") != "scored", "status: fallback"),
+    )
+    step = F.least(F.floor(F.col("probability") * SCORE_STEPS), F.lit(SCORE_STEPS - 1))
+    units = F.round(F.col("probability") * PROBABILITY_UNITS).cast("bigint")
+    cells = (
+        customers.select(
+            F.explode(F.array_compact(slices)).alias("slice"),
+            step.alias("step"),
+            "is_contacted",
+            F.coalesce("bought", F.lit(0)).alias("bought"),
+            units.alias("units"),
+        )
+        .groupBy("slice", "step", "is_contacted")
+        .agg(
+            F.count("*").alias("customers"),
+            F.sum("bought").alias("buyers"),
+            F.sum("units").alias("units"),
+        )
+        .toPandas()
+        .sort_values(["slice", "step", "is_contacted"], ignore_index=True)
+    )
+    cells["probability"] = cells["units"] / (cells["customers"] * PROBABILITY_UNITS)
+    return cells.drop(columns=["step", "units"])
+
+
+def maturity_curve(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> list[int]:
+    """How many buyers of the cohort were known 1, 2, ... days after it, up to its horizon."""
+    score_date = cohort.record.score_date
+    bought = later_activity(spark, root, night, score_date).where(
+        (F.col("purchase_lines") > 0)
+        & F.date_diff("activity_on", F.lit(score_date)).between(1, cohort.horizon_days)
+    )
+    predictions = catalog.PREDICTIONS.partition(root, **cohort.record.key)
+    known_after = F.min(F.date_diff("known_on", F.lit(score_date)))
+    by_day = (
+        bought.groupBy("customer_id")
+        .agg(known_after.alias("days"))
+        .join(spark.read.parquet(str(predictions)), on="customer_id", how="left_semi")
+        .groupBy("days")
+        .count()
+        .collect()
+    )
+    new = {row["days"]: row["count"] for row in by_day}
+    return list(accumulate(new.get(day, 0) for day in range(1, cohort.horizon_days + 1)))
+
+
+def measurements(
+    cohort: Cohort, by_arm: ArmsAndSlices, measured_on: date
+) -> Iterator[warehouse.Measurement]:
+    """The rows that the warehouse keeps."""
+    record = cohort.record
+    for arm, slices in by_arm.items():
+        version = record.challenger.version if arm == "challenger" else record.model_version
+        for name, measured in slices.items():
+            for metric, numbers in measured.metrics.items():
+                yield warehouse.Measurement(
+                    run_id=record.run_id,
+                    score_date=record.score_date,
+                    arm=arm,
+                    model_version=version,
+                    maturity=cohort.maturity,
+                    measured_on=measured_on,
+                    slice=name,
+                    metric=metric,
+                    customers=measured.customers,
+                    **numbers,
+                )
+
+
+def describe(
+    engine: sa.Engine,
+    root: Path,
+    params: Params,
+    night: RunRecord,
+    found: Sequence[tuple[Cohort, ArmsAndSlices]],
+) -> dict:
+    """The facts: over all customers, what was found, and what it means."""
+    mature, partial = None, []
+    drift, performed, matured_on = None, None, None
+    for cohort, by_arm in found:
+        record = cohort.record
+        of_all = {arm: slices[ALL] for arm, slices in by_arm.items()}
+        champion = of_all["champion"]
+        size = {"customers": champion.customers, "buyers": champion.buyers}
+        key = {"score_date": str(record.score_date), "run_id": record.run_id}
+        if cohort.maturity == "partial":
+            days = (night.score_date - record.score_date).days
+            missing = [str(day) for day in cohort.missing]
+            metrics = {"champion": champion.metrics, "missing_days": missing}
+            partial.append(key | size | {"days": days} | metrics)
+            continue
+        reference = read_json(bundle_folder(root, record) / "metrics.json")["model"]
+        finding = judge_cohort(champion, reference, params.performance)
+        if cohort.maturity == "estimated":
+            estimated = champion.metrics | size | {"finding": finding}
+        else:
+            metrics = {arm: measured.metrics for arm, measured in of_all.items()}
+            mature = key | size | metrics | {"finding": finding}
+            performed, matured_on = finding, record.score_date
+            drift = warehouse.night_drift(engine, record.run_id)
+
+    conclusion = conclude(performed, drift, matured_on)
+    errors = estimate_error(engine, night.score_date)
+    return {
+        "mature": mature,
+        "partial": partial,
+        "estimated": estimated,
+        "estimate_error": errors,
+        "finding": conclusion.finding,
+        "sentence": f"{conclusion.sentence}; {estimate_sentence(estimated['roc_auc'], errors)}",
+    }
+
+
+def estimate_error(engine: sa.Engine, until: date) -> dict:
+    """How far the estimated ROC AUC of past cohorts was from what their labels showed."""
+    errors = [abs(each.error) for each in warehouse.estimate_errors(engine, until)]
+    return {
+        "metric": "roc_auc",
+        "n": len(errors),
+        "mean_absolute": round(statistics.mean(errors), 6) if errors else None,
+        "median_absolute": round(statistics.median(errors), 6) if errors else None,
+    }
+
+
+def estimate_sentence(roc_auc: dict, errors: dict) -> str:
+    """What tonight's scores promise, and what such promises were worth so far.
+
+    >>> none = {"n": 0, "mean_absolute": None}
+    >>> estimate_sentence({"value": 0.78, "low": 0.76, "high": 0.8}, none)
+    "tonight's scores promise a ROC AUC of 0.780 (0.760 to 0.800), untried so far"
+    """
+    if roc_auc["value"] is None:
+        return "tonight's scores promise nothing about their ranking"
+    tried = (
+        f"and such promises were off by {errors['mean_absolute']:.3f} on average ({errors['n']})"
+        if errors["n"]
+        else "untried so far"
+    )
+    return (
+        f"tonight's scores promise a ROC AUC of {roc_auc['value']:.3f} "
+        f"({roc_auc['low']:.3f} to {roc_auc['high']:.3f}), {tried}"
+    )
+
+
+if __name__ == "__main__":
+    start(PARSER, on_spark("measure_performance", run))

@@ -1,0 +1,378 @@
+"""Measuring cohorts from a small lake: labels by the day, and what is said when they lack."""
+
+import shutil
+from dataclasses import replace as changed
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+import catalog
+import warehouse
+from jobs import measure_performance
+from jobs.measure_performance import find_cohorts
+from lake import write_json
+from params import Params, read_params
+from records import Challenger, RunRecord, StageRecord
+from tests.features.visits import deliver, visit
+from tests.warehouse.nights import SCHEMA, a_run, predictions
+from warehouse.tables import DRIFT, LABEL_MATURITY, PERFORMANCE
+
+HORIZON = 30
+COHORT = date(2026, 3, 2)
+YOUNGER = COHORT + timedelta(23)
+NIGHT = COHORT + timedelta(HORIZON)
+
+# The first four will buy, and the scores say the opposite.
+CUSTOMERS = {
+    "ada": (0.1, False),
+    "bob": (0.1, False),
+    "cyd": (0.2, False),
+    "dee": (0.2, False),
+    "eve": (0.7, True),
+    "fay": (0.7, True),
+    "gus": (0.8, True),
+    "hal": (0.9, True),
+}
+
+
+def purchases() -> list[dict]:
+    """What happens after the cohort was scored, and what only seems to count."""
+
+    def after(days: int) -> date:
+        return COHORT + timedelta(days)
+
+    return [
+        visit("ada", on=after(1)),
+        visit("bob", on=after(HORIZON)),
+        visit("cyd", on=after(3), known_on=after(20)),
+        visit("cyd", on=after(25)),
+        visit("dee", on=after(9)),
+        visit("dee", on=after(5), known_on=after(12)),
+        visit("eve", on=COHORT, known_on=after(2)),
+        visit("fay", on=after(30), known_on=after(31)),
+        visit("fay", on=after(31)),
+        visit("gus", on=after(4), invoices=(), return_micros=1_000_000),
+        visit("nobody", on=after(4)),
+    ]
+
+
+def deliveries(*, without: int | None = None) -> dict[date, str]:
+    """The deliveries that the night has pinned."""
+    days = [COHORT + timedelta(n) for n in range(HORIZON + 1) if n != without]
+    return dict.fromkeys(days, "00aa")
+
+
+def a_record(score_date: date, **changes) -> RunRecord:
+    values = {
+        "run_id": f"run-{score_date}",
+        "score_date": score_date,
+        "source": "generated",
+        "deliveries": {score_date: "00aa"},
+        "model_name": "repurchase",
+        "model_version": "v1.0.0",
+        "bundle_sha256": "b" * 64,
+        "features_sha256": "f",
+        "params_sha256": "p",
+        "code_version": "c",
+        "previous_run_id": None,
+        "reason": "test",
+    }
+    return RunRecord(**values | changes)
+
+
+@pytest.fixture
+def params() -> Params:
+    params = read_params()
+    rules = {"partial_days": [7, 14, HORIZON], "min_buyers": 1, "bootstrap_rounds": 50}
+    performance = params.performance.model_copy(update=rules)
+    return params.model_copy(update={"performance": performance})
+
+
+@pytest.fixture
+def engine(settings):
+    warehouse.migrate(settings.warehouse_url)
+    return warehouse.connect(settings.warehouse_url)
+
+
+@pytest.fixture
+def lake(settings, engine):
+    """A model, five weeks of activity, and three published nights."""
+    root = settings.data_root
+    bundle = root / "bundles" / ("b" * 64)
+    write_json(bundle / "bundle.json", {"horizon_days": HORIZON})
+    accepted = {
+        "roc_auc": {"value": 0.8, "low": 0.78, "high": 0.82},
+        "expected_calibration_error": {"value": 0.01},
+    }
+    write_json(bundle / "metrics.json", {"model": accepted})
+    for n in range(HORIZON + 2):
+        known_on = COHORT + timedelta(n)
+        deliver(root, known_on, [one for one in purchases() if one["known_on"] == known_on])
+    for score_date in (COHORT, YOUNGER):
+        publish(root, engine, a_record(score_date))
+    publish(root, engine, a_record(NIGHT, deliveries=deliveries()))
+    return root
+
+
+def publish(root, engine, record: RunRecord, both: pa.RecordBatch | None = None, **columns) -> None:
+    """Put a run into the lake and the warehouse: its record, features and predictions."""
+    record.write(root)
+    probability, is_contacted = zip(*CUSTOMERS.values(), strict=True)
+    values = {"probability": list(probability), "is_contacted": list(is_contacted)}
+    batch = predictions(*CUSTOMERS, **values | {"decile": [10] * 4 + [1] * 4} | columns)
+    # Of hal nothing is known.
+    features = pa.table(
+        {
+            "customer_id": list(CUSTOMERS)[:-1],
+            "country": ["Norway"] * 5 + ["Spain", "Malta"],
+            "tenure_days": pa.array([0, 89, 90, 364, 365, 1000, 1000], pa.float64()),
+        }
+    )
+    tables = {
+        root / catalog.FEATURES_LAYOUT.format(**record.key): features,
+        catalog.PREDICTIONS.partition(root, **record.key): pa.Table.from_batches([batch], SCHEMA),
+    }
+    if both is not None:
+        tables[catalog.ARM_SCORES.partition(root, **record.key)] = pa.Table.from_batches([both])
+    for place, table in tables.items():
+        place.mkdir(parents=True)
+        pq.write_table(table, place / "part-00000.parquet")
+    run = a_run(record.run_id, population=len(CUSTOMERS), score_date=record.score_date)
+    statuses = batch["status"].to_pylist()
+    fallback = {status: statuses.count(status) for status in ("previous", "default")}
+    run = changed(run, scored=statuses.count("scored"), fallback=fallback)
+    if record.challenger is not None:
+        run = changed(
+            run,
+            challenger_version=record.challenger.version,
+            challenger_percent=record.challenger.percent,
+            challenger_served=batch["arm"].to_pylist().count("challenger"),
+        )
+    before = warehouse.current_run(engine, record.score_date)
+    arm_scores = [] if both is None else [both]
+    warehouse.publish(engine, run, [batch], replaces=before, arm_scores=arm_scores)
+    StageRecord(stage="publish_predictions", seconds=1.0, facts={}).write(root, record)
+
+
+def night_drifted(engine, verdict: str) -> None:
+    """What was found about the inputs of the cohort as a whole."""
+    row = {"run_id": f"run-{COHORT}", "against": "reference", "column_name": "night"}
+    row |= {"kind": "night", "method": "share", "verdict": verdict, "detail": ""}
+    with engine.begin() as connection:
+        connection.execute(DRIFT.insert(), row)
+
+
+def kept(engine, **conditions) -> dict[tuple, tuple]:
+    """Value and customers by score date, maturity, arm and slice, of one metric."""
+    c = PERFORMANCE.c
+    query = sa.select(c.score_date, c.maturity, c.arm, c.slice, c.value, c.customers).where(
+        *(c[name] == value for name, value in conditions.items())
+    )
+    with engine.connect() as connection:
+        return {tuple(row[:4]): tuple(row[4:]) for row in connection.execute(query)}
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_cohort_is_measured_by_the_purchases_of_its_horizon_as_known_that_night(
+    spark, settings, engine, params
+):
+    night_drifted(engine, "steady")
+    facts = measure_performance.run(
+        spark, settings, params, a_record(NIGHT, deliveries=deliveries())
+    )
+
+    mature = facts["mature"]
+    assert (mature["score_date"], mature["run_id"]) == (str(COHORT), f"run-{COHORT}")
+    # ada on the first day, bob on the last, cyd and dee though known late; nobody else.
+    assert (mature["customers"], mature["buyers"]) == (8, 4)
+    assert "challenger" not in mature
+    assert mature["champion"]["roc_auc"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert mature["champion"]["precision"]["value"] == 0
+    assert (mature["finding"], facts["finding"]) == ("loss", "concept_drift")
+
+    shares = kept(engine, metric="buyer_share", score_date=COHORT)
+    assert {key[3]: value for key, value in shares.items()} == {
+        "all": (0.5, 8),
+        "country: Norway": (0.8, 5),
+        "country: all others": (0.0, 2),
+        "country: unknown": (0.0, 1),
+        "tenure: under 90 days": (1.0, 2),
+        "tenure: 90 to 364 days": (1.0, 2),
+        "tenure: 365 days and more": (0.0, 3),
+        "tenure: unknown": (0.0, 1),
+        "decile: 1": (0.0, 4),
+        "decile: 10": (1.0, 4),
+    }
+    assert {key[1] for key in shares} == {"mature"}
+    with engine.connect() as connection:
+        curve = dict(connection.execute(sa.select(LABEL_MATURITY.c["days", "buyers"])).all())
+    # dee's purchase of the 9th day was known before that of the 5th, cyd's first on the 20th.
+    days = {0: 0, 1: 1, 9: 2, 20: 3, 30: 4}
+    assert curve == {
+        n: max(buyers for day, buyers in days.items() if day <= n) for n in range(1, HORIZON + 1)
+    }
+
+    [partial] = facts["partial"]
+    assert (partial["score_date"], partial["days"], partial["buyers"]) == (str(YOUNGER), 7, 2)
+    everybody = kept(engine, metric="roc_auc", slice="all")
+    assert {key[:2] for key in everybody} == {
+        (COHORT, "mature"),
+        (YOUNGER, "partial"),
+        (NIGHT, "estimated"),
+    }
+    # The mean probability of these eight.
+    assert kept(engine, metric="buyer_share", slice="all", score_date=NIGHT)[
+        NIGHT, "estimated", "champion", "all"
+    ] == (0.4625, 8)
+    assert facts["estimated"]["roc_auc"]["value"] == pytest.approx(0.84, abs=0.02)
+    assert facts["estimated"]["finding"] == "holds"
+    assert facts["estimate_error"]["n"] == 0
+    assert [skip["reason"] for skip in facts["skipped"]] == ["nothing is published"]
+    recorded = StageRecord.read(settings.data_root, a_record(NIGHT), "measure_performance")
+    assert recorded.facts == facts
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_day_without_delivery_makes_the_labels_partial_until_it_comes(
+    spark, settings, engine, params
+):
+    tonight = {"run_id": f"run-{NIGHT}", "deliveries": deliveries(without=9)}
+    promised = warehouse.Measurement(
+        run_id=f"run-{COHORT}",
+        score_date=COHORT,
+        arm="champion",
+        model_version="v1.0.0",
+        maturity="estimated",
+        measured_on=COHORT,
+        slice="all",
+        metric="roc_auc",
+        value=0.8,
+        low=0.7,
+        high=0.9,
+        customers=8,
+    )
+    warehouse.replace_performance(engine, promised.run_id, COHORT, [promised])
+
+    facts = measure_performance.run(spark, settings, params, a_record(NIGHT, **tonight))
+    assert (facts["mature"], facts["finding"]) == (None, "unknown")
+    assert facts["partial"][0]["missing_days"] == [str(COHORT + timedelta(9))]
+    assert "no delivery was accepted for 2026-03-11" in facts["skipped"][0]["reason"]
+    # The 9th day is not known, but the 5th is.
+    found = kept(engine, metric="buyer_share", slice="all", score_date=COHORT)
+    assert found == {(COHORT, "partial", "champion", "all"): (0.5, 8)}
+    assert facts["estimate_error"]["n"] == 0
+
+    tonight["deliveries"] = deliveries()
+    facts = measure_performance.run(spark, settings, params, a_record(NIGHT, **tonight))
+    assert facts == measure_performance.run(spark, settings, params, a_record(NIGHT, **tonight))
+    found = kept(engine, metric="buyer_share", slice="all", score_date=COHORT)
+    assert found == {(COHORT, "mature", "champion", "all"): (0.5, 8)}
+    # The labels put the buyers last.
+    errors = {"metric": "roc_auc", "n": 1, "mean_absolute": 0.8, "median_absolute": 0.8}
+    assert facts["estimate_error"] == errors
+    # The inputs of the cohort were never reported on.
+    assert (facts["mature"]["finding"], facts["finding"]) == ("loss", "unknown")
+
+
+def test_both_arms_are_measured_on_all_customers_whoever_was_served(
+    spark, settings, engine, params, lake
+):
+    tried = Challenger(version="v1.1.0", bundle_sha256="d" * 64, percent=50)
+    record = a_record(COHORT, run_id="with-challenger", challenger=tried)
+    champion = [probability for probability, _ in CUSTOMERS.values()]
+    challenger = [round(1 - probability, 1) for probability in champion]
+    both = pa.record_batch(
+        {
+            "customer_id": list(CUSTOMERS),
+            "champion_probability": champion,
+            "champion_is_contacted": [one >= 0.5 for one in champion],
+            "challenger_probability": challenger,
+            "challenger_is_contacted": [one >= 0.5 for one in challenger],
+        }
+    )
+    half = challenger[:1] + champion[1:2] + challenger[2:3] + champion[3:]
+    served = ["challenger", "champion"] * 2 + ["champion"] * 4
+    publish(
+        lake,
+        engine,
+        record,
+        probability=half,
+        arm=served,
+        status=["scored"] * 7 + ["default"],
+        both=both,
+    )
+    shutil.rmtree(lake / catalog.FEATURES_LAYOUT.format(**record.key))
+    night = a_record(NIGHT, deliveries=deliveries())
+
+    facts = measure_performance.run(spark, settings, params, night)
+
+    mature = facts["mature"]
+    assert mature["run_id"] == "with-challenger"
+    assert mature["champion"]["roc_auc"]["value"] == 0
+    assert mature["challenger"]["roc_auc"]["value"] == 1
+    assert mature["challenger"]["precision"]["value"] == 1
+    shares = kept(engine, metric="buyer_share", run_id="with-challenger", arm="challenger")
+    assert {key[3]: value for key, value in shares.items()} == {
+        "all": (0.5, 8),
+        "country: unknown": (0.5, 8),
+        "tenure: unknown": (0.5, 8),
+        # Of either model its own tenths; equal scores share one.
+        "decile: 1": (1.0, 2),
+        "decile: 3": (1.0, 2),
+        "decile: 6": (0.0, 2),
+        "decile: 9": (0.0, 1),
+        "decile: 10": (0.0, 1),
+        "status: fallback": (0.0, 1),
+    }
+    with engine.connect() as connection:
+        versions = sa.select(PERFORMANCE.c["arm", "model_version"]).distinct()
+        assert dict(connection.execute(versions).all())["challenger"] == "v1.1.0"
+
+
+def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake):
+    night = a_record(NIGHT, deliveries=deliveries())
+
+    def found() -> tuple[list[tuple], list[str]]:
+        cohorts, skipped = find_cohorts(engine, lake, night, [7, 14])
+        ages = [((NIGHT - one.record.score_date).days, one.maturity) for one in cohorts]
+        return ages, [f"{skip['score_date']}: {skip['reason']}" for skip in skipped]
+
+    ages, skipped = found()
+    assert ages == [(30, "mature"), (7, "partial"), (0, "estimated")]
+    assert skipped == ["2026-03-18: nothing is published"]
+
+    record = lake / catalog.RUN_RECORD.format(**a_record(YOUNGER).key)
+    record.unlink()
+    shutil.rmtree(catalog.PREDICTIONS.partition(lake, **a_record(COHORT).key))
+    ages, skipped = found()
+    assert ages == [(0, "estimated")]
+    assert skipped == [
+        f"2026-03-02: the predictions of run run-{COHORT} are no longer in the lake",
+        "2026-03-18: nothing is published",
+        f"2026-03-25: the record of run run-{YOUNGER} is no longer in the lake",
+    ]
+
+    longer = a_record(COHORT, run_id="longer", bundle_sha256="e" * 64)
+    publish(lake, engine, longer)
+    assert "the bundle of v1.0.0 is not in" in found()[1][0]
+    write_json(lake / "bundles" / ("e" * 64) / "bundle.json", {"horizon_days": 60})
+    assert "another horizon, 60 days" in found()[1][0]
+
+
+def test_predictions_that_changed_after_they_were_published_are_not_measured(
+    spark, settings, params, lake
+):
+    folder = catalog.PREDICTIONS.partition(lake, **a_record(COHORT).key)
+    [file] = folder.iterdir()
+    pq.write_table(pq.read_table(file).slice(1), file)
+    with pytest.raises(warehouse.PublishedChanged, match=f"run-{COHORT} .*from a backup"):
+        measure_performance.run(spark, settings, params, a_record(NIGHT, deliveries=deliveries()))
+
+
+@pytest.mark.usefixtures("engine")
+def test_before_the_run_is_published_nothing_is_computed(spark, settings, params):
+    with pytest.raises(FileNotFoundError, match="publish_predictions has not finished"):
+        measure_performance.run(spark, settings, params, a_record(NIGHT))
