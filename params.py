@@ -145,14 +145,22 @@ class Gate(_Section):
     golden_seconds: float = Field(gt=0)
     golden_mebibytes: int = Field(gt=0)
     group_columns: list[str]
+    owner: str = Field(min_length=1)
     approval: Literal["automatic", "person"]
 
 
 class Rollout(_Section):
-    percents: list[int]
+    percents: list[int] = Field(min_length=1)
     min_nights: int = Field(ge=1)
     min_rank_correlation: float = Field(ge=-1, le=1)
     max_contacted_factor: float = Field(gt=1)
+
+    @field_validator("percents")
+    @classmethod
+    def _rise(cls, percents: list[int]) -> list[int]:
+        if percents != sorted(set(percents)) or percents[0] < 0 or percents[-1] > 99:
+            raise ValueError("steps rise from 0 (shadow) or more to at most 99; 100 is a champion")
+        return percents
 
 
 class Params(_Section):

@@ -34,7 +34,7 @@ def run(params: Params, artifacts: Path) -> dict:
     model = FittedModel.read(artifacts / "model")
     predictions = pd.read_parquet(artifacts / "model" / "holdout_predictions.parquet")
     training_set = artifacts / "training_set" / "training_set.parquet"
-    newest = rows_of(pq.read_table(training_set), [predictions["as_of"].max()])
+    holdout = rows_of(pq.read_table(training_set), sorted(predictions["as_of"].unique()))
 
     origin = Origin(
         source=window["source"],
@@ -49,7 +49,7 @@ def run(params: Params, artifacts: Path) -> dict:
     with replacing(artifacts / "bundle") as fresh:
         fresh.mkdir()
         write_bundle(
-            fresh, model, newest, predictions, training_set.parent, metrics, origin, params
+            fresh, model, holdout, predictions, training_set.parent, metrics, origin, params
         )
         bundle = read_bundle(fresh, bundle_sha256(fresh))
     return {

@@ -3,11 +3,13 @@
 import importlib.metadata
 import shutil
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xgboost
 from packaging.version import Version
@@ -17,7 +19,7 @@ from models.apply import score
 from models.calibration import Calibration
 from models.card import model_card
 from models.fit import FittedModel, read_booster
-from models.judge import calibration_curve
+from models.judge import calibration_curve, judge_groups
 from models.schema import Feature, schema_from_json, schema_to_json
 from params import Params
 
@@ -25,6 +27,9 @@ GOLDEN_FEATURES = ("golden_activity.parquet", "golden_features.parquet")
 """Recorded when the training set was built, recomputed every night; carried along unchanged."""
 
 GOLDEN_ROWS = 32
+
+HOLDOUT_ROWS = 100_000
+"""At the most so many rows to judge on are carried along."""
 
 # The trees add float32 in a fixed order, so margins are equal everywhere; the exponential after
 # them may differ in its last bit between processors.
@@ -38,8 +43,9 @@ class Bundle:
     """A bundle that passed all checks, ready to score.
 
     ``threshold`` is the probability from which a customer is contacted, ``threshold_version``
-    the name of that rule, ``base_rate`` the share of buyers in the holdout: the answer for a
-    customer of whom nothing usable is known.
+    the name of that rule, ``contact_share`` the share of the holdout that reached it. ``base_rate``
+    is the share of buyers in the holdout: the answer for a customer of whom nothing usable is
+    known. ``learnt_on`` are the as-of dates it was fitted and calibrated on.
     """
 
     folder: Path
@@ -52,6 +58,8 @@ class Bundle:
     base_rate: float
     threshold: float
     threshold_version: str
+    contact_share: float
+    learnt_on: tuple[date, ...]
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -130,9 +138,15 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
         base_rate=description["base_rate"],
         threshold=description["threshold"],
         threshold_version=description["threshold_version"],
+        contact_share=description["contact_share"],
+        learnt_on=_learnt_on(description["origin"]["as_of"]),
     )
     _check_golden_rows(bundle)
     return bundle
+
+
+def _learnt_on(as_of: dict[str, list[str]]) -> tuple[date, ...]:
+    return tuple(date.fromisoformat(day) for part in ("fit", "calibration") for day in as_of[part])
 
 
 def _check_libraries(folder: Path, trained_with: dict[str, str]) -> None:
@@ -163,7 +177,7 @@ def _check_golden_rows(bundle: Bundle) -> None:
 def write_bundle(
     folder: Path,
     model: FittedModel,
-    newest: pa.Table,
+    holdout: pa.Table,
     predictions: pd.DataFrame,
     golden_features: Path,
     metrics: dict,
@@ -175,18 +189,23 @@ def write_bundle(
     Args:
         folder: Where to put it.
         model: The judged model.
-        newest: Features of the newest holdout date, ordered by customer: reference for drift
-            and golden rows.
-        predictions: Of the whole holdout: ``label`` and ``p_model``.
+        holdout: As-of date, customer, features and label, ordered by date and customer. Those of
+            the newest date become the reference for drift and the golden rows; a sample of all,
+            customers by number, is what this model and another will be judged on.
+        predictions: Of the same rows: ``label`` and ``p_model``.
         golden_features: Folder with the golden files of the features.
         metrics: What ``judge`` found.
         origin: What went in.
-        params: Name, horizon, contact share, and the size of the reference.
+        params: Name, owner, horizon, contact share, groups, and the size of the reference.
+
+    Raises:
+        GroupUnknown: If ``gate.group_columns`` names something that is no feature.
     """
     share = params.decision.contact_share
     threshold = contact_threshold(predictions["p_model"].to_numpy(), share)
     description = {
         "model_name": params.model.name,
+        "owner": params.gate.owner,
         "horizon_days": params.training.horizon_days,
         "schema": schema_to_json(model.schema),
         "calibration": asdict(model.calibration),
@@ -199,20 +218,49 @@ def write_bundle(
         "origin": asdict(origin),
         "metrics": metrics["model"],
     }
+    predicted = holdout.to_pandas().assign(probability=predictions["p_model"].to_numpy())
+    groups = judge_groups(
+        predicted,
+        params.gate.group_columns,
+        threshold,
+        params.gate.min_slice_rows,
+        params.training.bootstrap_rounds,
+        params.training.seed,
+    )
+    curve = calibration_curve(predictions).to_dict("records")
+    metrics = metrics | {"groups": groups, "calibration_curve": curve}
     write_json(folder / "bundle.json", description)
     write_json(folder / "metrics.json", metrics)
     model.booster.save_model(folder / "model.ubj")
     for file in GOLDEN_FEATURES:
         shutil.copyfile(golden_features / file, folder / file)
-    curve = calibration_curve(predictions)
-    (folder / "model_card.md").write_text(model_card(description, metrics, curve))
+    (folder / "model_card.md").write_text(model_card(description, metrics), encoding="utf-8")
 
+    newest = holdout.filter(pc.equal(holdout["as_of"], pc.max(holdout["as_of"])))
     features = newest.select([feature.name for feature in model.schema])
     probability = score(features, model, reasons=0)["probability"]
     scored = features.append_column("probability", probability)
     sample = _sample(scored, params.drift.sample_rows, params.drift.seed)
     _write_parquet(_spread(scored, GOLDEN_ROWS), folder / "golden_rows.parquet")
     _write_parquet(sample, folder / "reference.parquet")
+    to_judge = _sample(_without_identity(holdout), HOLDOUT_ROWS, params.training.seed)
+    _write_parquet(to_judge, folder / "holdout.parquet")
+
+
+def read_holdout(folder: Path) -> pa.Table:
+    """The rows to judge on: ``as_of``, ``customer_id`` (a number of this table), features, label.
+
+    Raises:
+        BundleRefused: If the bundle was made before bundles had them.
+    """
+    path = folder / "holdout.parquet"
+    if not path.exists():
+        raise BundleRefused(
+            f"the bundle in {folder} holds no rows to judge it on: it was made by older code. "
+            "Train it anew with this code, and judge that version: python -m jobs.retrain_model "
+            "--help"
+        )
+    return pq.read_table(path)
 
 
 def contact_threshold(probabilities: np.ndarray, contact_share: float) -> float:
@@ -237,11 +285,19 @@ def _spread(scored: pa.Table, count: int) -> pa.Table:
     return scored.take(order[positions])
 
 
-def _sample(scored: pa.Table, count: int, seed: int) -> pa.Table:
-    if scored.num_rows <= count:
-        return scored
-    chosen = np.random.default_rng(seed).choice(scored.num_rows, count, replace=False)
-    return scored.take(np.sort(chosen))
+def _without_identity(holdout: pa.Table) -> pa.Table:
+    """The rows with a number in place of the customer: the bootstrap must know whose rows they are,
+    and nobody who they are."""
+    numbers, _ = pd.factorize(holdout["customer_id"].to_pandas(), sort=True)
+    position = holdout.column_names.index("customer_id")
+    return holdout.set_column(position, "customer_id", pa.array(numbers, pa.int32()))
+
+
+def _sample(rows: pa.Table, count: int, seed: int) -> pa.Table:
+    if rows.num_rows <= count:
+        return rows
+    chosen = np.random.default_rng(seed).choice(rows.num_rows, count, replace=False)
+    return rows.take(np.sort(chosen))
 
 
 def _write_parquet(rows: pa.Table, path: Path) -> None:

@@ -1,124 +1,298 @@
-"""The model card: what a person should know before trusting a score."""
+"""The model card: what a person should know before trusting a score. As Markdown and as a page."""
 
-import pandas as pd
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from models.judge import comparison_table, metric_cell
+from models.judge import BASELINES, METRICS, PREDICTORS, metric_cell
+from models.pages import render_page
+
+LINE_LENGTH = 100
+
+# What Markdown, or the HTML in it, would take for its own.
+SPECIAL = re.compile(r"([\\`*\[\]<|])")
 
 
-def model_card(description: dict, metrics: dict, curve: pd.DataFrame) -> str:
-    """Purpose, data, quality, calibration and limits of a model, as Markdown.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table for people; the columns from ``first_number`` on are numbers."""
+
+    header: list[str]
+    rows: list[list[str]]
+    first_number: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """A list of sentences."""
+
+    sentences: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands below it; a text is a paragraph."""
+
+    title: str
+    blocks: list[str | Points | Table]
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Something that was decided about a version. ``at`` and ``actor`` are ready to be read."""
+
+    at: str
+    what: str
+    actor: str
+    reason: str
+
+
+def model_card(description: dict, metrics: dict) -> str:
+    """Purpose, data, quality, fairness, calibration and limits of a model, as Markdown.
 
     Args:
         description: What is in ``bundle.json``.
-        metrics: What ``judge`` found.
-        curve: What ``calibration_curve`` found.
+        metrics: What is in ``metrics.json``.
     """
-    origin, holdout = description["origin"], metrics["holdout"]
-    horizon = description["horizon_days"]
-    parts = "\n".join(
-        f"| {part} | {', '.join(origin['as_of'][part])} | {origin['rows'][part]:,} |"
-        for part in ("fit", "calibration", "holdout")
+    parts = [f"# Model card: {_escaped(description['model_name'])}"]
+    for section in card_sections(description, metrics):
+        parts.append(f"## {section.title}")
+        parts += [_markdown(block) for block in section.blocks]
+    return "\n\n".join(parts) + "\n"
+
+
+def card_page(
+    version: str, description: dict, metrics: dict, approvals: Sequence[Approval], verdict: str
+) -> str:
+    """The card of a registered version as an HTML page, with who let it go how far.
+
+    Args:
+        version: Its name.
+        description: What is in ``bundle.json``.
+        metrics: What is in ``metrics.json``.
+        approvals: In order of time.
+        verdict: What the gate said, in a few words; its page is expected in ``../gate``.
+    """
+    return render_page(
+        "card.html.j2",
+        version=version,
+        name=description["model_name"],
+        owner=description["owner"],
+        sections=card_sections(description, metrics),
+        approvals=approvals,
+        verdict=verdict,
     )
-    return f"""\
-# Model card: {description["model_name"]}
-
-## Purpose
-
-How likely is it that an active customer buys within the next {horizon} days? The score ranks
-customers for a nightly decision (whom to contact: the threshold is
-{description["threshold"]:.4f}, version `{description["threshold_version"]}`, which the best
-{description["contact_share"]:.0%} of the holdout reached). It is a forecast of what happens anyway,
-not of what a contact changes, and it is not meant for decisions about credit, prices or access.
-
-## Data
-
-Source `{origin["source"]}`, transactions known by {origin["training_until"]}. A row is a customer
-on an as-of date, with what was known by its end; the label says whether a purchase followed within
-{horizon} days.
-
-| part | as-of dates | rows |
-|---|---|---:|
-{parts}
-
-Between the parts lies a gap of one horizon. XGBoost ({description["rounds"]} trees) was fitted on
-the first part, its number of trees found on that part's newest date, its probabilities calibrated
-(Platt scaling) on the second. The third was used for nothing but the figures below.
-
-## Quality on the holdout
-
-{holdout["rows"]:,} rows of {holdout["customers"]:,} customers, of which {holdout["base_rate"]:.1%}
-bought. In brackets 95 % bootstrap intervals, customers drawn. For log loss and Brier score less is
-better, so there a gain is negative.
-
-{comparison_table(metrics)}
-
-The model is accepted only if the intervals of its gains in log loss and PR AUC exclude zero,
-against both baselines. All three learnt from the same rows and were calibrated on the same dates.
-
-## Slices
-
-{_slices(metrics["slices"])}
-
-## Calibration
-
-Of customers with about this probability, how many bought? The expected calibration error is
-{metrics["model"]["expected_calibration_error"]["value"]:.4f}.
-
-| mean probability | share that bought | rows |
-|---:|---:|---:|
-{_curve(curve)}
-
-## Features
-
-Numbers are shown with their range in the rows of the fit. A category that was not seen then is
-treated as missing.
-
-| feature | values | missing |
-|---|---|---:|
-{_features(description["schema"])}
-
-## Limits
-
-- Trained on as-of dates of one stretch of time: a season it has not seen shifts the level of the
-  probabilities more than the order of the customers. Compare the as-of dates above with the night.
-- The judged model is the one that scores; it was not fitted again on the holdout, so the newest
-  {horizon} days and more before {origin["training_until"]} have taught it nothing.
-- Only customers with a purchase within the population's window are scored; a customer who is new or
-  returns later has no score before the first purchase is delivered.
-- Where a slice above has few rows, its interval is wide or undefined (-): do not rely on it.
-
-Made with {", ".join(f"{name} {version}" for name, version in description["libraries"].items())}.
-Training set `{origin["training_set_sha256"][:12]}`, features `{origin["features_sha256"][:12]}`,
-parameters `{origin["params_sha256"][:12]}`.
-"""
 
 
-def _slices(slices: dict) -> str:
-    lines = [
-        "| slice | rows | bought | ROC AUC | PR AUC | log loss | lift in the top decile |",
-        "|---|---:|---:|---|---|---|---|",
+def card_sections(description: dict, metrics: dict) -> list[Section]:
+    """The card, before it is put into a form."""
+    return [
+        _purpose(description),
+        _data(description),
+        _quality(metrics),
+        _slices(metrics["slices"]),
+        _fairness(metrics["groups"]),
+        _calibration(metrics),
+        _features(description["schema"]),
+        _limits(description),
+        _origin(description),
     ]
+
+
+def _purpose(description: dict) -> Section:
+    return Section(
+        "Purpose",
+        [
+            f"How likely is it that an active customer buys within the next "
+            f"{description['horizon_days']} days? The score ranks customers for a nightly decision "
+            f"(whom to contact: the threshold is {description['threshold']:.4f}, version "
+            f"{description['threshold_version']}, which the best "
+            f"{description['contact_share']:.0%} of the holdout reached). It is a forecast of what "
+            "happens anyway, not of what a contact changes, and it is not meant for decisions "
+            "about credit, prices or access.",
+            f"Owner: {description['owner']}.",
+        ],
+    )
+
+
+def _data(description: dict) -> Section:
+    origin, horizon = description["origin"], description["horizon_days"]
+    return Section(
+        "Data",
+        [
+            f"Source {origin['source']}, transactions known by {origin['training_until']}. A row "
+            "is a customer on an as-of date, with what was known by its end; the label says "
+            f"whether a purchase followed within {horizon} days.",
+            Table(
+                ["part", "as-of dates", "rows"],
+                [
+                    [part, ", ".join(origin["as_of"][part]), f"{origin['rows'][part]:,}"]
+                    for part in ("fit", "calibration", "holdout")
+                ],
+                first_number=2,
+            ),
+            f"Between the parts lies a gap of one horizon. XGBoost ({description['rounds']} trees) "
+            "was fitted on the first part, its number of trees found on that part's newest date, "
+            "its probabilities calibrated (Platt scaling) on the second. The third was used for "
+            "nothing but the figures below.",
+        ],
+    )
+
+
+def _quality(metrics: dict) -> Section:
+    holdout = metrics["holdout"]
+    return Section(
+        "Quality on the holdout",
+        [
+            f"{holdout['rows']:,} rows of {holdout['customers']:,} customers, of which "
+            f"{holdout['base_rate']:.1%} bought. In brackets 95 % bootstrap intervals, customers "
+            "drawn. For log loss and Brier score less is better, so there a gain is negative.",
+            Table(
+                [
+                    *("metric", "model", "recency only", "logistic regression"),
+                    *("gain over recency", "gain over logistic"),
+                ],
+                [
+                    [
+                        title,
+                        *[metric_cell(metrics[predictor][metric]) for predictor in PREDICTORS],
+                        *[metric_cell(metrics[f"gain_over_{b}"][metric]) for b in BASELINES],
+                    ]
+                    for metric, title in METRICS.items()
+                ],
+            ),
+            "The model is accepted only if the intervals of its gains in log loss and PR AUC "
+            "exclude zero, against both baselines. All three learnt from the same rows and were "
+            "calibrated on the same dates.",
+        ],
+    )
+
+
+def _slices(slices: dict) -> Section:
+    rows = []
     for name, found in slices.items():
-        cells = [
-            metric_cell(found["model"][metric])
-            for metric in ("roc_auc", "pr_auc", "log_loss", "top_decile_lift")
+        holdout = found["holdout"]
+        shown = ("roc_auc", "pr_auc", "log_loss", "top_decile_lift")
+        cells = [metric_cell(found["model"][metric]) for metric in shown]
+        rows.append([name, f"{holdout['rows']:,}", f"{holdout['base_rate']:.1%}", *cells])
+    header = ["slice", "rows", "bought", "ROC AUC", "PR AUC", "log loss", "lift in the top decile"]
+    return Section("Slices", [Table(header, rows)])
+
+
+def _fairness(groups: dict) -> Section:
+    blocks = [
+        "Does the model serve groups of customers alike? Where the mean probability lies far from "
+        "the share that bought, a group is judged by a wrong level; where fewer of its buyers are "
+        "contacted, it is passed over."
+    ]
+    header = [
+        *("rows", "bought", "mean probability", "contacted", "buyers contacted"),
+        *("contacted who bought", "calibration error", "ROC AUC"),
+    ]
+    for column, found in groups.items():
+        rows = [
+            [
+                name,
+                f"{group['rows']:,}",
+                *[
+                    _share(group[share])
+                    for share in (
+                        *("base_rate", "mean_probability", "contacted_share"),
+                        *("recall", "precision"),
+                    )
+                ],
+                f"{group['expected_calibration_error']:.4f}",
+                metric_cell(group["roc_auc"]),
+            ]
+            for name, group in found["groups"].items()
         ]
-        size = f"{found['holdout']['rows']:,} | {found['holdout']['base_rate']:.1%}"
-        lines.append(f"| {name} | {size} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        blocks.append(Table([column, *header], rows))
+        if found["too_few"]:
+            blocks.append(
+                f"Too few rows to say anything: {found['too_few']:,} more values of {column}."
+            )
+    if not groups:
+        blocks.append("No group columns are named in params.yaml (gate.group_columns).")
+    return Section("Fairness", blocks)
 
 
-def _curve(curve: pd.DataFrame) -> str:
-    return "\n".join(
-        f"| {bin.predicted:.3f} | {bin.observed:.3f} | {bin.rows:,} |" for bin in curve.itertuples()
+def _calibration(metrics: dict) -> Section:
+    error = metrics["model"]["expected_calibration_error"]["value"]
+    return Section(
+        "Calibration",
+        [
+            "Of customers with about this probability, how many bought? The expected calibration "
+            f"error is {error:.4f}.",
+            Table(
+                ["mean probability", "share that bought", "rows"],
+                [
+                    [f"{bin['predicted']:.3f}", f"{bin['observed']:.3f}", f"{bin['rows']:,}"]
+                    for bin in metrics["calibration_curve"]
+                ],
+                first_number=0,
+            ),
+        ],
     )
 
 
-def _features(schema: list[dict]) -> str:
-    return "\n".join(
-        f"| {feature['name']} | {_values(feature)} | {feature['missing_share']:.1%} |"
-        for feature in schema
+def _features(schema: list[dict]) -> Section:
+    return Section(
+        "Features",
+        [
+            "Numbers are shown with their range in the rows of the fit. A category that was not "
+            "seen then is treated as missing.",
+            Table(
+                ["feature", "values", "missing"],
+                [
+                    [feature["name"], _values(feature), f"{feature['missing_share']:.1%}"]
+                    for feature in schema
+                ],
+                first_number=2,
+            ),
+        ],
     )
+
+
+def _limits(description: dict) -> Section:
+    until, horizon = description["origin"]["training_until"], description["horizon_days"]
+    return Section(
+        "Limits",
+        [
+            Points(
+                [
+                    "Trained on as-of dates of one stretch of time: a season it has not seen "
+                    "shifts the level of the probabilities more than the order of the customers. "
+                    "Compare the as-of dates above with the night.",
+                    "The judged model is the one that scores; it was not fitted again on the "
+                    f"holdout, so the newest {horizon} days and more before {until} have taught it "
+                    "nothing.",
+                    "Only customers with a purchase within the population's window are scored; a "
+                    "customer who is new or returns later has no score before the first purchase "
+                    "is delivered.",
+                    "Where a slice above has few rows, its interval is wide or undefined (-): do "
+                    "not rely on it.",
+                ]
+            )
+        ],
+    )
+
+
+def _origin(description: dict) -> Section:
+    origin, libraries = description["origin"], description["libraries"]
+    made_with = ", ".join(f"{name} {version}" for name, version in libraries.items())
+    return Section(
+        "Origin",
+        [
+            f"Made with {made_with}. Training set {origin['training_set_sha256'][:12]}, features "
+            f"{origin['features_sha256'][:12]}, parameters {origin['params_sha256'][:12]}. Who "
+            "registered and promoted a version, when and why, is in the model registry."
+        ],
+    )
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _values(feature: dict) -> str:
@@ -128,3 +302,35 @@ def _values(feature: dict) -> str:
     if feature["low"] is None:
         return "always missing"
     return f"{feature['low']:g} to {feature['high']:g}"
+
+
+def _markdown(block: str | Points | Table) -> str:
+    if isinstance(block, str):
+        return _filled(_escaped(block))
+    if isinstance(block, Points):
+        return "\n".join(_filled(_escaped(sentence), "- ", "  ") for sentence in block.sentences)
+    numbers = len(block.header) - block.first_number
+    lines = [block.header, ["---"] * block.first_number + ["---:"] * numbers]
+    cells = [[_escaped(cell) for cell in row] for row in [lines[0], *block.rows]]
+    rows = [cells[0], lines[1], *cells[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _filled(text: str, first: str = "", others: str = "") -> str:
+    return textwrap.fill(
+        text,
+        LINE_LENGTH,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _escaped(text: str) -> str:
+    r"""The text as Markdown shows it, on one line.
+
+    >>> _escaped("<b>*bold*</b> | `x`")
+    '\\<b>\\*bold\\*\\</b> \\| \\`x\\`'
+    """
+    return SPECIAL.sub(r"\\\1", " ".join(text.split()))

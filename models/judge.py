@@ -1,6 +1,6 @@
 """Judging a model on the holdout: metrics with intervals, and whether it beats the baselines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,10 @@ CALIBRATION_BINS = 10
 
 # Beyond six digits a metric says nothing, and the last bits may differ between machines.
 DIGITS = 6
+
+
+class GroupUnknown(ValueError):
+    """The parameters ask for the quality by a column that is no feature."""
 
 
 class ModelNotBetter(Exception):
@@ -84,6 +88,78 @@ def country_and_date_slices(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     return {name: mask.to_numpy() for name, mask in masks.items() if mask.any()}
 
 
+def judge_groups(
+    rows: pd.DataFrame,
+    columns: Sequence[str],
+    threshold: float,
+    min_rows: int,
+    rounds: int,
+    seed: int,
+) -> dict:
+    """Whether the model serves groups of customers alike.
+
+    Args:
+        rows: ``customer_id``, ``label``, ``probability`` and the columns; one row per customer and
+            as-of date.
+        columns: The features whose values are the groups.
+        threshold: The probability from which a customer is contacted.
+        min_rows: Groups with fewer rows are counted, not judged.
+        rounds: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        By column, ``too_few`` (how many groups had too few rows) and ``groups``: for each value
+        ``rows``, ``base_rate`` (share that bought), ``mean_probability``, ``contacted_share``,
+        ``recall`` (share of the buyers that is contacted), ``precision`` (share of the contacted
+        that bought), ``expected_calibration_error`` and ``roc_auc`` with its interval. Null where
+        undefined. A missing value is the group ``missing``. Rounded to six digits.
+
+    Raises:
+        GroupUnknown: If a column is absent.
+    """
+    if unknown := sorted(set(columns) - set(rows.columns)):
+        features = sorted(set(rows.columns) - {"as_of", "customer_id", "label", "probability"})
+        raise GroupUnknown(
+            f"gate.group_columns in params.yaml names {unknown}, which are no features. Name some "
+            f"of {features}, or none."
+        )
+    result = {}
+    for column in columns:
+        names = group_names(rows[column])
+        sizes = names.value_counts().sort_index()
+        enough = sizes[sizes >= min_rows]
+        result[column] = {
+            "too_few": len(sizes) - len(enough),
+            "groups": {
+                name: _judge_group(rows[names == name], threshold, rounds, seed)
+                for name in enough.index
+            },
+        }
+    return rounded(result)
+
+
+def group_names(values: pd.Series) -> pd.Series:
+    """The name of each value's group: the value as text, ``missing`` for none."""
+    return values.astype("object").where(values.notna(), "missing").map(str)
+
+
+def _judge_group(rows: pd.DataFrame, threshold: float, rounds: int, seed: int) -> dict:
+    label = rows["label"].to_numpy(dtype=np.float64)
+    probability = rows["probability"].to_numpy(dtype=np.float64)
+    contacted = probability >= threshold
+    judged = judge_rows(label, rows["customer_id"], {"model": probability}, {}, rounds, seed)
+    return {
+        "rows": len(rows),
+        "base_rate": label.mean(),
+        "mean_probability": probability.mean(),
+        "contacted_share": contacted.mean(),
+        "recall": label[contacted].sum() / label.sum() if label.any() else None,
+        "precision": label[contacted].mean() if contacted.any() else None,
+        "expected_calibration_error": judged["model"]["expected_calibration_error"]["value"],
+        "roc_auc": judged["model"]["roc_auc"],
+    }
+
+
 def is_better(metrics: dict) -> bool:
     """Whether the model beats both baselines in log loss and PR AUC by more than chance.
 
@@ -95,7 +171,7 @@ def is_better(metrics: dict) -> bool:
     False
     """
     return all(
-        _worst_gain(metrics[f"gain_over_{baseline}"][metric], sign) > 0
+        worst_gain(metrics[f"gain_over_{baseline}"][metric], sign) > 0
         for baseline in BASELINES
         for metric, sign in DECISIVE.items()
     )
@@ -111,7 +187,16 @@ def require_better(metrics: dict) -> None:
         raise ModelNotBetter(metrics)
 
 
-def _worst_gain(gain: dict, sign: int) -> float:
+def worst_gain(gain: dict, sign: int) -> float:
+    """The end of the interval that speaks least for a gain; above zero the gain is clear.
+
+    Args:
+        gain: A difference with interval.
+        sign: 1 where more is better, -1 where less is.
+
+    Returns:
+        NaN where there is no interval.
+    """
     ends = [gain["low"], gain["high"]]
     return float("nan") if None in ends else min(sign * end for end in ends)
 

@@ -63,7 +63,10 @@ def write_model(folder: Path, feature_names: tuple[str, ...]) -> None:
         Origin(
             source="generated",
             training_until="2026-03-31",
-            as_of={"fit": [], "calibration": [], "holdout": []},
+            as_of={
+                part: [str(day) for day in getattr(split, part)]
+                for part in ("fit", "calibration", "holdout")
+            },
             rows={"fit": 0, "calibration": 0, "holdout": 0},
             training_set_sha256="a" * 64,
             features_sha256="b" * 64,

@@ -44,7 +44,7 @@ def write(training_set: pa.Table, folder: Path) -> Path:
     write_bundle(
         folder,
         model,
-        rows_of(training_set, split.holdout[-1:]),
+        holdout,
         predictions,
         golden,
         judge(predictions, rounds=5, seed=1),
