@@ -1,0 +1,133 @@
+"""Judge a version beside the champion on the same rows, and say whether it may score.
+
+Reads both bundles and the registry; writes the gate's page and the version's card below the reports
+and a line into the audit log. A gate that is lost is a result like one that is passed: both end
+with exit code 0.
+"""
+
+from pathlib import Path
+
+from jobs.entry import job_parser, start
+from jobs.register_model import open_registry
+from lake import read_json, replacing, write_json
+from models import Bundle, read_bundle
+from models.bundle import read_holdout
+from models.card import Approval, card_page
+from models.gate import GateVerdict, gate_page, judge_challenger
+from models.golden import run_golden_rows
+from models.registry import CHAMPION, ModelVersion, RegistryState, fetch_bundle
+from params import Params, read_params
+from settings import Settings
+from warehouse import append_audit, check_migrated, connect, writing
+
+PARSER = job_parser(__doc__)
+PARSER.add_argument("--version", required=True, help="the version to judge, such as v1.2.0")
+PARSER.add_argument(
+    "--against", default=CHAMPION, help="the version to judge it beside; default the champion"
+)
+
+REPORTS = "reports/models/{version}"
+"""The pages about a version: ``gate/index.html``, ``gate/gate.json``, ``card/index.html``."""
+
+
+def run(settings: Settings, params: Params, version: str, against: str = CHAMPION) -> dict:
+    """Judge; the facts are the verdict with its reasons, both versions, and where the page is.
+
+    ``approval`` is who lets a version on that has passed: ``automatic`` or ``person``.
+
+    Raises:
+        VersionUnknown: If there is no such version.
+        StoreUnavailable: If a bundle cannot be fetched.
+        BundleRefused: If a bundle cannot score here, or holds no rows to judge on.
+    """
+    engine = connect(settings.warehouse_url)
+    check_migrated(engine)
+    state = open_registry(settings, params).read()
+    judged = state.resolve(version)
+    beside = None if against == CHAMPION and not state.promotions else state.resolve(against)
+    challenger = fetched(settings, judged)
+    champion = fetched(settings, beside) if beside else None
+    holdout = read_holdout(challenger.folder)
+    beats_baselines = read_json(challenger.folder / "metrics.json")["is_better"]
+
+    golden = run_golden_rows(challenger.folder, challenger.sha256, params.gate.golden_seconds)
+    verdict = judge_challenger(challenger, champion, holdout, beats_baselines, golden, params)
+
+    facts = {
+        "verdict": "pass" if verdict.is_passed else "fail",
+        "version": judged.version,
+        "champion": beside.version if beside else None,
+        "reasons": verdict.reasons,
+    }
+    hashes = {"bundle_sha256": judged.bundle_sha256}
+    if beside:
+        hashes["champion_sha256"] = beside.bundle_sha256
+    page = write_gate(settings.data_root, facts | hashes, verdict)
+    write_card(settings.data_root, judged, challenger.folder, state, facts)
+    event = "gate_passed" if verdict.is_passed else "gate_failed"
+    with writing(engine) as connection:
+        append_audit(connection, event, facts | hashes)
+    return facts | {"approval": params.gate.approval, "page": str(page)}
+
+
+def fetched(settings: Settings, version: ModelVersion) -> Bundle:
+    """The version's bundle, checked."""
+    cache = settings.data_root / "bundles"
+    folder = fetch_bundle(version, settings.model_store_url, cache)
+    return read_bundle(folder, version.bundle_sha256)
+
+
+def write_gate(root: Path, facts: dict, verdict: GateVerdict) -> Path:
+    """Replace the version's gate folder: the page, and ``gate.json`` with the same; the page."""
+    folder = root / REPORTS.format(version=facts["version"]) / "gate"
+    with replacing(folder) as fresh:
+        fresh.mkdir()
+        page = gate_page(verdict, facts["version"], facts["champion"])
+        (fresh / "index.html").write_text(page, encoding="utf-8")
+        write_json(fresh / "gate.json", verdict.to_json() | facts)
+    return folder / "index.html"
+
+
+def write_card(
+    root: Path, version: ModelVersion, bundle: Path, state: RegistryState, facts: dict
+) -> None:
+    """Replace the version's card, with what was decided about it so far."""
+    page = card_page(
+        version.version,
+        read_json(bundle / "bundle.json"),
+        read_json(bundle / "metrics.json"),
+        approvals(version, state),
+        "passed" if facts["verdict"] == "pass" else "not passed",
+    )
+    with replacing(root / REPORTS.format(version=version.version) / "card") as fresh:
+        fresh.mkdir()
+        (fresh / "index.html").write_text(page, encoding="utf-8")
+
+
+def approvals(version: ModelVersion, state: RegistryState) -> list[Approval]:
+    """Who registered the version and moved it since, in order of time."""
+    moves = [
+        (move.at, f"champion (number {move.number})", move.actor, move.reason)
+        for move in state.promotions
+        if move.version == version.version
+    ]
+    for trial in state.challenges:
+        if trial.version == version.version:
+            share = "in shadow" if trial.percent == 0 else f"for {trial.percent} % of customers"
+            moves.append((trial.at, f"challenger {share}", trial.actor, trial.reason))
+        elif trial.version is None and trial.previous == version.version:
+            moves.append((trial.at, "withdrawn", trial.actor, trial.reason))
+    registered = Approval("-", "registered", version.actor, version.reason)
+    return [
+        registered,
+        *[Approval(f"{at:%Y-%m-%d %H:%M}", *rest) for at, *rest in sorted(moves)],
+    ]
+
+
+def main(arguments) -> dict:
+    """Start the job from the command line."""
+    return run(Settings(), read_params(), arguments.version, arguments.against)
+
+
+if __name__ == "__main__":
+    start(PARSER, main)

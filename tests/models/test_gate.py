@@ -1,0 +1,273 @@
+"""The gate: who may score beside the champion, on rows that neither has seen, and why not."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from models.apply import score
+from models.bundle import Bundle, contact_threshold
+from models.calibration import Calibration
+from models.fit import fit_model, rows_of
+from models.gate import GateVerdict, gate_page, judge_challenger, rows_unseen
+from models.golden import GoldenRun
+from models.split import Split, split_by_time
+from params import read_params
+from tests.models.conftest import AS_OF
+
+PARAMS = read_params()
+PARAMS = PARAMS.model_copy(
+    update={
+        "gate": PARAMS.gate.model_copy(update={"rounds": 60, "group_columns": ["country"]}),
+    }
+)
+SPLIT = split_by_time(AS_OF, horizon_days=30, calibration_count=1, holdout_count=2)
+GOLDEN = GoldenRun(seconds=3.0, mebibytes=300.0, error=None)
+
+
+def fitted(training_set: pa.Table, rounds: int, split: Split = SPLIT) -> Bundle:
+    """A model of so many trees, as it would be read from its bundle."""
+    model = fit_model(
+        training_set, split, PARAMS.model.model_copy(update={"max_rounds": rounds}), seed=1
+    )
+    holdout = rows_of(training_set, split.holdout)
+    probability = score(holdout, model, reasons=0)["probability"].to_numpy()
+    return Bundle(
+        folder=Path("nowhere"),
+        sha256="a" * 64,
+        model_name="repurchase",
+        horizon_days=30,
+        schema=model.schema,
+        booster=model.booster,
+        calibration=model.calibration,
+        base_rate=0.3,
+        threshold=contact_threshold(probability, 0.2),
+        threshold_version="12345678",
+        contact_share=0.2,
+        learnt_on=split.fit + split.calibration,
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(small_training_set) -> pa.Table:
+    return rows_of(small_training_set, SPLIT.holdout)
+
+
+@pytest.fixture(scope="module")
+def strong(small_training_set) -> Bundle:
+    return fitted(small_training_set, rounds=80)
+
+
+@pytest.fixture(scope="module")
+def weak(small_training_set) -> Bundle:
+    return fitted(small_training_set, rounds=2)
+
+
+def judged(challenger, champion, rows, golden=GOLDEN, params=PARAMS, beats=True) -> GateVerdict:
+    return judge_challenger(challenger, champion, rows, beats, golden, params)
+
+
+def broken(verdict: GateVerdict) -> list[str]:
+    """The conditions that do not hold."""
+    return [condition.name for condition in verdict.conditions if not condition.is_met]
+
+
+def test_a_challenger_that_knows_more_passes(strong, weak, rows):
+    verdict = judged(strong, weak, rows)
+    assert broken(verdict) == []
+    assert verdict.is_passed
+    difference = verdict.metrics["difference"]["log_loss"]
+    assert difference["high"] < 0
+    assert verdict.metrics["holdout"]["rows"] == rows.num_rows
+    assert "clearly better in log loss and PR AUC" in verdict.reasons[0]
+
+
+def test_the_way_back_is_shut(strong, weak, rows):
+    assert broken(judged(weak, strong, rows))[:2] == ["clearly better", "nowhere clearly worse"]
+
+
+def test_a_tie_keeps_the_champion(strong, rows):
+    verdict = judged(strong, strong, rows)
+    assert broken(verdict) == ["clearly better"]
+    assert "no clear improvement, so the champion stays" in verdict.reasons[0]
+
+
+def test_the_same_bundles_give_the_same_verdict(strong, weak, rows):
+    assert judged(strong, weak, rows).to_json() == judged(strong, weak, rows).to_json()
+
+
+def test_a_challenger_that_turned_the_ranking_round_fails_everywhere(strong, rows):
+    slope = -strong.calibration.slope
+    inverted = replace(strong, calibration=Calibration(slope, strong.calibration.intercept))
+    verdict = judged(inverted, strong, rows)
+    assert {"clearly better", "nowhere clearly worse", "no slice much worse", "calibrated"} <= set(
+        broken(verdict)
+    )
+
+
+def test_a_challenger_that_is_better_but_fails_one_country_does_not_pass(
+    small_training_set, weak, rows
+):
+    in_spain = pc.equal(small_training_set["country"], "Spain")
+    label = small_training_set["label"]
+    turned = pc.if_else(in_spain, pc.subtract(pa.scalar(1, pa.int32()), label), label)
+    position = small_training_set.column_names.index("label")
+    elsewhere = fitted(small_training_set.set_column(position, "label", turned), rounds=80)
+    quiet = PARAMS.model_copy(
+        update={"gate": PARAMS.gate.model_copy(update={"calibration_bound": 1.0})}
+    )
+    verdict = judged(elsewhere, weak, rows, params=quiet)
+    by_name = {part.name: part for part in verdict.slices}
+    assert not by_name["country: Spain"].is_met
+    assert by_name["country: Norway"].is_met
+    assert "country: Spain" in " ".join(verdict.reasons)
+    wide = quiet.model_copy(update={"gate": quiet.gate.model_copy(update={"slice_margin": 1.0})})
+    assert "no slice much worse" not in broken(judged(elsewhere, weak, rows, params=wide))
+
+
+def test_slices_with_too_few_rows_are_not_judged(strong, weak, rows):
+    names = {part.name for part in judged(strong, weak, rows).slices}
+    assert names == {
+        "country: Norway",
+        "country: all others",
+        "country: Spain",
+        "country: France",
+        *(f"as of {day}" for day in SPLIT.holdout),
+    }
+    more = PARAMS.model_copy(
+        update={"gate": PARAMS.gate.model_copy(update={"min_slice_rows": 700})}
+    )
+    fewer = {part.name for part in judged(strong, weak, rows, params=more).slices}
+    assert names - fewer == {"country: Spain", "country: France"}
+
+
+def test_customers_are_told_apart_by_how_long_they_have_been_with_us(strong, weak, rows):
+    tenure = np.tile([89.0, 90.0, 364.0, 365.0], rows.num_rows // 4)
+    verdict = judged(strong, weak, rows.append_column("tenure_days", pa.array(tenure)))
+    sizes = {p.name: p.rows for p in verdict.slices if p.name.startswith("tenure")}
+    quarter = rows.num_rows // 4
+    assert sizes == {
+        "tenure: under 90 days": quarter,
+        "tenure: 90 to 364 days": 2 * quarter,
+        "tenure: 365 days and more": quarter,
+    }
+
+
+def test_a_challenger_of_the_wrong_level_is_not_calibrated(strong, weak, rows):
+    calibration = Calibration(strong.calibration.slope, strong.calibration.intercept + 1.0)
+    verdict = judged(replace(strong, calibration=calibration), weak, rows)
+    assert "calibrated" in broken(verdict)
+    assert "beyond 0.05" in " ".join(verdict.reasons)
+
+
+def test_a_constant_score_breaks_the_promises_about_predictions(strong, weak, rows):
+    constant = replace(strong, calibration=Calibration(0.0, -1.0))
+    assert "sound predictions" in broken(judged(constant, weak, rows))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.999999])
+def test_a_challenger_that_contacts_everybody_or_nobody_does_not_pass(
+    strong, weak, rows, threshold
+):
+    verdict = judged(replace(strong, threshold=threshold), weak, rows)
+    assert broken(verdict) == ["contacts about as many as asked"]
+
+
+def test_rows_that_get_no_score_are_counted(strong, weak, rows):
+    spend = rows["spend_365d"].to_numpy().copy()
+    spend[: len(spend) // 20] = np.inf
+    position = rows.column_names.index("spend_365d")
+    verdict = judged(strong, weak, rows.set_column(position, "spend_365d", pa.array(spend)))
+    assert broken(verdict) == ["sound predictions"]
+    assert "95.0% scored" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("golden", "condition"),
+    [
+        (GoldenRun(61.0, 300.0, None), "golden rows score in time"),
+        (GoldenRun(3.0, 2049.0, None), "golden rows score in memory"),
+        (GoldenRun(60.0, None, "not finished after 60 seconds"), "golden rows score here"),
+    ],
+)
+def test_golden_rows_that_take_too_much_or_fail_are_a_reason(strong, weak, rows, golden, condition):
+    verdict = judged(strong, weak, rows, golden=golden)
+    assert broken(verdict) == [condition]
+    assert "golden rows" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_first_model_must_beat_the_baselines(strong, rows, beats):
+    verdict = judged(strong, None, rows, beats=beats)
+    assert verdict.is_passed is beats
+    assert broken(verdict) == ([] if beats else ["better than the baselines"])
+    assert (verdict.slices, verdict.change) == ((), None)
+
+
+def test_only_dates_are_used_on_which_all_that_was_learnt_was_known(strong, weak, rows):
+    first, second = SPLIT.holdout
+    learnt = replace(weak, learnt_on=(first - timedelta(days=30),))
+    assert rows_unseen(rows, [strong, learnt]).num_rows == rows.num_rows
+    learnt = replace(weak, learnt_on=(first - timedelta(days=29),))
+    assert set(rows_unseen(rows, [strong, learnt])["as_of"].to_pylist()) == {second}
+    assert judged(strong, learnt, rows).dates == (str(second),)
+
+
+def test_without_rows_that_both_have_not_seen_there_is_no_verdict_but_a_reason(strong, weak, rows):
+    verdict = judged(strong, replace(weak, learnt_on=(date(2027, 1, 1),)), rows)
+    assert broken(verdict) == ["can be judged"]
+    assert "the champion learnt from dates up to 2027-01-01" in verdict.reasons[0]
+    assert "later --until" in verdict.reasons[0]
+    assert verdict.metrics is None
+
+
+def test_a_champion_that_reads_a_feature_there_is_no_more_cannot_be_compared(
+    small_training_set, weak, rows
+):
+    without = fitted(small_training_set.drop_columns(["gap_mean_days"]), rounds=2)
+    verdict = judged(without, weak, rows.drop_columns(["gap_mean_days"]))
+    assert broken(verdict) == ["can be judged"]
+    assert "gap_mean_days" in verdict.reasons[0]
+
+
+def test_what_would_change_counts_every_customer_of_the_newest_date_once(strong, weak, rows):
+    change = judged(strong, weak, rows).change
+    newest = rows_of(rows, SPLIT.holdout[-1:])
+    assert change.as_of == str(SPLIT.holdout[-1])
+    everybody, *parts = change.flips
+    assert everybody.customers == newest.num_rows == np.sum(change.migration)
+    assert everybody.challenger - everybody.champion == everybody.newly - everybody.dropped
+    assert everybody.newly > 0
+    countries = [p for p in parts if p.name in ("country: Norway", "country: all others")]
+    for field in ("customers", "champion", "challenger", "newly", "dropped"):
+        assert sum(getattr(p, field) for p in countries) == getattr(everybody, field)
+
+
+def test_a_model_beside_itself_moves_nobody(strong, rows):
+    change = judged(strong, strong, rows).change
+    assert (change.flips[0].newly, change.flips[0].dropped) == (0, 0)
+    migration = np.array(change.migration)
+    assert (migration == np.diag(migration.diagonal())).all()
+
+
+def test_the_page_shows_every_reason_and_runs_nothing_that_a_delivery_brought(strong, weak, rows):
+    names = pa.array(["<script>alert(1)</script>"] * rows.num_rows)
+    position = rows.column_names.index("country")
+    verdict = judged(weak, strong, rows.set_column(position, "country", names))
+    page = gate_page(verdict, "v1.1.0", "v1.0.0")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "http" not in page
+    for reason in verdict.reasons:
+        assert reason.split("(")[0].replace("'", "&#39;") in page
+
+
+def test_a_verdict_without_comparison_has_a_page_too(strong, weak, rows):
+    first = gate_page(judged(strong, None, rows), "v1.0.0", None)
+    assert "the first model" in first
+    none = judged(strong, replace(weak, learnt_on=(date(2027, 1, 1),)), rows)
+    assert "can be judged" in gate_page(none, "v1.1.0", "v1.0.0")
