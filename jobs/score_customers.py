@@ -81,9 +81,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         written = spark.read.parquet(str(fresh))
         findings = verify_predictions(written, features.count(), docs)
         facts = describe(written, champion) | {"findings": findings}
-    if comparison:
-        served = written.where(F.col("arm") == CHALLENGER).count()
-        facts["challenger"] = comparison | {"served": served}
+        if comparison:
+            served = written.where(F.col("arm") == CHALLENGER).count()
+            facts["challenger"] = comparison | {"served": served}
     seconds = time.perf_counter() - started
     StageRecord(stage="score_customers", seconds=seconds, facts=facts).write(root, record)
     return facts
@@ -188,11 +188,10 @@ def compare(both: DataFrame, tried: Bundle, challenger: Challenger, params: Para
         )
         .collect()
     )
+    is_compared, score = F.col("is_scored_by_both"), F.col("challenger_probability")
     whole = both.agg(
-        F.count_distinct(F.expr("if(is_scored_by_both, challenger_probability, null)")).alias(
-            "distinct"
-        ),
-        F.count_if("status = 'scored' and not is_scored_by_both").alias("unscored"),
+        F.count_distinct(F.when(is_compared, score)).alias("distinct"),
+        F.count_if((F.col("status") == "scored") & ~is_compared).alias("unscored"),
     ).first()
     counts = {(cell["champion_decile"], cell["challenger_decile"]): cell for cell in cells}
     tenths = range(1, 11)

@@ -173,17 +173,17 @@ def decide_rollout(evidence: RolloutEvidence, rollout: Rollout) -> RolloutStep:
     if reasons:
         return RolloutStep("withdraw", 0, reasons)
 
-    served = f"{evidence.nights} fit nights at {evidence.percent} % of the customers"
+    served = f"at {evidence.percent} % of the customers: night {evidence.nights}"
     if evidence.incidents:
         why = f"{served}; tonight's data had an incident: {'; '.join(evidence.incidents)}"
         return RolloutStep("stay", evidence.percent, (why,))
     if evidence.nights < rollout.min_nights:
-        why = f"{served}, {rollout.min_nights} are needed"
+        why = f"{served} of the {rollout.min_nights} that are needed"
         return RolloutStep("stay", evidence.percent, (why,))
     further = [percent for percent in rollout.percents if percent > evidence.percent]
     if further:
-        return RolloutStep("advance", min(further), (served,))
-    return RolloutStep("promote", EVERYBODY, (f"{served}, the last step",))
+        return RolloutStep("advance", min(further), (f"{served}, and it is fit",))
+    return RolloutStep("promote", EVERYBODY, (f"{served}, the last step, and it is fit",))
 
 
 def _losses(realised: Realised | None) -> list[str]:

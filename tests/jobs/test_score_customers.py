@@ -1,6 +1,7 @@
 """Scoring a night: everyone gets a score, the same on any cluster, and one can tell where from."""
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import pytest
 import catalog
 from features import CATEGORICAL, FEATURE_NAMES
 from jobs import build_bundle, evaluate_model, score_customers, train_model
-from lake import write_json
+from lake import read_json, write_json
 from models import BundleRefused, bundle_sha256, read_bundle, score
-from models.batches import batch_scorer
+from models.arms import bucket, bucket_column
+from models.batches import batch_scorer, pair_scorer
 from params import read_params
-from records import RunRecord, StageRecord
+from records import Challenger, RunRecord, StageRecord
 from settings import Settings
 
 NIGHT = date(2026, 8, 1)
@@ -69,14 +71,26 @@ def bundle(tmp_path_factory) -> Path:
 
 
 def open_run(
-    settings, bundle, rows: dict, run_id: str, night=NIGHT, files=1, previous_run_id=None
+    settings,
+    bundle,
+    rows: dict,
+    run_id: str,
+    night=NIGHT,
+    files=1,
+    previous_run_id=None,
+    challenger: tuple[Path, int] | None = None,
 ) -> RunRecord:
-    """Open a run of the night over the given customers, whose features lie in so many files."""
-    sha256 = bundle_sha256(bundle)
-    target = settings.data_root / "bundles" / sha256
-    if not target.exists():
-        target.parent.mkdir()
-        target.symlink_to(bundle)
+    """Open a run of the night over the given customers, whose features lie in so many files.
+
+    A challenger is the folder of its bundle and its percent.
+    """
+    sha256 = put_bundle(settings, bundle)
+    tried = None
+    if challenger is not None:
+        folder, percent = challenger
+        tried = Challenger(
+            version="v1.1.0", bundle_sha256=put_bundle(settings, folder), percent=percent
+        )
     record = RunRecord(
         run_id=run_id,
         score_date=night,
@@ -85,6 +99,7 @@ def open_run(
         model_name="repurchase",
         model_version="v1.0.0",
         bundle_sha256=sha256,
+        challenger=tried,
         features_sha256="f",
         params_sha256="p",
         code_version="c",
@@ -100,9 +115,19 @@ def open_run(
     return record
 
 
-def predictions(settings, record) -> pa.Table:
+def put_bundle(settings, bundle: Path) -> str:
+    """Let the deployment have it; returns its hash."""
+    sha256 = bundle_sha256(bundle)
+    target = settings.data_root / "bundles" / sha256
+    if not target.exists():
+        target.parent.mkdir(exist_ok=True)
+        target.symlink_to(bundle)
+    return sha256
+
+
+def predictions(settings, record, dataset=catalog.PREDICTIONS) -> pa.Table:
     """All rows, in the order of the files."""
-    folder = catalog.PREDICTIONS.partition(settings.data_root, **record.key)
+    folder = dataset.partition(settings.data_root, **record.key)
     files = sorted(folder.glob("*.parquet"))
     return pa.concat_tables(pq.read_table(file) for file in files).combine_chunks()
 
@@ -233,3 +258,128 @@ def test_a_batch_has_as_many_reasons_as_asked_for(bundle, reasons):
     for rank in (1, 2, 3):
         assert scored[f"reason_{rank}"].null_count == (1 if rank <= reasons else 30)
     assert scored["probability"].null_count == 1
+
+
+def with_slope(bundle: Path, folder: Path, factor: float) -> Path:
+    """The same model with its calibrated log-odds stretched: 0 is one score for all, -1 inverts."""
+    shutil.copytree(bundle, folder)
+    model = read_bundle(bundle, bundle_sha256(bundle))
+    slope = model.calibration.slope * factor
+    model = replace(model, calibration=replace(model.calibration, slope=slope))
+    golden = pq.read_table(folder / "golden_rows.parquet").drop_columns("probability")
+    expected = score(golden, model, reasons=0)["probability"]
+    pq.write_table(golden.append_column("probability", expected), folder / "golden_rows.parquet")
+    description = read_json(folder / "bundle.json")
+    description["calibration"]["slope"] = slope
+    # The same customers lie above it as above the champion's, unless the order is another.
+    threshold, start = description["threshold"], model.calibration.intercept
+    moved = start + factor * (np.log(threshold / (1 - threshold)) - start)
+    changed = {"threshold": 1 / (1 + np.exp(-moved)), "threshold_version": f"slope{factor}"}
+    write_json(folder / "bundle.json", description | changed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tried_on(spark, bundle, night, tmp_path_factory):
+    """Scores the night again with a challenger (its slope, its percent); facts and record."""
+
+    def run(factor: float, percent: int, run_id: str, batch_rows=65536, **options):
+        folder = with_slope(bundle, tmp_path_factory.mktemp("challenger") / "bundle", factor)
+        record = open_run(
+            *(night.settings, bundle, night.customers),
+            run_id=run_id,
+            challenger=(folder, percent),
+            **options,
+        )
+        scoring = PARAMS.scoring.model_copy(update={"batch_rows": batch_rows})
+        params = PARAMS.model_copy(update={"scoring": scoring})
+        return score_customers.run(spark, night.settings, params, record), record, folder
+
+    return run
+
+
+def test_the_challenger_serves_its_share_and_leaves_everybody_else_alone(night, tried_on):
+    facts, record, folder = tried_on(0.9, 20, "served")
+
+    before = night.predictions
+    after = predictions(night.settings, record).to_pandas()
+    both = predictions(night.settings, record, catalog.ARM_SCORES).to_pandas()
+    in_share = np.array([bucket(name, "v1.1.0") < 20 for name in before["customer_id"]])
+    in_share[7] = False  # cannot be scored
+    assert 30 < in_share.sum() < 90
+    pd.testing.assert_frame_equal(after[~in_share], before[~in_share], check_exact=True)
+
+    served, tried = after[in_share], read_bundle(folder, bundle_sha256(folder))
+    expected = score(pa.table(night.customers), tried, reasons=3).to_pandas()
+    for name in ("probability", "reason_1", "reason_2", "reason_3"):
+        assert served[name].tolist() == expected[name][in_share].tolist()
+    assert set(served["arm"]) == {"challenger"}
+    assert set(served["status"]) == {"scored"}
+    contacted = served["probability"] >= tried.threshold
+    assert served["is_contacted"].tolist() == contacted.tolist()
+    # A decile is the place among everybody; another slope changes nobody's place but 7's.
+    assert (served["decile"] == before["decile"][in_share]).mean() > 0.9
+
+    assert both["customer_id"].tolist() == before["customer_id"].tolist()
+    assert both["champion_probability"].tolist() == before["probability"].tolist()
+    assert both["champion_is_contacted"].tolist() == before["is_contacted"].tolist()
+    everybody = expected["probability"].where(before["status"] == "scored", tried.base_rate)
+    assert both["challenger_probability"].tolist() == everybody.tolist()
+    assert not both.isna().any(axis=None)
+
+    found = facts["challenger"]
+    assert (found["served"], found["percent"], found["unfit"]) == (in_share.sum(), 20, [])
+    assert found["threshold_version"] == "slope0.9"
+    assert sum(map(sum, found["seen"]["deciles"])) == 299
+    assert facts["population"] == 300
+    assert facts["contacted"] == after["is_contacted"].sum()
+
+
+def test_files_and_batches_change_no_bit_of_two_models(night, tried_on):
+    _, record, _ = tried_on(0.9, 20, "whole")
+    _, other, _ = tried_on(0.9, 20, "in pieces", batch_rows=7, files=11)
+    for dataset in (catalog.PREDICTIONS, catalog.ARM_SCORES):
+        pieces = predictions(night.settings, other, dataset)
+        assert pieces == predictions(night.settings, record, dataset)
+
+
+@pytest.mark.parametrize("percent", [0, 5])
+@pytest.mark.parametrize(
+    ("factor", "why"), [(0.0, "the same score"), (-1.0, "rank correlation of -")]
+)
+def test_a_poisoned_challenger_touches_nobody(night, tried_on, factor, why, percent):
+    facts, record, _ = tried_on(factor, percent, f"poisoned-{factor}-{percent}")
+
+    assert predictions(night.settings, record) == predictions(night.settings, night.record)
+    found = facts["challenger"]
+    assert (found["served"], found["percent"]) == (0, 0)
+    assert why in " ".join(found["unfit"])
+    assert predictions(night.settings, record, catalog.ARM_SCORES).num_rows == 300
+
+
+def test_in_shadow_readers_get_what_they_would_have_got_without(night, tried_on):
+    facts, record, _ = tried_on(0.9, 0, "shadow")
+    assert predictions(night.settings, record) == predictions(night.settings, night.record)
+    assert (facts["challenger"]["served"], facts["challenger"]["unfit"]) == (0, [])
+
+
+def test_a_challenger_that_fails_while_scoring_scores_nobody_and_the_champion_everybody(bundle):
+    trusted = (bundle, bundle_sha256(bundle))
+    rows = pa.table(
+        {**customers(30, seed=7), "is_scorable": [True] * 30, "in_share": [True] * 30}
+    ).to_batches()
+    [alone] = batch_scorer(*trusted, 3)(iter(rows))
+    [paired] = pair_scorer(trusted, (bundle, "not its hash"), 3)(iter(rows))
+    for name in alone.schema.names:
+        assert paired[name] == alone[name]
+    for name in ("probability", "reason_1", "reason_3"):
+        assert paired[f"challenger_{name}"].null_count == 30
+
+
+def test_spark_puts_a_customer_where_python_does(spark):
+    names = [*(f"c{n}" for n in range(300)), "", " ", "Ünï", "名", "a:b", "'\\"]
+    rows = spark.createDataFrame([(name,) for name in names], "customer_id string")
+    found = rows.select("customer_id", bucket_column("v1.1.0").alias("bucket")).collect()
+    assert {row.customer_id: row.bucket for row in found} == {
+        name: bucket(name, "v1.1.0") for name in names
+    }
