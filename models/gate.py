@@ -21,7 +21,6 @@ from models.judge import (
     country_and_date_slices,
     group_names,
     judge_rows,
-    metric_cell,
     rounded,
     worst_gain,
 )
@@ -291,7 +290,7 @@ def _change(
 def _improvement_conditions(difference: dict) -> list[Condition]:
     worst = {metric: worst_gain(difference[metric], sign) for metric, sign in DECISIVE.items()}
     best = {metric: worst_gain(difference[metric], -sign) for metric, sign in DECISIVE.items()}
-    value = "; ".join(f"{METRICS[m]} {metric_cell(difference[m])}" for m in DECISIVE)
+    value = ", ".join(f"{METRICS[m]} {_signed(difference[m])}" for m in DECISIVE)
     better = [METRICS[metric] for metric in DECISIVE if worst[metric] > 0]
     worse = [METRICS[metric] for metric in DECISIVE if best[metric] > 0]
     names = " or ".join(METRICS[metric] for metric in DECISIVE)
@@ -301,20 +300,28 @@ def _improvement_conditions(difference: dict) -> list[Condition]:
             bool(better),
             value,
             f"for {names} the interval of the difference lies wholly on the better side",
-            f"clearly better in {' and '.join(better)} (difference {value})"
+            f"clearly better in {' and '.join(better)}: {value}"
             if better
-            else f"no clear improvement, so the champion stays (difference {value})",
+            else f"no clear improvement, so the champion stays: {value}",
         ),
         Condition(
             "nowhere clearly worse",
             not worse,
             ", ".join(worse) or "-",
             f"for neither {names.replace(' or ', ' nor ')} does it lie wholly on the worse side",
-            f"clearly worse in {' and '.join(worse)} (difference {value})"
+            f"clearly worse in {' and '.join(worse)}: {value}"
             if worse
             else "not clearly worse in either",
         ),
     ]
+
+
+def _signed(difference: dict) -> str:
+    """A difference with its interval, or a dash where it is undefined."""
+    if difference["value"] is None:
+        return "-"
+    ends = f"{difference['low']:+.4f} to {difference['high']:+.4f}"
+    return f"{difference['value']:+.4f} ({ends})"
 
 
 def _baselines_condition(beats_baselines: bool) -> Condition:
@@ -338,7 +345,7 @@ def _slices_condition(slices: Sequence[SliceResult], margin: float) -> Condition
     return Condition(
         "no slice much worse",
         not broken,
-        f"{worst.name} {metric_cell(worst.difference)}" if worst else "no slice has enough rows",
+        f"{worst.name} {_signed(worst.difference)}" if worst else "no slice has enough rows",
         f"ROC AUC at the most {margin:g} below the champion's",
         f"loses more than {margin:g} ROC AUC for {', '.join(broken)}"
         if broken
@@ -366,10 +373,8 @@ def _predictions_conditions(
     """What the promises about a night's predictions ask of the scores, and the share contacted."""
     given = probability[~np.isnan(probability)]
     scored_share = len(given) / len(probability)
-    distinct = len(np.unique(given))
-    is_sound = (
-        scored_share >= SCORED_SHARE and distinct > 1 and 0 <= given.min() <= given.max() <= 1
-    )
+    distinct, low, high = len(np.unique(given)), float(given.min()), float(given.max())
+    is_sound = scored_share >= SCORED_SHARE and distinct > 1 and 0 <= low <= high <= 1
     contacted = float((given >= challenger.threshold).mean())
     wanted, factor = challenger.contact_share, params.rollout.max_contacted_factor
     is_near = wanted / factor <= contacted <= wanted * factor
@@ -377,13 +382,13 @@ def _predictions_conditions(
         Condition(
             "sound predictions",
             is_sound,
-            f"{scored_share:.1%} scored, {distinct:,} different scores from {given.min():.4f} to "
-            f"{given.max():.4f}",
+            f"{scored_share:.1%} scored, {distinct:,} different scores from {low:.4f} to "
+            f"{high:.4f}",
             f"at least {SCORED_SHARE:.0%} scored, not all alike, from 0 to 1",
             "its predictions keep the promises"
             if is_sound
             else f"its predictions break the promises: {scored_share:.1%} scored, {distinct:,} "
-            f"different scores from {given.min():g} to {given.max():g}",
+            f"different scores from {low:g} to {high:g}",
         ),
         Condition(
             "contacts about as many as asked",

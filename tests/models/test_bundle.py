@@ -13,11 +13,18 @@ import pytest
 
 from lake import read_json, write_json
 from models import BundleRefused, bundle_sha256, read_bundle, score
-from models.bundle import Origin, contact_threshold, threshold_version, write_bundle
+from models.bundle import (
+    Origin,
+    contact_threshold,
+    read_holdout,
+    threshold_version,
+    write_bundle,
+)
 from models.fit import fit_model, rows_of
 from models.judge import judge
 from models.split import split_by_time
 from params import read_params
+from tests.models.conftest import AS_OF
 
 PARAMS = read_params()
 PARAMS = PARAMS.model_copy(
@@ -26,6 +33,9 @@ PARAMS = PARAMS.model_copy(
         "drift": PARAMS.drift.model_copy(update={"sample_rows": 500}),
     }
 )
+
+
+HOLDOUT = split_by_time(AS_OF, 30, 1, 2).holdout
 
 
 def write(training_set: pa.Table, folder: Path) -> Path:
@@ -174,6 +184,28 @@ def test_golden_rows_reach_from_the_lowest_score_to_the_highest(original, small_
 def test_a_bundle_holds_nobodys_identity(original):
     for name in ("golden_rows.parquet", "reference.parquet"):
         assert "customer_id" not in pq.read_schema(original / name).names
+    assert read_holdout(original)["customer_id"].type == pa.int32()
+
+
+def test_a_bundle_carries_the_rows_it_was_judged_on(original, small_training_set):
+    holdout, whole = read_holdout(original), rows_of(small_training_set, HOLDOUT)
+    assert holdout.column_names == whole.column_names
+    assert holdout.drop_columns(["customer_id"]).equals(whole.drop_columns(["customer_id"]))
+    pairs = zip(whole["customer_id"].to_pylist(), holdout["customer_id"].to_pylist(), strict=True)
+    assert len(set(pairs)) == len(set(holdout["customer_id"].to_pylist())) == 1500
+
+
+def test_of_many_rows_to_judge_on_a_sample_is_carried(small_training_set, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.bundle.HOLDOUT_ROWS", 700)
+    one, other = (write(small_training_set, tmp_path / name) for name in ("one", "other"))
+    assert read_holdout(one).num_rows == 700
+    assert bundle_sha256(one) == bundle_sha256(other)
+
+
+def test_a_bundle_of_older_code_says_that_it_cannot_be_judged(bundle_folder):
+    (bundle_folder / "holdout.parquet").unlink()
+    with pytest.raises(BundleRefused, match=r"no rows to judge it on.*Train it anew"):
+        read_holdout(bundle_folder)
 
 
 def test_the_best_share_of_the_holdout_reaches_the_threshold():
