@@ -11,9 +11,9 @@ import sqlalchemy as sa
 import catalog
 import warehouse
 from jobs import publish_predictions
-from records import DeliveryRecord, RunRecord, StageRecord
+from records import Challenger, DeliveryRecord, RunRecord, StageRecord
 from settings import Settings
-from tests.warehouse.nights import NIGHT, predictions
+from tests.warehouse.nights import NIGHT, arm_scores, predictions
 from warehouse import tables
 
 
@@ -23,7 +23,9 @@ class Lake:
 
     settings: Settings
 
-    def write(self, *files: pa.RecordBatch, run_id="run-1", population=None, **facts) -> RunRecord:
+    def write(
+        self, *files: pa.RecordBatch, run_id="run-1", population=None, tried=None, **facts
+    ) -> RunRecord:
         root = self.settings.data_root
         customers = sum(file.num_rows for file in files) if population is None else population
         record = RunRecord(
@@ -34,6 +36,7 @@ class Lake:
             model_name="repurchase",
             model_version="v1.0.0",
             bundle_sha256="b" * 64,
+            challenger=tried,
             features_sha256="f" * 64,
             params_sha256="c" * 64,
             code_version="0123456789ab",
@@ -183,3 +186,49 @@ def test_a_warehouse_without_tables_is_not_published_to(settings):
 
     with pytest.raises(warehouse.NotMigrated, match="migrate_warehouse"):
         publish_predictions.run(settings, record)
+
+
+def write_both(lake, arms: pa.RecordBatch, served: int, percent: int) -> RunRecord:
+    """Two customers and a challenger at 5 %, with what score_customers found out about it."""
+    found = {"percent": percent, "served": served, "threshold_version": "bb22"}
+    record = lake.write(
+        predictions("ada", "bob", arm=["champion", "challenger"] if served else "champion"),
+        tried=Challenger(version="v1.1.0", bundle_sha256="d" * 64, percent=5),
+        challenger=found,
+    )
+    folder = catalog.ARM_SCORES.partition(lake.settings.data_root, **record.key)
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table(arms), folder / "part-00000-abc.snappy.parquet")
+    return record
+
+
+def test_the_scores_of_both_models_become_part_of_the_published_night(lake, settings, engine):
+    record = write_both(lake, arm_scores("ada", "bob"), served=1, percent=5)
+
+    assert publish_predictions.run(settings, record)["challenger"] == 1
+    assert publish_predictions.run(settings, record)["outcome"] == "unchanged"
+
+    with engine.connect() as connection:
+        [run] = connection.execute(sa.select(tables.SCORING_RUNS)).all()
+        both = connection.execute(sa.select(tables.ARM_SCORES)).all()
+    assert (run.challenger_version, run.challenger_percent) == ("v1.1.0", 5)
+    assert (run.challenger_threshold_version, run.challenger_bundle_sha256) == ("bb22", "d" * 64)
+    assert len(both) == 2
+
+
+def test_a_challenger_found_unfit_is_recorded_as_serving_nobody(lake, settings, engine):
+    record = write_both(lake, arm_scores("ada", "bob"), served=0, percent=0)
+
+    publish_predictions.run(settings, record)
+
+    with engine.connect() as connection:
+        assert connection.scalar(sa.select(tables.SCORING_RUNS.c.challenger_percent)) == 0
+
+
+def test_fewer_rows_of_both_models_than_customers_are_refused(lake, settings, engine):
+    record = write_both(lake, arm_scores("ada"), served=1, percent=5)
+
+    with pytest.raises(warehouse.CountsDiffer, match="holds 1 arm_scores"):
+        publish_predictions.run(settings, record)
+
+    assert warehouse.current_run(engine, NIGHT) is None

@@ -300,3 +300,50 @@ def test_moves_of_the_challenger_are_recorded_once_beside_the_champions(engine):
     assert events[0][1]["against"] == 1
     with pytest.raises(warehouse.HistoryDiffers, match="percent"):
         warehouse.record_challenge(engine, a_move(percent=20))
+
+
+def a_promotion(number: int, version: str, at: datetime, actor="ada") -> SimpleNamespace:
+    values = {"name": "repurchase", "number": number, "version": version, "previous": None}
+    return SimpleNamespace(**values, reason="better", actor=actor, at=at)
+
+
+def who_scored(engine, customer_id: str) -> dict:
+    with engine.connect() as connection:
+        question = {"customer_id": customer_id, "score_date": str(NIGHT)}
+        return dict(connection.execute(sa.text(warehouse.WHO_SCORED), question).mappings().one())
+
+
+def test_one_query_tells_which_model_scored_a_customer_and_who_put_it_there(engine):
+    published = a_run().published_at
+    before, after = published - timedelta(days=1), published + timedelta(days=1)
+    warehouse.record_promotion(engine, a_promotion(1, "v1.0.0", before))
+    warehouse.record_challenge(engine, a_move(number=1, percent=0, at=before, actor="carl"))
+    warehouse.record_challenge(engine, a_move(number=2, percent=5, at=before))
+    publish_both(engine)
+    # What came later says nothing about that night.
+    warehouse.record_challenge(engine, a_move(number=3, percent=20, at=after, actor="dora"))
+    warehouse.record_promotion(engine, a_promotion(2, "v1.1.0", after, actor="dora"))
+    warehouse.record_promotion(engine, a_promotion(3, "v1.0.0", after, actor="dora"))
+
+    ada, bob = who_scored(engine, "ada"), who_scored(engine, "bob")
+
+    assert (ada["arm"], ada["model_version"], ada["percent"]) == ("champion", "v1.0.0", 100)
+    assert (ada["move"], ada["put_there_by"]) == (1, "ada")
+    assert (bob["arm"], bob["model_version"], bob["percent"]) == ("challenger", "v1.1.0", 5)
+    assert (bob["move"], bob["put_there_by"]) == (2, "bob")
+    assert bob["put_there_because"] == "won the gate"
+    assert bob["shown_by_event"] == "run_published"
+    assert '"by":"tests"' in bob["shown_details"]
+
+    publish(engine, later("run-2", 1), replaces="run-1")
+    roll_back(engine)
+    again = who_scored(engine, "ada")
+    assert (again["move"], again["shown_by_event"]) == (1, "predictions_rolled_back")
+    assert '"by":"ada"' in again["shown_details"]
+
+
+def test_a_version_that_was_asked_for_by_name_was_put_there_by_nobody(engine):
+    publish(engine, a_run())
+    ada = who_scored(engine, "ada")
+    assert (ada["model_version"], ada["move"], ada["put_there_by"]) == ("v1.0.0", None, None)
+    assert ada["shown_by_event"] == "run_published"
