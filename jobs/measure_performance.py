@@ -401,7 +401,7 @@ def describe(
         reference = read_json(bundle_folder(root, record) / "metrics.json")["model"]
         finding = judge_cohort(champion, reference, params.performance)
         if cohort.maturity == "estimated":
-            estimated = champion.metrics | size | {"finding": finding}
+            estimated = champion.metrics | {"finding": finding}
         else:
             metrics = {arm: measured.metrics for arm, measured in of_all.items()}
             mature = key | size | metrics | {"finding": finding}

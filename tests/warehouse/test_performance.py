@@ -1,7 +1,9 @@
 """Tests of what the warehouse keeps about how well published scores turned out."""
 
+from dataclasses import replace as replace_fields
 from datetime import date, timedelta
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -127,6 +129,32 @@ def test_the_drift_of_a_night_is_its_verdict_as_a_whole_against_the_reference(en
             DRIFT.insert(), [finding | dict(zip(names, row, strict=True)) for row in rows]
         )
     assert warehouse.night_drift(engine, "run-1") == "drift"
+
+
+def test_a_changed_score_of_the_challenger_is_noticed_though_nobody_was_served_by_it(engine):
+    run = replace_fields(
+        a_run("run-1"),
+        challenger_version="v1.1.0",
+        challenger_threshold_version="bb22",
+        challenger_bundle_sha256="c" * 64,
+        challenger_percent=0,
+    )
+
+    def both(probability: float) -> pa.RecordBatch:
+        columns = {
+            "customer_id": ["ada", "bob"],
+            "champion_probability": [0.5, 0.5],
+            "champion_is_contacted": [False, False],
+            "challenger_probability": [0.5, probability],
+            "challenger_is_contacted": [False, False],
+        }
+        return pa.record_batch(columns)
+
+    served = predictions("ada", "bob")
+    warehouse.publish(engine, run, [served], replaces=None, arm_scores=[both(0.25)])
+    warehouse.check_published(engine, "run-1", [served], [both(0.25)])
+    with pytest.raises(PublishedChanged, match="run-1"):
+        warehouse.check_published(engine, "run-1", [served], [both(0.26)])
 
 
 def test_a_changed_prediction_is_noticed(engine):
