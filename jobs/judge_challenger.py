@@ -59,14 +59,16 @@ def run(settings: Settings, params: Params, version: str, against: str = CHAMPIO
         "champion": beside.version if beside else None,
         "reasons": verdict.reasons,
     }
-    hashes = {"bundle_sha256": judged.bundle_sha256}
-    if beside:
-        hashes["champion_sha256"] = beside.bundle_sha256
-    page = write_gate(settings.data_root, facts | hashes, verdict)
+    evidence = {
+        "bundle_sha256": judged.bundle_sha256,
+        "champion_sha256": beside.bundle_sha256 if beside else None,
+        "asked_at": judged.asked_at and judged.asked_at.isoformat(),
+    }
+    page = write_gate(settings.data_root, facts | evidence, verdict)
     write_card(settings.data_root, judged, challenger.folder, state, facts)
     event = "gate_passed" if verdict.is_passed else "gate_failed"
     with writing(engine) as connection:
-        append_audit(connection, event, facts | hashes)
+        append_audit(connection, event, facts | evidence)
     return facts | {"approval": params.gate.approval, "page": str(page)}
 
 
@@ -117,9 +119,9 @@ def approvals(version: ModelVersion, state: RegistryState) -> list[Approval]:
             moves.append((trial.at, f"challenger {share}", trial.actor, trial.reason))
         elif trial.version is None and trial.previous == version.version:
             moves.append((trial.at, "withdrawn", trial.actor, trial.reason))
-    registered = Approval("-", "registered", version.actor, version.reason)
+    asked_at = f"asked for {version.asked_at:%Y-%m-%d %H:%M}" if version.asked_at else "-"
     return [
-        registered,
+        Approval(asked_at, "registered", version.actor, version.reason),
         *[Approval(f"{at:%Y-%m-%d %H:%M}", *rest) for at, *rest in sorted(moves)],
     ]
 

@@ -10,6 +10,7 @@ import getpass
 import json
 import subprocess
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import yaml
@@ -64,6 +65,7 @@ def run(
     reason: str,
     actor: str,
     token: str | None = None,
+    asked_at: datetime | None = None,
 ) -> ModelVersion:
     """Register the commit that ``repository`` is at.
 
@@ -95,6 +97,7 @@ def run(
             reason=reason,
             actor=actor,
             token=token,
+            asked_at=asked_at,
         )
 
     registry = open_registry(settings, params)

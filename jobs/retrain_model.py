@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import yaml
@@ -35,6 +35,11 @@ PARSER.add_argument("--reason", required=True, help="why; kept with the version"
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
 PARSER.add_argument(
     "--promote-first", action="store_true", help="promote the version if there is no champion yet"
+)
+PARSER.add_argument(
+    "--asked-at",
+    type=lambda text: datetime.fromisoformat(text).astimezone(UTC),
+    help="when it was asked for, such as 2026-04-01T03:10:00Z; kept with the version",
 )
 PARSER.add_argument("--token", help="names this training, so that a retry finds what it made")
 
@@ -70,7 +75,13 @@ class TrainingFailed(RuntimeError):
 
 
 def run(
-    settings: Settings, params: Params, until: date, reason: str, actor: str, token: str | None
+    settings: Settings,
+    params: Params,
+    until: date,
+    reason: str,
+    actor: str,
+    token: str | None,
+    asked_at: datetime | None = None,
 ) -> ModelVersion:
     """Train and register; or find the version that an earlier attempt with ``token`` made.
 
@@ -99,7 +110,7 @@ def run(
         message = f"Train {params.model.name} on {settings.source} until {until}\n\n{reason}"
         git(*COMMIT, "--allow-empty", "-m", message, folder=clone)
         dvc("push", clone=clone, environment=environment)
-        version = register_model.run(settings, params, clone, reason, actor, token)
+        version = register_model.run(settings, params, clone, reason, actor, token, asked_at)
         log.info("%s is registered", version.version)
         return version
 
@@ -123,10 +134,10 @@ def only_training(folder: Path) -> Iterator[Path]:
 
 def clone_code(settings: Settings, folder: Path) -> Path:
     """A clone of the code's head below ``folder``; warns of what the clone will not have."""
-    if Path(settings.code_url).is_dir():
+    checkout = Path(settings.code_url)
+    if checkout.is_dir() and git("rev-parse", "--is-bare-repository", folder=checkout) != "true\n":
         changed = git(
-            *("status", "--porcelain", "--", ".", ":!dvc.lock", ":!artifacts"),
-            folder=Path(settings.code_url),
+            *("status", "--porcelain", "--", ".", ":!dvc.lock", ":!artifacts"), folder=checkout
         )
         if changed:
             log.warning(
@@ -213,7 +224,9 @@ def main(arguments) -> dict:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settings, params = Settings(), read_params()
     reason, actor = arguments.reason, arguments.actor or getpass.getuser()
-    version = run(settings, params, arguments.until, reason, actor, arguments.token)
+    version = run(
+        settings, params, arguments.until, reason, actor, arguments.token, arguments.asked_at
+    )
     registry = register_model.open_registry(settings, params)
     if arguments.promote_first and not registry.read().promotions:
         promote_model.run(settings, params, version.version, reason, actor)

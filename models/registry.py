@@ -74,7 +74,8 @@ class Trained(_Record):
 
     ``bundle_sha256`` is of the bundle's bytes; ``bundle_md5`` is its address in the DVC remote.
     ``training_until`` is the last score date that training looked at. ``token`` names the attempt,
-    so that its retry finds what it made.
+    so that its retry finds what it made. ``asked_at`` is when it was asked for, in UTC; null where
+    that was not said.
     """
 
     bundle_sha256: str
@@ -85,6 +86,7 @@ class Trained(_Record):
     reason: str
     actor: str
     token: str | None
+    asked_at: datetime | None = None
 
 
 class ModelVersion(Trained):
@@ -517,6 +519,7 @@ def download_bundle(md5: str, store_url: str, folder: Path) -> None:
         BundleDiffers: If the list of files is not the one with that hash.
     """
     # Takes half a second to import; most nights find their bundle in the cache.
+    from botocore.exceptions import BotoCoreError
     from dvc.fs import get_cloud_fs
 
     filesystem, options, root = get_cloud_fs(None, url=store_url)
@@ -539,7 +542,7 @@ def download_bundle(md5: str, store_url: str, folder: Path) -> None:
             target = folder / entry["relpath"]
             target.parent.mkdir(parents=True, exist_ok=True)
             store.get_file(address(entry["md5"]), str(target))
-    except OSError as error:
+    except (OSError, BotoCoreError) as error:  # of S3, not all are errors of the system
         raise StoreUnavailable(
             f"cannot get bundle {md5} from the model store {_shown(store_url)}: {error}. "
             "Is SCORING_MODEL_STORE_URL right and reachable, and was the bundle pushed?"
