@@ -87,7 +87,7 @@ ACTIVITY = Dataset(
 Purchases have ``quantity > 0``, returns ``quantity < 0``; ``return_quantity`` and
 ``return_micros`` are positive. The arrays are sorted and distinct. No nulls.
 
-Made by: summarise_activity. Used by: build_features, build_training_set.
+Made by: summarise_activity. Used by: build_features, build_training_set, measure_performance.
 """
 
 RUN_RECORD = "lake/runs/score_date={score_date}/{run_id}.json"
@@ -113,10 +113,11 @@ PREDICTIONS = Dataset(
 )
 """One row per customer of the population, ordered by ``customer_id``.
 
-``probability`` in [0, 1] of a purchase within the horizon; ``decile`` 1 (likeliest) to 10 of this
-run; ``reason_*`` null when reasons are off or the customer is a fallback; ``status`` is
-``scored``, ``previous`` (last night's score kept) or ``default`` (the prior); ``arm`` says whose
-score it is that readers get, ``champion`` or ``challenger``.
+``probability`` in [0, 1] of a purchase within the horizon; ``decile`` 1 (likeliest) to 10 among all
+customers of this run, by the model whose score the row is; ``reason_*`` null when reasons are off
+or the customer is a fallback; ``status`` is ``scored``, ``previous`` (last night's score kept) or
+``default`` (the prior); ``arm`` says whose score it is that readers get, ``champion`` or
+``challenger``.
 
 Made by: score_customers. Used by: publish_predictions, report_drift, measure_performance.
 """

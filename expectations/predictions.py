@@ -9,6 +9,7 @@ from expectations.promise import FAIL, WARN, promise
 from expectations.verdict import verify
 
 STATUSES = ["scored", "previous", "default"]
+ARMS = ["champion", "challenger"]
 
 
 def verify_predictions(predictions: DataFrame, population: int, docs: Path) -> list[str]:
@@ -49,7 +50,7 @@ def verify_predictions(predictions: DataFrame, population: int, docs: Path) -> l
                 FAIL,
                 column=column,
             )
-            for column in ("customer_id", "probability", "decile", "is_contacted", "status")
+            for column in ("customer_id", "probability", "decile", "is_contacted", "status", "arm")
         ],
         promise(
             gxe.ExpectColumnValuesToBeBetween,
@@ -76,6 +77,14 @@ def verify_predictions(predictions: DataFrame, population: int, docs: Path) -> l
             FAIL,
             column="status",
             value_set=STATUSES,
+        ),
+        promise(
+            gxe.ExpectColumnValuesToBeInSet,
+            "arm_known",
+            "Every score is some model's: the champion's, or that of the one tried beside it.",
+            FAIL,
+            column="arm",
+            value_set=ARMS,
         ),
         promise(
             gxe.ExpectColumnValuesToBeInSet,

@@ -6,9 +6,16 @@ import catalog
 from expectations import ExpectationsBroken, verify_predictions
 
 
-def prediction(customer_id="ada", probability=0.3, decile=4, status="scored", is_contacted=False):
+def prediction(
+    customer_id="ada",
+    probability=0.3,
+    decile=4,
+    status="scored",
+    is_contacted=False,
+    arm="champion",
+):
     """A row of the predictions; the reasons are off."""
-    return (customer_id, probability, decile, is_contacted, None, None, None, status, "champion")
+    return (customer_id, probability, decile, is_contacted, None, None, None, status, arm)
 
 
 @pytest.fixture
@@ -36,20 +43,24 @@ def test_every_fault_is_named(predicted, tmp_path):
         prediction("below zero", -0.01),
         prediction("decile", decile=11),
         prediction("status", status="guessed"),
+        prediction("arm", arm="both"),
+        prediction("no arm", arm=None),
     ]
 
     with pytest.raises(ExpectationsBroken) as refused:
-        verify_predictions(predicted(rows), 10, tmp_path / "docs")
+        verify_predictions(predicted(rows), 12, tmp_path / "docs")
 
     for rule in (
-        "whole_population: found 9",
-        "customer_id_given: 1 of 9",
-        "customer_once: 2 of 9",
-        "probability_given: 1 of 9",
-        "is_contacted_given: 1 of 9",
-        "probability_in_range: 2 of 9",
-        "decile_in_range: 1 of 9",
-        "status_known: 1 of 9",
+        "whole_population: found 11",
+        "customer_id_given: 1 of 11",
+        "customer_once: 2 of 11",
+        "probability_given: 1 of 11",
+        "is_contacted_given: 1 of 11",
+        "probability_in_range: 2 of 11",
+        "decile_in_range: 1 of 11",
+        "status_known: 1 of 11",
+        "arm_given: 1 of 11",
+        "arm_known: 1 of 11",
     ):
         assert rule in str(refused.value)
 
