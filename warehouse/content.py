@@ -1,7 +1,7 @@
 """What a night's rows are, byte for byte: checked and hashed while they stream by."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,8 +63,16 @@ class Content:
 
     @property
     def sha256(self) -> str:
+        return self.sha256_without(())
+
+    def sha256_without(self, columns: Collection[str]) -> str:
+        """The hash of all values but those of ``columns``."""
         return value_sha256(
-            {name: [part.hexdigest() for part in parts] for name, parts in self._hashes.items()}
+            {
+                name: [part.hexdigest() for part in parts]
+                for name, parts in self._hashes.items()
+                if name not in columns
+            }
         )
 
     def _column(self, batch: pa.RecordBatch, name: str) -> pa.Array:

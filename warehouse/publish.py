@@ -159,7 +159,9 @@ def publish(
 def _sha256(run: PublishedRun, content: Content, arms: Content) -> str:
     """The hash of all that was published of the run."""
     if run.challenger_version is None:
-        return content.sha256
+        # All are the champion's, which is counted; so nights keep the hash they had before there
+        # were challengers.
+        return content.sha256_without(["arm"])
     return value_sha256([content.sha256, arms.sha256])
 
 

@@ -347,3 +347,18 @@ def test_a_version_that_was_asked_for_by_name_was_put_there_by_nobody(engine):
     ada = who_scored(engine, "ada")
     assert (ada["model_version"], ada["move"], ada["put_there_by"]) == ("v1.0.0", None, None)
     assert ada["shown_by_event"] == "run_published"
+
+
+def test_a_night_without_challenger_keeps_the_hash_it_had_before_there_were_any(engine):
+    batch = predictions("ada", "bob", probability=[0.25, 1.0], reason_1=["x", None], decile=[9, 1])
+    publish(engine, a_run(), batch)
+    [(sha256,)] = read(engine, "select predictions_sha256 from scoring_runs")
+    assert sha256 == "513a1318a8b877dd46a4e49831c97258bfff2a997d2e86dc6b20d12b70c6e1e7"
+
+
+def test_whose_score_it_is_is_part_of_what_was_published(engine):
+    for number, arms in enumerate((["champion", "challenger"], ["challenger", "champion"])):
+        run = a_challenged_run(f"run-{number}", score_date=NIGHT + timedelta(days=number))
+        publish_both(engine, run, predictions("ada", "bob", arm=arms))
+    hashes = read(engine, "select distinct predictions_sha256 from scoring_runs")
+    assert len(hashes) == 2
