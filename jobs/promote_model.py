@@ -9,7 +9,7 @@ import getpass
 from jobs.entry import job_parser, start
 from jobs.register_model import copy_history, open_registry
 from models import read_bundle
-from models.registry import CHAMPION, fetch_bundle
+from models.registry import CHAMPION, Promotion, fetch_bundle
 from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect
@@ -20,8 +20,17 @@ PARSER.add_argument("--reason", required=True, help="why; kept with the promotio
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
 
 
-def run(settings: Settings, params: Params, version: str, reason: str, actor: str) -> dict:
+def run(
+    settings: Settings,
+    params: Params,
+    version: str,
+    reason: str,
+    actor: str,
+    token: str | None = None,
+) -> dict:
     """Promote; the facts are the version and the number and predecessor of its promotion.
+
+    ``token`` names the attempt in the promotion, so that a retry finds what it did.
 
     Raises:
         VersionUnknown: If there is no such version.
@@ -33,9 +42,14 @@ def run(settings: Settings, params: Params, version: str, reason: str, actor: st
     bundle = fetch_bundle(wanted, settings.model_store_url, settings.data_root / "bundles")
     read_bundle(bundle, wanted.bundle_sha256)
 
-    promotion = registry.promote(wanted.version, actor, reason)
+    promotion = registry.promote(wanted.version, actor, reason, token=token)
 
     copy_history(settings, registry)
+    return facts(promotion)
+
+
+def facts(promotion: Promotion) -> dict:
+    """What promoting and rolling back print."""
     return {CHAMPION: promotion.version, "number": promotion.number, "previous": promotion.previous}
 
 

@@ -9,7 +9,7 @@ import getpass
 
 from jobs import promote_model
 from jobs.entry import job_parser, start
-from jobs.register_model import open_registry
+from jobs.register_model import copy_history, open_registry
 from params import Params, read_params
 from settings import Settings
 
@@ -17,28 +17,44 @@ PARSER = job_parser(__doc__)
 PARSER.add_argument("--version", help="the version to go back to; default the champion before")
 PARSER.add_argument("--reason", required=True, help="why; kept with the promotion")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
+PARSER.add_argument("--token", help="names the attempt: again with the same one does nothing more")
 
 
-def run(settings: Settings, params: Params, version: str | None, reason: str, actor: str) -> dict:
+def run(
+    settings: Settings,
+    params: Params,
+    version: str | None,
+    reason: str,
+    actor: str,
+    token: str | None = None,
+) -> dict:
     """Go back; the facts are those of promote_model.
 
     Without a version it goes back to the champion that the present one first took over from: doing
-    it twice goes back twice. A version that is champion already stays it.
+    it twice goes back twice, unless both have the same token. A version that is champion already
+    stays it.
 
     Raises:
         VersionUnknown: If there is no such version, or none before the present champion.
         BundleRefused: If its bundle cannot score here, so that no night would.
     """
-    if version is None:
-        version = open_registry(settings, params).read().champion_before().version
+    registry = open_registry(settings, params)
+    state = registry.read()
+    for promotion in state.promotions:
+        if token is not None and promotion.token == token:
+            copy_history(settings, registry)
+            return promote_model.facts(promotion)
 
-    return promote_model.run(settings, params, version, f"roll-back: {reason}", actor)
+    wanted = version or state.champion_before().version
+    return promote_model.run(settings, params, wanted, f"roll-back: {reason}", actor, token)
 
 
 def main(arguments) -> dict:
     """Start the job from the command line."""
     actor = arguments.actor or getpass.getuser()
-    return run(Settings(), read_params(), arguments.version, arguments.reason, actor)
+    return run(
+        *(Settings(), read_params(), arguments.version, arguments.reason, actor), arguments.token
+    )
 
 
 if __name__ == "__main__":

@@ -15,10 +15,16 @@ PARSER = night_parser(__doc__)
 PARSER.add_argument("--run-id", help="the run to show; default the one published before")
 PARSER.add_argument("--reason", required=True, help="why; kept in the audit log")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
+PARSER.add_argument("--token", help="names the attempt: again with the same one does nothing more")
 
 
 def run(
-    settings: Settings, score_date: date, reason: str, actor: str, run_id: str | None = None
+    settings: Settings,
+    score_date: date,
+    reason: str,
+    actor: str,
+    run_id: str | None = None,
+    token: str | None = None,
 ) -> dict:
     """Go back; the facts are the run that readers see now and the one they saw before.
 
@@ -29,7 +35,9 @@ def run(
     engine = warehouse.connect(settings.warehouse_url)
     warehouse.check_migrated(engine)
 
-    moved = warehouse.roll_back(engine, score_date, actor=actor, reason=reason, run_id=run_id)
+    moved = warehouse.roll_back(
+        engine, score_date, actor=actor, reason=reason, run_id=run_id, token=token
+    )
 
     return {
         "score_date": str(score_date),
@@ -41,7 +49,10 @@ def run(
 def main(arguments) -> dict:
     """Start the job from the command line."""
     actor = arguments.actor or getpass.getuser()
-    return run(Settings(), arguments.score_date, arguments.reason, actor, arguments.run_id)
+    return run(
+        *(Settings(), arguments.score_date, arguments.reason, actor),
+        *(arguments.run_id, arguments.token),
+    )
 
 
 if __name__ == "__main__":

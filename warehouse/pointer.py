@@ -29,7 +29,13 @@ class RollBack:
 
 
 def roll_back(
-    engine: sa.Engine, score_date: date, *, actor: str, reason: str, run_id: str | None = None
+    engine: sa.Engine,
+    score_date: date,
+    *,
+    actor: str,
+    reason: str,
+    run_id: str | None = None,
+    token: str | None = None,
 ) -> RollBack:
     """Let readers see an earlier run of the night again: one row changes, in one transaction.
 
@@ -42,6 +48,7 @@ def roll_back(
         reason: Why.
         run_id: The run to show; None for the one published last before the current one, runs
             that a roll-back has left not counted. Naming the current run changes nothing.
+        token: Names the attempt: again with the same one only says what was done then.
 
     Raises:
         NothingToRollBack: There is no such run; names those there are.
@@ -49,6 +56,9 @@ def roll_back(
     """
     with writing(engine) as connection:
         lock_night(connection, score_date)
+        for details in _roll_backs(connection, score_date):
+            if token is not None and details["token"] == token:
+                return RollBack(run_id=details["run_id"], instead_of=details["instead_of"])
         current = current_run_of(connection, score_date)
         target = _target(connection, score_date, current, run_id)
         if target != current:
@@ -62,6 +72,7 @@ def roll_back(
                     "instead_of": current,
                     "by": actor,
                     "reason": reason,
+                    "token": token,
                 },
             )
     return RollBack(run_id=target, instead_of=current)
@@ -93,17 +104,25 @@ def taken_back(connection: sa.Connection, score_date: date) -> dict[str, dict]:
 
     With each comes what the audit log says about it.
     """
-    roll_backs = (
+    left = {}
+    for details in _roll_backs(connection, score_date):
+        left.pop(details["run_id"], None)
+        left[details["instead_of"]] = details
+    return left
+
+
+def _roll_backs(connection: sa.Connection, score_date: date) -> list[dict]:
+    """What the audit log says about the roll-backs of that night, in their order."""
+    of_all_nights = (
         sa.select(AUDIT_LOG.c.details)
         .where(AUDIT_LOG.c.event == ROLLED_BACK)
         .order_by(AUDIT_LOG.c.number)
     )
-    left = {}
-    for details in connection.scalars(roll_backs):
-        if details["score_date"] == str(score_date):
-            left.pop(details["run_id"], None)
-            left[details["instead_of"]] = details
-    return left
+    return [
+        details
+        for details in connection.scalars(of_all_nights)
+        if details["score_date"] == str(score_date)
+    ]
 
 
 def _target(

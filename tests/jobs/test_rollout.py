@@ -319,8 +319,17 @@ def test_a_night_with_wrong_data_takes_no_step(deployed, registry):
     assert "incident" in facts["reasons"][0]
 
 
-def roll_back_to(settings, version=None) -> dict:
-    return roll_back_model.run(settings, PARAMS, version, "worse in the shop", "bob")
+def roll_back_to(settings, version=None, token=None) -> dict:
+    return roll_back_model.run(settings, PARAMS, version, "worse in the shop", "bob", token)
+
+
+def test_a_retry_of_a_roll_back_of_the_model_does_not_go_back_twice(deployed, registry):
+    promote_model.run(deployed, PARAMS, "v1.2.0", "better", "ada")
+    click = {"token": "click-1"}
+    first = roll_back_to(deployed, **click)
+    assert roll_back_to(deployed, **click) == first
+    assert registry.resolve("champion").version == "v1.0.0"
+    assert len(registry.read().promotions) == 3
 
 
 def test_the_model_goes_back_to_the_champion_before_and_the_trial_ends(deployed, registry):

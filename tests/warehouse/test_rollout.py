@@ -130,6 +130,7 @@ def test_rolling_back_goes_from_run_to_run_and_deletes_nothing(three_runs):
         "instead_of": "run-3",
         "by": "ada",
         "reason": "wrong prices",
+        "token": None,
     }
     assert warehouse.check_audit(three_runs) == 5
 
@@ -158,6 +159,16 @@ def test_a_retry_of_publishing_does_not_undo_a_roll_back(three_runs):
     assert publish(three_runs, later("run-3", 9), replaces="run-3") == "unchanged"
     publish(three_runs, later("run-5", 10), replaces="run-3")
     assert publish(three_runs, later("run-3", 11), replaces="run-5") == "made_current"
+
+
+FIRST, SECOND = ({"token": f"click-{number}"} for number in (1, 2))
+
+
+def test_a_retry_of_a_roll_back_does_not_go_back_twice(three_runs):
+    first = roll_back(three_runs, **FIRST)
+    assert roll_back(three_runs, **FIRST) == first
+    assert warehouse.current_run(three_runs, NIGHT) == "run-2"
+    assert roll_back(three_runs, **SECOND).run_id == "run-1"
 
 
 def test_a_roll_back_of_one_night_leaves_the_others(three_runs):
