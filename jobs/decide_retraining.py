@@ -16,7 +16,7 @@ from records import RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
-PARSER.add_argument("--backfill", action="store_true", help="a past night, which never retrains")
+PARSER.add_argument("--past", action="store_true", help="a past night: it decides nothing")
 PARSER.add_argument("--in-flight", default="", help="what is under way already, in words")
 
 
@@ -24,7 +24,7 @@ def run(
     settings: Settings,
     params: Params,
     record: RunRecord,
-    backfill: bool = False,
+    past: bool = False,
     in_flight: str = "",
 ) -> dict:
     """Decide; the facts are the decision, its reasons, and the alarms for people.
@@ -34,7 +34,7 @@ def run(
     """
     engine = warehouse.connect(settings.warehouse_url)
     warehouse.check_migrated(engine)
-    evidence = gather(settings, params, record, backfill, in_flight)
+    evidence = gather(settings, params, record, past, in_flight)
 
     decision = decide(evidence, params.retraining)
 
@@ -66,7 +66,7 @@ def run(
 
 
 def gather(
-    settings: Settings, params: Params, record: RunRecord, backfill: bool, in_flight: str
+    settings: Settings, params: Params, record: RunRecord, past: bool, in_flight: str
 ) -> Evidence:
     """What was recorded about this night and those before it, up to this night and no further."""
     root, rules = settings.data_root, params.retraining
@@ -104,7 +104,7 @@ def gather(
     return Evidence(
         score_date=night,
         trained_until=trained_until,
-        is_past=backfill or newest > night,
+        is_past=past or newest > night,
         incidents=tuple(StageRecord.read(root, record, "measure_quality").facts["incidents"]),
         drift=tuple(
             finding(day, "report_drift", lambda facts: facts["verdict"])
@@ -166,7 +166,7 @@ def main(arguments: argparse.Namespace) -> dict:
     """Decide after the run that the command line names."""
     settings = Settings()
     record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-    return run(settings, read_params(), record, arguments.backfill, arguments.in_flight)
+    return run(settings, read_params(), record, arguments.past, arguments.in_flight)
 
 
 if __name__ == "__main__":

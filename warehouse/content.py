@@ -124,3 +124,14 @@ class Content:
             shape.update(values.is_valid().to_numpy(zero_copy_only=False))
             zero = pa.scalar(0).cast(values.type)
             content.update(values.fill_null(zero).to_numpy(zero_copy_only=False))
+
+
+def sha256_of_run(predictions: Content, arm_scores: Content | None) -> str:
+    """The hash of all that is published of a run, once both have streamed by.
+
+    ``arm_scores`` is None without a challenger. All rows are the champion's then, which is counted,
+    and the hash is the one that nights had before there were challengers.
+    """
+    if arm_scores is None:
+        return predictions.sha256_without(["arm"])
+    return value_sha256([predictions.sha256, arm_scores.sha256])

@@ -9,9 +9,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from errors import BadData
-from lake import value_sha256
 from warehouse.connection import writing
-from warehouse.content import Content
+from warehouse.content import Content, sha256_of_run
 from warehouse.tables import (
     ARM_SCORES,
     CURRENT_RUNS,
@@ -83,11 +82,11 @@ def check_published(
         run = connection.execute(query).one()
     content = Content(run_id, predictions)
     deque(content, maxlen=0)
-    found = content.sha256
+    arms = None
     if run.challenger_version is not None:
         arms = Content(run_id, arm_scores, ARM_SCORES)
         deque(arms, maxlen=0)
-        found = value_sha256([found, arms.sha256])
+    found = sha256_of_run(content, arms)
     if found != run.predictions_sha256:
         raise PublishedChanged(
             f"the predictions of run {run_id} in the lake have hash {found[:12]}, but "

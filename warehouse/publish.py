@@ -10,11 +10,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from errors import BadData
-from lake import value_sha256
 from warehouse.audit import append_audit
 from warehouse.bulk import bulk_engine, load
 from warehouse.connection import writing
-from warehouse.content import Content
+from warehouse.content import Content, sha256_of_run
 from warehouse.pointer import lock_night, move_pointer, taken_back
 from warehouse.queries import current_run_of
 from warehouse.tables import ARM_SCORES, PREDICTIONS, QUARANTINE_COUNTS, SCORING_RUNS
@@ -125,12 +124,12 @@ def publish(
             if run.challenger_version is not None:
                 load(connection, ARM_SCORES, arms)
             _check_counts(connection, run)
-            sha256 = _sha256(run, content, arms)
+            sha256 = sha256_of_run(content, arms if run.challenger_version else None)
             _record(connection, run, sha256)
         else:
             deque(content, maxlen=0)
             deque(arms, maxlen=0)
-            sha256 = _sha256(run, content, arms)
+            sha256 = sha256_of_run(content, arms if run.challenger_version else None)
             if sha256 != published_sha256:
                 raise RunDiffers(
                     f"run {run.run_id} of {run.score_date} is published with other predictions "
@@ -154,15 +153,6 @@ def publish(
             },
         )
     return "made_current" if published_sha256 else "published"
-
-
-def _sha256(run: PublishedRun, content: Content, arms: Content) -> str:
-    """The hash of all that was published of the run."""
-    if run.challenger_version is None:
-        # All are the champion's, which is counted; so nights keep the hash they had before there
-        # were challengers.
-        return content.sha256_without(["arm"])
-    return value_sha256([content.sha256, arms.sha256])
 
 
 def _check_not_taken_back(connection: sa.Connection, run: PublishedRun) -> None:

@@ -308,9 +308,13 @@ MODEL_VERSIONS = sa.Table(
     _column("reason", sa.Text),
     _column("actor", sa.Text),
     _column("recorded_at", Instant),
+    _column("asked_at", Instant, nullable=True),
+    _column("token", sa.Text, nullable=True),
     sa.PrimaryKeyConstraint("name", "version"),
 )
-"""One row per registered model; append-only. ``recorded_at`` is when the row was written."""
+"""One row per registered model; append-only. ``recorded_at`` is when the row was written,
+``asked_at`` when the training was asked for, ``token`` which one it was (in Airflow the id of its
+run); both are null where that is not known."""
 
 PROMOTIONS = sa.Table(
     "promotions",
@@ -358,3 +362,17 @@ CURRENT_PREDICTIONS = sa.table("current_predictions", *(sa.column(*pair) for pai
 
 LATEST_PREDICTIONS = sa.table("latest_predictions", *(sa.column(*pair) for pair in _PUBLISHED))
 """View: those of the newest night."""
+
+RETRAININGS = sa.table(
+    "retrainings",
+    sa.column("name", sa.Text),
+    sa.column("version", sa.Text),
+    sa.column("score_date", sa.Date),
+    sa.column("trigger", sa.Text),
+    sa.column("asked_at", Instant),
+    sa.column("registered_at", Instant),
+    sa.column("tried_at", Instant),
+    sa.column("live_at", Instant),
+)
+"""View: one row per registered model, from the night that asked for it (null: by hand) to the
+moments at which it first scored in shadow and at which it became champion."""

@@ -23,6 +23,8 @@ class Version(Protocol):
     metrics: dict
     reason: str
     actor: str
+    asked_at: datetime | None
+    token: str | None
 
 
 class Move(Protocol):
@@ -52,6 +54,10 @@ class Trial(Protocol):
     reason: str
     actor: str
     at: datetime
+
+
+# Null in the rows from before these columns were there.
+ADDED_LATER = {"asked_at", "token"}
 
 
 class HistoryDiffers(Exception):
@@ -111,7 +117,11 @@ def _is_new(connection: sa.Connection, table: sa.Table, values: dict) -> bool:
     row = here.one_or_none()
     if row is None:
         return True
-    different = sorted(name for name in values if row[name] != values[name])
+    different = sorted(
+        name
+        for name in values
+        if row[name] != values[name] and not (name in ADDED_LATER and row[name] is None)
+    )
     if different:
         raise HistoryDiffers(
             f"{table.name} holds {[values[name] for name in key]} with other {different}: the "

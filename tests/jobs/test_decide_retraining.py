@@ -25,6 +25,7 @@ class Version:
 
     name, version, commit, bundle_sha256, bundle_md5 = "repurchase", "v1.0.0", "c", "b", "m"
     source, metrics, reason, actor = "generated", {}, "first", "ada"
+    asked_at = token = None
     training_until = NIGHT - timedelta(days=60)
 
 
@@ -181,7 +182,7 @@ def test_a_past_night_decides_nothing(deployed, how):
     record = nights_until(deployed, 3, cohort="loss")
     if how != "backfill":
         a_night(deployed, NIGHT + timedelta(days=1))
-    facts = decided(deployed, record, backfill=how == "backfill")
+    facts = decided(deployed, record, past=how == "backfill")
     assert (facts["decision"], facts["alarms"]) == ("ignore", [])
 
 

@@ -20,6 +20,8 @@ def a_version(**changes) -> SimpleNamespace:
         "bundle_md5": "d" * 32,
         "source": "generated",
         "training_until": date(2026, 3, 31),
+        "asked_at": None,
+        "token": "drift__2026-04-01",
         "metrics": {"roc_auc": 0.78125, "by_country": {"France": None}},
         "reason": "first model",
         "actor": "tests",

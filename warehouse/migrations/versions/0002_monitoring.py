@@ -35,6 +35,21 @@ select * from current_predictions
 where score_date = (select max(score_date) from current_runs)
 """
 
+RETRAININGS = """
+create view retrainings as
+select model_versions.name, model_versions.version, retraining_decisions.score_date,
+       retraining_decisions.trigger, model_versions.asked_at,
+       model_versions.recorded_at as registered_at,
+       min(case promotions.stage when 'challenger' then promotions.at end) as tried_at,
+       min(case promotions.stage when 'champion' then promotions.at end) as live_at
+from model_versions
+left join retraining_decisions on retraining_decisions.child_run = model_versions.token
+left join promotions on promotions.name = model_versions.name
+                    and promotions.version = model_versions.version
+group by model_versions.name, model_versions.version, retraining_decisions.score_date,
+         retraining_decisions.trigger, model_versions.asked_at, model_versions.recorded_at
+"""
+
 CHALLENGER_COLUMNS = (
     *("challenger_version", "challenger_threshold_version", "challenger_bundle_sha256"),
     "challenger_percent",
@@ -52,9 +67,12 @@ def upgrade() -> None:
     op.execute("drop view current_predictions")
     _add_the_challenger()
     _widen_keys()
+    op.add_column("model_versions", sa.Column("asked_at", MOMENT, nullable=True))
+    op.add_column("model_versions", sa.Column("token", sa.Text(), nullable=True))
     _make_tables()
     op.execute(CURRENT_PREDICTIONS)
     op.execute(LATEST_PREDICTIONS)
+    op.execute(RETRAININGS)
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
             "create trigger retraining_decisions_is_append_only before update or delete or "
@@ -73,14 +91,17 @@ def downgrade() -> None:
             "revision 0001 has no place for the challengers that this warehouse remembers: restore "
             "the backup made before 0002, or stay at 0002. Nothing was changed."
         )
-    op.execute("drop view latest_predictions")
-    op.execute("drop view current_predictions")
+    for view in ("retrainings", "latest_predictions", "current_predictions"):
+        op.execute(f"drop view {view}")
     for table in NEW_TABLES:
         op.drop_table(table)
     with op.batch_alter_table("predictions") as table:
         table.drop_constraint(op.f("ck_predictions_arm_is_known"), type_="check")
         table.drop_column("arm")
     _narrow_keys()
+    with op.batch_alter_table("model_versions") as table:
+        table.drop_column("asked_at")
+        table.drop_column("token")
     with op.batch_alter_table("scoring_runs") as table:
         table.drop_constraint(op.f("ck_scoring_runs_percent_is_of_a_hundred"), type_="check")
         for column in CHALLENGER_COLUMNS:
@@ -89,7 +110,7 @@ def downgrade() -> None:
     op.execute(first.CURRENT_PREDICTIONS)
     op.execute(first.LATEST_PREDICTIONS)
     if op.get_bind().dialect.name == "sqlite":
-        _refuse_changes_on_sqlite("promotions")
+        _refuse_changes_on_sqlite("promotions", "model_versions")
     elif "scoring_reader" in _roles():
         op.execute("grant select on current_predictions, latest_predictions to scoring_reader")
 
@@ -275,5 +296,6 @@ def _give_rights() -> None:
         op.execute(f"grant select on {', '.join(READABLE)} to scoring_reader")
     if "scoring_writer" in roles:
         op.execute(f"grant select, insert on {', '.join(NEW_TABLES)} to scoring_writer")
-        op.execute("grant select on current_predictions, latest_predictions to scoring_writer")
+        views = "current_predictions, latest_predictions, retrainings"
+        op.execute(f"grant select on {views} to scoring_writer")
         op.execute(f"grant delete on {', '.join(REPLACEABLE)} to scoring_writer")
