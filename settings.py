@@ -30,6 +30,10 @@ class Settings(BaseSettings):
         None, description="DVC remote with the model bytes; default a folder in data_root."
     )
     code_url: str = Field(str(PROJECT_ROOT), description="Git repository that training clones.")
+    evidently_url: str = Field(
+        "http://127.0.0.1:8085",
+        description="Where Airflow's side bar finds the dashboard of nights.",
+    )
     spark_master: str = "local[*]"
     spark_driver_memory: str = "2g"
     spark_executor_memory: str = Field("2g", description="Of each worker; local masters have none.")

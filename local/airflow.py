@@ -36,12 +36,15 @@ from settings import PROJECT_ROOT, Settings
 
 USER = "admin"
 USUAL_PORT = 8080
-DAGS = {"nightly_scoring", "retraining"}
+DASHBOARD_PORT = 8085
+DAGS = {"nightly_scoring", "retraining", "roll_back_model", "roll_back_predictions"}
 COMPONENTS = {
     "api-server": ["api-server"],
     # It would serve logs on all addresses; on one machine the API server reads the files.
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
+    # Holds the questions that a person has not answered yet.
+    "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 START_SECONDS = 240
 STOP_SECONDS = 20
@@ -306,13 +309,15 @@ def _migrate(home: Path, variables: dict[str, str]) -> None:
         raise AirflowFailed(f"airflow db migrate failed; the end of {log}:\n{_tail(log)}")
 
 
-def _start(name: str, home: Path, variables: dict[str, str]) -> subprocess.Popen:
+def _start(
+    name: str, home: Path, variables: dict[str, str], command: Sequence[str] = ()
+) -> subprocess.Popen:
     # Where it exists, setpriv ends the component when we are killed.
     setpriv = shutil.which("setpriv")
     leash = [setpriv, "--pdeathsig", "TERM"] if setpriv else []
     with (home / f"logs/{name}.log").open("w") as output:
         return subprocess.Popen(
-            [*leash, sys.executable, "-m", "airflow", *COMPONENTS[name]],
+            [*leash, sys.executable, "-m", *(command or ("airflow", *COMPONENTS[name]))],
             env=variables,
             cwd=PROJECT_ROOT,
             stdin=subprocess.DEVNULL,
@@ -334,7 +339,7 @@ def _check(processes: dict[str, subprocess.Popen], home: Path) -> None:
 
 
 def _await_health(client: Client, home: Path, status) -> None:
-    wanted = {"metadatabase", "scheduler", "dag_processor"}
+    wanted = {"metadatabase", "scheduler", "dag_processor", "triggerer"}
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         client.check()
@@ -414,7 +419,7 @@ def run_nights(client: Client, nights: Sequence[date], form: dict | None = None)
     was_paused = client.pause("nightly_scoring", False)
     try:
         for night in nights:
-            fields = {"retrain_on_drift": False, **(form or {}), "score_date": str(night)}
+            fields = {"may_retrain": False, **(form or {}), "score_date": str(night)}
             run_id = _begin(client, night, fields)
             _await_turn(client, night, run_id)
             _follow(client, night, run_id)
@@ -544,12 +549,34 @@ def main() -> None:
 
 
 def _show_ui(port: int | None) -> None:
-    with running(Settings(), port) as client:
-        console.print(f"Airflow   {client.url}\nuser      {USER}\npassword  {client.password}")
-        console.print("Ctrl-C stops it.", style="dim")
+    settings = Settings()
+    dashboard = f"http://127.0.0.1:{_free_port(DASHBOARD_PORT)}"
+    with (
+        running(settings, port, {"SCORING_EVIDENTLY_URL": dashboard}) as client,
+        _dashboard(settings, dashboard),
+    ):
+        console.print(f"Airflow    {client.url}\nuser       {USER}\npassword   {client.password}")
+        console.print(f"Dashboard  {dashboard} (also in Airflow's side bar)")
+        console.print("Ctrl-C stops both.", style="dim")
         while True:
             time.sleep(5)
             _insist_on_health(client)
+
+
+@contextlib.contextmanager
+def _dashboard(settings: Settings, url: str) -> Iterator[None]:
+    """Evidently's own UI over the nights; it has no login, so only this machine reaches it."""
+    workspace = settings.data_root / "evidently"
+    workspace.mkdir(exist_ok=True)
+    port = url.rpartition(":")[2]
+    command = ["evidently.cli", "ui", "--workspace", str(workspace), "--port", port]
+    variables = {**os.environ, "DO_NOT_TRACK": "1"}
+    process = _start("dashboard", settings.data_root / "airflow", variables, command)
+    try:
+        yield
+    finally:
+        with _undisturbed():
+            _stop({"dashboard": process})
 
 
 if __name__ == "__main__":

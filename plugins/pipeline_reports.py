@@ -1,7 +1,8 @@
 """The pipeline's reports inside Airflow's UI, behind its login.
 
-On every run of `nightly_scoring` two tabs, *Data Docs* and *Drift report*; in the side bar a list
-of all nights that have reports. The pages are those that jobs put below ``<data_root>/reports``.
+On every run two tabs of `nightly_scoring`, *Data Docs* and *Drift report*, and one of `retraining`,
+*Gate*; in the side bar the dashboard over nights, and a list of all nights and models that have
+reports. The pages are those that jobs put below ``<data_root>/reports``.
 """
 
 from html import escape
@@ -24,6 +25,7 @@ DATA_DOCS = {
     "predictions": "What was scored",
 }
 DRIFT = "drift/index.html"
+MODEL_PAGES = {"gate/index.html": "gate", "card/index.html": "model card"}
 
 # A report shows values that somebody delivered. It may draw itself with scripts, but not act on
 # Airflow in the name of the person who looks at it.
@@ -52,7 +54,7 @@ app = FastAPI(
 
 @app.get("/", response_class=HTMLResponse)
 def nights() -> str:
-    """Every run with reports, the newest score date first; after them, the history taken in."""
+    """Every run with reports, the newest score date first, then the history taken in; models."""
     folders = [
         folder
         for pattern in ("[0-9]*/*", "history/*")
@@ -63,9 +65,16 @@ def nights() -> str:
         f"<td>{', '.join(links(folder)) or 'none yet'}"
         for folder in folders
     ]
+    models = [
+        f"<tr><td>{escape(folder.name)}<td>{', '.join(links(folder, MODEL_PAGES))}"
+        for folder in sorted(reports().glob("models/v*"), key=numbers, reverse=True)
+    ]
     body = f"<table><tr><th>Score date<th>Run<th>Reports{''.join(rows)}</table>"
     nothing = f"<p>No night has been validated yet: {escape(str(reports()))} is empty.</p>"
-    return PAGE.format(title="Reports by night", body=body if rows else nothing)
+    judged = f"<h1>Models</h1><table><tr><th>Version<th>Pages{''.join(models)}</table>"
+    return PAGE.format(
+        title="Reports by night", body=(body if rows else nothing) + (judged if models else "")
+    )
 
 
 @app.get("/runs/{dag_id}/{run_id}/data-docs", response_class=HTMLResponse)
@@ -89,6 +98,15 @@ def drift_of_run(dag_id: str, run_id: str, session: SessionDep) -> RedirectRespo
     return RedirectResponse(address(folder / DRIFT))
 
 
+@app.get("/runs/{dag_id}/{run_id}/gate")
+def gate_of_run(dag_id: str, run_id: str, session: SessionDep) -> RedirectResponse:
+    """What the gate said of the model that this run of the DAG trained."""
+    verdict = returned("judge_challenger", dag_id, run_id, session)
+    if verdict is None:
+        raise HTTPException(404, f"No model was judged by {dag_id} {run_id} yet.")
+    return RedirectResponse(address(reports() / "models" / verdict["version"] / "gate/index.html"))
+
+
 @app.get("/files/{path:path}")
 def file(path: str) -> FileResponse:
     """One file below the reports folder, and none outside it."""
@@ -109,14 +127,24 @@ def opened(dag_id: str, run_id: str, session: SessionDep) -> Path:
     Raises:
         HTTPException: 404, if ``open_run`` has not finished in it.
     """
+    night = returned("open_run", dag_id, run_id, session)
+    if night is None:
+        raise HTTPException(404, f"No night was opened by {dag_id} {run_id} yet: see open_run.")
+    return reports() / night["score_date"] / night["run_id"]
+
+
+def returned(task_id: str, dag_id: str, run_id: str, session: SessionDep) -> dict | None:
+    """The result of a task in a run; None if it has none yet."""
     query = XComModel.get_many(
-        dag_ids=dag_id, run_id=run_id, task_ids="open_run", key="return_value", limit=1
+        dag_ids=dag_id, run_id=run_id, task_ids=task_id, key="return_value", limit=1
     )
     result = session.scalars(query).first()
-    if result is None:
-        raise HTTPException(404, f"No night was opened by {dag_id} {run_id} yet: see open_run.")
-    night = XComModel.deserialize_value(result)
-    return reports() / night["score_date"] / night["run_id"]
+    return None if result is None else XComModel.deserialize_value(result)
+
+
+def numbers(version: Path) -> list[int]:
+    """``v1.12.0`` as numbers, for ordering."""
+    return [int(number) for number in version.name.lstrip("v").split(".")]
 
 
 def links(folder: Path, wanted: dict[str, str] | None = None) -> list[str]:
@@ -151,6 +179,18 @@ class PipelineReports(AirflowPlugin):
             "href": f"{PREFIX}/runs/{{DAG_ID}}/{{RUN_ID}}/drift",
             "destination": "dag_run",
             "url_route": "drift-report",
+        },
+        {
+            "name": "Gate",
+            "href": f"{PREFIX}/runs/{{DAG_ID}}/{{RUN_ID}}/gate",
+            "destination": "dag_run",
+            "url_route": "gate",
+        },
+        {
+            "name": "Dashboard",
+            "href": Settings().evidently_url,
+            "destination": "nav",
+            "url_route": "nightly-dashboard",
         },
         {
             "name": "Reports",

@@ -48,7 +48,7 @@ def test_it_follows_the_compose_specification():
 
 def test_exactly_the_expected_services_are_there():
     assert set(AIRFLOW) == {"init", "api-server", "scheduler", "dag-processor", "triggerer"}
-    assert set(OURS) - set(AIRFLOW) == {"spark-master", "spark-worker"}
+    assert set(OURS) - set(AIRFLOW) == {"spark-master", "spark-worker", "dashboard"}
     assert set(SERVICES) - set(OURS) == {"postgres"}
 
 
@@ -92,7 +92,7 @@ def test_every_setting_given_to_jobs_is_one_they_have(monkeypatch):
     given = {
         name.removeprefix("SCORING_").lower()
         for name in SERVICES["scheduler"]["environment"]
-        if name.startswith("SCORING_") and name != "SCORING_ALERT_WEBHOOK_URL"
+        if name.startswith("SCORING_")
     }
     assert given <= set(Settings.model_fields)
     for name, value in SERVICES["scheduler"]["environment"].items():
@@ -115,7 +115,7 @@ def test_every_airflow_setting_is_one_that_airflow_has():
 
 def test_ports_are_open_to_this_machine_only():
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 2
+    assert len(ports) == 3
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 

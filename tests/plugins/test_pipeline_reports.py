@@ -5,6 +5,7 @@ from airflow.api_fastapi.core_api.security import get_user
 from fastapi.testclient import TestClient
 
 from plugins.pipeline_reports import PREFIX, PipelineReports, app
+from settings import Settings
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def user(visitor):
         "/files/2026-04-01/ab12/drift/index.html",
         "/runs/nightly_scoring/x/drift",
         "/runs/nightly_scoring/x/data-docs",
+        "/runs/retraining/x/gate",
     ],
 )
 def test_nobody_sees_anything_without_login(visitor, path):
@@ -89,8 +91,20 @@ def test_a_deployment_without_reports_says_so(user, deployment, monkeypatch):
     assert "No night has been validated yet" in user.get("/").text
 
 
-def test_every_view_leads_to_a_page_of_ours():
+def test_models_are_listed_by_version_with_their_pages(user, deployment):
+    for version in ("v1.9.0", "v1.10.0"):
+        page = deployment / f"reports/models/{version}/gate/index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(f"the gate of {version}")
+    page = user.get("/").text
+    assert page.index("v1.10.0") < page.index("v1.9.0")
+    assert user.get("/files/models/v1.10.0/gate/index.html").text == "the gate of v1.10.0"
+
+
+def test_every_view_leads_to_a_page_of_ours_or_to_the_dashboard():
     routes = {route.path for route in app.routes}
     for view in PipelineReports.external_views:
+        if view["href"] == Settings().evidently_url:
+            continue
         path = view["href"].removeprefix(PREFIX)
         assert path.replace("{DAG_ID}", "{dag_id}").replace("{RUN_ID}", "{run_id}") in routes
