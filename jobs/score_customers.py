@@ -139,20 +139,22 @@ def fill_gaps(scores: DataFrame, previous: DataFrame, base_rate: float) -> DataF
 
 def decide(scores: DataFrame, bundle: Bundle) -> DataFrame:
     """Predictions: ``scores`` with decile and decision, in the columns of the catalog."""
-    decided = judged(scores, "probability", bundle).withColumn("arm", F.lit(CHAMPION))
-    return decided.select(*columns_of(scores.sparkSession, catalog.PREDICTIONS))
-
-
-def judged(scores: DataFrame, probability: str, bundle: Bundle, prefix: str = "") -> DataFrame:
-    """``scores`` with the decile among all customers and the decision, by one model."""
-    tenths = [tenth / 10 for tenth in range(9, 0, -1)]
-    [[cuts]] = scores.select(F.percentile(probability, F.array(*map(F.lit, tenths)))).collect()
-    return scores.withColumns(
+    cuts = tenths(scores, "probability")
+    rows = scores.withColumns(
         {
-            f"{prefix}decile": decile(probability, cuts),
-            f"{prefix}is_contacted": F.col(probability) >= bundle.threshold,
+            "decile": decile("probability", cuts),
+            "is_contacted": F.col("probability") >= bundle.threshold,
+            "arm": F.lit(CHAMPION),
         }
     )
+    return rows.select(*columns_of(scores.sparkSession, catalog.PREDICTIONS))
+
+
+def tenths(scores: DataFrame, probability: str) -> list[float]:
+    """The nine values that cut the column into tenths, from the highest on."""
+    shares = [tenth / 10 for tenth in range(9, 0, -1)]
+    [[cuts]] = scores.select(F.percentile(probability, F.array(*map(F.lit, shares)))).collect()
+    return cuts
 
 
 def decide_both(scores: DataFrame, champion: Bundle, tried: Bundle) -> DataFrame:
@@ -172,15 +174,24 @@ def decide_both(scores: DataFrame, champion: Bundle, tried: Bundle) -> DataFrame
             ),
         }
     )
-    of_champion = judged(filled, "champion_probability", champion, "champion_")
-    return judged(of_champion, "challenger_probability", tried, "challenger_")
+    for arm, bundle in ((CHAMPION, champion), (CHALLENGER, tried)):
+        probability = f"{arm}_probability"
+        cuts = tenths(filled, probability)
+        filled = filled.withColumns(
+            {
+                f"{arm}_decile": decile(probability, cuts),
+                f"{arm}_place": place(probability, cuts),
+                f"{arm}_is_contacted": F.col(probability) >= bundle.threshold,
+            }
+        )
+    return filled
 
 
 def compare(both: DataFrame, tried: Bundle, challenger: Challenger, params: Params) -> dict:
     """What is known of the challenger tonight before anybody gets its score; JSON-able."""
     cells = (
         both.where("is_scored_by_both")
-        .groupBy("champion_decile", "challenger_decile")
+        .groupBy("champion_place", "challenger_place")
         .agg(
             F.count("*").alias("customers"),
             F.count_if("champion_is_contacted").alias("champion"),
@@ -193,12 +204,12 @@ def compare(both: DataFrame, tried: Bundle, challenger: Challenger, params: Para
         F.count_distinct(F.when(is_compared, score)).alias("distinct"),
         F.count_if((F.col("status") == "scored") & ~is_compared).alias("unscored"),
     ).first()
-    counts = {(cell["champion_decile"], cell["challenger_decile"]): cell for cell in cells}
-    tenths = range(1, 11)
+    counts = {(cell["champion_place"], cell["challenger_place"]): cell for cell in cells}
+    places = range(1, 11)
     seen = TwoModels(
         deciles=tuple(
-            tuple(counts[i, j]["customers"] if (i, j) in counts else 0 for j in tenths)
-            for i in tenths
+            tuple(counts[i, j]["customers"] if (i, j) in counts else 0 for j in places)
+            for i in places
         ),
         champion_contacted=sum(cell["champion"] for cell in cells),
         challenger_contacted=sum(cell["challenger"] for cell in cells),
@@ -257,6 +268,17 @@ def decile(probability: str, cuts: list[float]) -> Column:
     """
     below = [(F.col(probability) < cut).cast("int") for cut in cuts]
     return sum(below, F.lit(1))
+
+
+def place(probability: str, cuts: list[float]) -> Column:
+    """The decile, where equal probabilities share the middle of those they reach over.
+
+    Two models are compared by it: one that has few different scores would else lose its order,
+    since all who are as good as the last one of a tenth are in it.
+    """
+    not_above = [(F.col(probability) <= cut).cast("int") for cut in cuts]
+    lowest = sum(not_above, F.lit(1))
+    return F.floor((decile(probability, cuts) + lowest) / 2).cast("int")
 
 
 def describe(predictions: DataFrame, bundle: Bundle) -> dict:

@@ -21,7 +21,8 @@ class TwoModels:
 
     Attributes:
         deciles: Customers by the champion's decile (row) and the challenger's (column), 10 x 10:
-            the score migration matrix. Customers that the challenger could not score are not in it.
+            the score migration matrix. Equal scores share the middle of the deciles they reach
+            over. Customers that the challenger could not score are not in it.
         champion_contacted: Customers of the matrix whom the champion would contact.
         challenger_contacted: Those whom the challenger would.
         distinct_scores: Different probabilities of the challenger.
