@@ -40,7 +40,7 @@ env: $(READY)   ## Write .env with fresh secrets, for docker compose
 	@python -m local.env_file
 
 golden: $(READY)   ## Accept outlines and generated docs as they are now; read the diff before committing
-	@python -m pytest tests/dags tests/features tests/jobs/test_show_nights.py --rewrite-golden
+	@python -m pytest tests/dags tests/features tests/models/test_card.py tests/jobs/test_show_nights.py --rewrite-golden
 
 lock: $(READY)   ## Make requirements.txt anew from requirements.in
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -1,0 +1,106 @@
+"""The model card: what people read, word by word, and nothing of it run or misread."""
+
+import pytest
+
+from models.card import Approval, card_page, card_sections, model_card
+
+
+def metric(value: float, spread: float = 0.01) -> dict:
+    return {"value": value, "low": value - spread, "high": value + spread}
+
+
+def metrics() -> dict:
+    names = ("roc_auc", "pr_auc", "log_loss", "brier", "top_decile_precision", "top_decile_lift")
+    entry = {name: metric(0.5 + i / 10) for i, name in enumerate(names)}
+    predictor = entry | {"expected_calibration_error": {"value": 0.0123}}
+    size = {"rows": 12345, "customers": 6789, "buyers": 2469, "base_rate": 0.2}
+    group = {
+        "rows": 900,
+        "base_rate": 0.21,
+        "mean_probability": 0.205,
+        "contacted_share": 0.19,
+        "recall": 0.44,
+        "precision": None,
+        "expected_calibration_error": 0.02,
+        "roc_auc": metric(0.75),
+    }
+    nothing = {"value": None, "low": None, "high": None}
+    return {
+        "holdout": size,
+        "model": predictor,
+        "recency": predictor,
+        "logistic": predictor,
+        "gain_over_recency": entry,
+        "gain_over_logistic": entry,
+        "slices": {
+            "country: Norway": {"holdout": size, "model": predictor},
+            "country: all others": {"holdout": size, "model": predictor | {"roc_auc": nothing}},
+        },
+        "groups": {"country": {"too_few": 3, "groups": {"Norway": group}}},
+        "calibration_curve": [{"predicted": 0.1, "observed": 0.12, "rows": 6000}],
+    }
+
+
+def description(country: str = "Norway") -> dict:
+    return {
+        "model_name": "repurchase",
+        "owner": "the shop",
+        "horizon_days": 30,
+        "threshold": 0.45678,
+        "threshold_version": "12345678",
+        "contact_share": 0.2,
+        "rounds": 42,
+        "origin": {
+            "source": "generated",
+            "training_until": "2026-03-31",
+            "as_of": {
+                "fit": ["2025-10-02", "2025-11-01"],
+                "calibration": ["2025-12-31"],
+                "holdout": ["2026-01-30", "2026-03-01"],
+            },
+            "rows": {"fit": 20000, "calibration": 10000, "holdout": 12345},
+            "training_set_sha256": "a" * 64,
+            "features_sha256": "b" * 64,
+            "params_sha256": "c" * 64,
+        },
+        "libraries": {"numpy": "2.0.0", "xgboost": "3.2.0"},
+        "schema": [
+            {"name": "recency_days", "kind": "number", "low": 0, "high": 364, "missing_share": 0},
+            {"name": "gap", "kind": "number", "low": None, "high": None, "missing_share": 1},
+            {
+                "name": "country",
+                "kind": "category",
+                "categories": [country, "Spain", "France", "Italy"],
+                "missing_share": 0.015,
+            },
+        ],
+    }
+
+
+def test_the_card_reads_like_this(golden):
+    golden("model_card.md", model_card(description(), metrics()))
+
+
+def test_a_name_from_a_delivery_cannot_break_a_table_or_become_markup():
+    card = model_card(description(country="a|b\n<script>*x*"), metrics())
+    assert r"a\|b \<script>\*x\*" in card
+    [row] = [line for line in card.splitlines() if line.startswith("| country | 4")]
+    assert row.replace(r"\|", "").count("|") == 4
+
+
+def test_the_page_says_all_that_the_card_says_and_who_approved():
+    approvals = [Approval("2026-04-01 03:10", "champion (number 2)", "ada", "<i>drift</i> & loss")]
+    evil = description(country="<script>alert(1)</script>")
+    page = card_page("v1.2.0", evil, metrics(), approvals, "passed")
+    for section in card_sections(evil, metrics()):
+        assert f"<h2>{section.title}</h2>" in page
+    assert "<td>ada</td><td>&lt;i&gt;drift&lt;/i&gt; &amp; loss</td>" in page
+    assert "Owner: the shop" in page
+    assert "<script" not in page
+    assert "http" not in page
+
+
+@pytest.mark.parametrize("groups", [{}, {"country": {"too_few": 7, "groups": {}}}])
+def test_without_groups_large_enough_the_card_says_so(groups):
+    card = model_card(description(), metrics() | {"groups": groups})
+    assert ("No group columns" in card) or ("7 more values of country" in card)

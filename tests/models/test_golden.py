@@ -1,0 +1,37 @@
+"""A bundle's golden rows in a process of their own: what it takes, and what goes wrong."""
+
+import shutil
+
+import pytest
+
+from models import bundle_sha256
+from models.golden import peak_mebibytes, run_golden_rows
+from tests.models.test_bundle import write
+
+
+@pytest.fixture(scope="module")
+def bundle(small_training_set, tmp_path_factory):
+    return write(small_training_set, tmp_path_factory.mktemp("golden") / "bundle")
+
+
+def test_time_and_memory_are_those_of_the_new_process_alone(bundle):
+    ballast = bytearray(2**30)
+    ballast[:: 2**12] = b"x" * (len(ballast) // 2**12)
+    assert peak_mebibytes() > 1024
+    found = run_golden_rows(bundle, bundle_sha256(bundle), seconds=300)
+    assert found.error is None
+    assert 20 < found.mebibytes < 1024
+    assert found.seconds > 0
+
+
+def test_a_process_that_takes_too_long_is_ended(bundle):
+    found = run_golden_rows(bundle, bundle_sha256(bundle), seconds=0.05)
+    assert (found.mebibytes, found.error) == (None, "not finished after 0.05 seconds")
+
+
+def test_a_bundle_that_is_refused_says_why(bundle, tmp_path):
+    damaged = shutil.copytree(bundle, tmp_path / "bundle")
+    (damaged / "extra").touch()
+    found = run_golden_rows(damaged, bundle_sha256(bundle), seconds=300)
+    assert found.mebibytes is None
+    assert "lost or added" in found.error
