@@ -5,17 +5,15 @@ and a line into the audit log. A gate that is lost is a result like one that is 
 with exit code 0.
 """
 
-from pathlib import Path
-
 from jobs.entry import job_parser, start
+from jobs.model_pages import write_card, write_gate
 from jobs.register_model import open_registry
-from lake import read_json, replacing, write_json
+from lake import read_json
 from models import Bundle, read_bundle
 from models.bundle import read_holdout
-from models.card import Approval, card_page
-from models.gate import GateVerdict, gate_page, judge_challenger
+from models.gate import judge_challenger
 from models.golden import run_golden_rows
-from models.registry import CHAMPION, ModelVersion, RegistryState, fetch_bundle
+from models.registry import CHAMPION, ModelVersion, fetch_bundle
 from params import Params, read_params
 from settings import Settings
 from warehouse import append_audit, check_migrated, connect, writing
@@ -25,9 +23,6 @@ PARSER.add_argument("--version", required=True, help="the version to judge, such
 PARSER.add_argument(
     "--against", default=CHAMPION, help="the version to judge it beside; default the champion"
 )
-
-REPORTS = "reports/models/{version}"
-"""The pages about a version: ``gate/index.html``, ``gate/gate.json``, ``card/index.html``."""
 
 
 def run(settings: Settings, params: Params, version: str, against: str = CHAMPION) -> dict:
@@ -65,7 +60,7 @@ def run(settings: Settings, params: Params, version: str, against: str = CHAMPIO
         "asked_at": judged.asked_at and judged.asked_at.isoformat(),
     }
     page = write_gate(settings.data_root, facts | evidence, verdict)
-    write_card(settings.data_root, judged, challenger.folder, state, facts)
+    write_card(settings.data_root, judged, state)
     event = "gate_passed" if verdict.is_passed else "gate_failed"
     with writing(engine) as connection:
         append_audit(connection, event, facts | evidence)
@@ -77,53 +72,6 @@ def fetched(settings: Settings, version: ModelVersion) -> Bundle:
     cache = settings.data_root / "bundles"
     folder = fetch_bundle(version, settings.model_store_url, cache)
     return read_bundle(folder, version.bundle_sha256)
-
-
-def write_gate(root: Path, facts: dict, verdict: GateVerdict) -> Path:
-    """Replace the version's gate folder: the page, and ``gate.json`` with the same; the page."""
-    folder = root / REPORTS.format(version=facts["version"]) / "gate"
-    with replacing(folder) as fresh:
-        fresh.mkdir()
-        page = gate_page(verdict, facts["version"], facts["champion"])
-        (fresh / "index.html").write_text(page, encoding="utf-8")
-        write_json(fresh / "gate.json", verdict.to_json() | facts)
-    return folder / "index.html"
-
-
-def write_card(
-    root: Path, version: ModelVersion, bundle: Path, state: RegistryState, facts: dict
-) -> None:
-    """Replace the version's card, with what was decided about it so far."""
-    page = card_page(
-        version.version,
-        read_json(bundle / "bundle.json"),
-        read_json(bundle / "metrics.json"),
-        approvals(version, state),
-        "passed" if facts["verdict"] == "pass" else "not passed",
-    )
-    with replacing(root / REPORTS.format(version=version.version) / "card") as fresh:
-        fresh.mkdir()
-        (fresh / "index.html").write_text(page, encoding="utf-8")
-
-
-def approvals(version: ModelVersion, state: RegistryState) -> list[Approval]:
-    """Who registered the version and moved it since, in order of time."""
-    moves = [
-        (move.at, f"champion (number {move.number})", move.actor, move.reason)
-        for move in state.promotions
-        if move.version == version.version
-    ]
-    for trial in state.challenges:
-        if trial.version == version.version:
-            share = "in shadow" if trial.percent == 0 else f"for {trial.percent} % of customers"
-            moves.append((trial.at, f"challenger {share}", trial.actor, trial.reason))
-        elif trial.version is None and trial.previous == version.version:
-            moves.append((trial.at, "withdrawn", trial.actor, trial.reason))
-    asked_at = f"asked for {version.asked_at:%Y-%m-%d %H:%M}" if version.asked_at else "-"
-    return [
-        Approval(asked_at, "registered", version.actor, version.reason),
-        *[Approval(f"{at:%Y-%m-%d %H:%M}", *rest) for at, *rest in sorted(moves)],
-    ]
 
 
 def main(arguments) -> dict:

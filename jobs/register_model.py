@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 
 from jobs.entry import job_parser, start
+from jobs.model_pages import refresh_cards
 from models import bundle_sha256
 from models.registry import ModelVersion, Registry, Trained, download_bundle, git
 from params import Params, read_params
@@ -47,7 +48,8 @@ def open_registry(settings: Settings, params: Params) -> Registry:
 
 
 def copy_history(settings: Settings, registry: Registry) -> None:
-    """Copy what the registry holds into the warehouse; what is there already is not added."""
+    """Copy what the registry holds into the warehouse, and onto the cards of the versions; what is
+    there already is not added."""
     engine = connect(settings.warehouse_url)
     state = registry.read()
     for version in state.versions:
@@ -56,6 +58,7 @@ def copy_history(settings: Settings, registry: Registry) -> None:
         record_promotion(engine, promotion)
     for challenge in state.challenges:
         record_challenge(engine, challenge)
+    refresh_cards(settings.data_root, state)
 
 
 def run(

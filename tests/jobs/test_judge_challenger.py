@@ -125,6 +125,14 @@ def test_the_card_says_who_let_the_version_go_how_far_and_why(deployed):
     assert "http" not in page
 
 
+def test_the_card_learns_of_a_promotion_that_comes_after_the_gate(deployed):
+    judge(deployed)
+    page = deployed.data_root / "reports" / "models" / "v1.0.0" / "card" / "index.html"
+    assert "after the gate" not in page.read_text()
+    promote(deployed, "v1.0.0", reason="after the gate")
+    assert "<td>champion (number 1)</td><td>ada</td><td>after the gate</td>" in page.read_text()
+
+
 def test_a_lost_gate_ends_well_and_prints_the_verdict(deployed):
     promote(deployed, "v1.1.0")
     done = subprocess.run(

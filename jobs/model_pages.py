@@ -1,0 +1,71 @@
+"""The pages about a version of the model: what the gate found, and its card."""
+
+from pathlib import Path
+
+from lake import read_json, replacing, write_json
+from models.card import Approval, card_page
+from models.gate import GateVerdict, gate_page
+from models.registry import ModelVersion, RegistryState
+
+REPORTS = "reports/models/{version}"
+"""The pages about a version: ``gate/index.html``, ``gate/gate.json``, ``card/index.html``."""
+
+
+def write_gate(root: Path, facts: dict, verdict: GateVerdict) -> Path:
+    """Replace the version's gate folder: the page, and ``gate.json`` with the same; the page."""
+    folder = root / REPORTS.format(version=facts["version"]) / "gate"
+    with replacing(folder) as fresh:
+        fresh.mkdir()
+        page = gate_page(verdict, facts["version"], facts["champion"])
+        (fresh / "index.html").write_text(page, encoding="utf-8")
+        write_json(fresh / "gate.json", verdict.to_json() | facts)
+    return folder / "index.html"
+
+
+def write_card(root: Path, version: ModelVersion, state: RegistryState) -> None:
+    """Replace the version's card, with what was decided about it so far; it has been judged.
+
+    Raises:
+        FileNotFoundError: If the gate's folder, or the bundle below ``root``, is not there.
+    """
+    folder = root / REPORTS.format(version=version.version)
+    bundle = root / "bundles" / version.bundle_sha256
+    gate = read_json(folder / "gate" / "gate.json")
+    page = card_page(
+        version.version,
+        read_json(bundle / "bundle.json"),
+        read_json(bundle / "metrics.json"),
+        approvals(version, state),
+        "passed" if gate["verdict"] == "pass" else "not passed",
+    )
+    with replacing(folder / "card") as fresh:
+        fresh.mkdir()
+        (fresh / "index.html").write_text(page, encoding="utf-8")
+
+
+def refresh_cards(root: Path, state: RegistryState) -> None:
+    """Bring the cards there are up to date; one whose bundle has left the cache stays as it is."""
+    for version in state.versions:
+        card = root / REPORTS.format(version=version.version) / "card"
+        if card.exists() and (root / "bundles" / version.bundle_sha256).exists():
+            write_card(root, version, state)
+
+
+def approvals(version: ModelVersion, state: RegistryState) -> list[Approval]:
+    """Who registered the version and moved it since, in order of time."""
+    moves = [
+        (move.at, f"champion (number {move.number})", move.actor, move.reason)
+        for move in state.promotions
+        if move.version == version.version
+    ]
+    for trial in state.challenges:
+        if trial.version == version.version:
+            share = "in shadow" if trial.percent == 0 else f"for {trial.percent} % of customers"
+            moves.append((trial.at, f"challenger {share}", trial.actor, trial.reason))
+        elif trial.version is None and trial.previous == version.version:
+            moves.append((trial.at, "withdrawn", trial.actor, trial.reason))
+    asked_at = f"asked for {version.asked_at:%Y-%m-%d %H:%M}" if version.asked_at else "-"
+    return [
+        Approval(asked_at, "registered", version.actor, version.reason),
+        *[Approval(f"{at:%Y-%m-%d %H:%M}", *rest) for at, *rest in sorted(moves)],
+    ]
