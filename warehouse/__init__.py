@@ -38,6 +38,7 @@ from warehouse.publish import (
     TakenBack,
     publish,
 )
+from warehouse.quality import replace_quality
 from warehouse.queries import (
     Night,
     RuleCount,
@@ -102,6 +103,7 @@ __all__ = [
     "replace_drift",
     "replace_maturity_curve",
     "replace_performance",
+    "replace_quality",
     "retrainings_asked",
     "roll_back",
     "run_before",

@@ -1,0 +1,215 @@
+"""See whether the night's data came as they usually do: every column, all rows.
+
+Reads the night's lines and those of the same weekday before, the run's features, predictions and
+bundle; writes the warehouse's `quality` rows of the run.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+import catalog
+import warehouse
+from jobs.entry import run_parser, start
+from jobs.session import on_spark
+from models import Bundle, read_bundle
+from models.schema import Feature
+from monitoring.quality import (
+    ColumnStats,
+    QualityFinding,
+    Usual,
+    judge_features,
+    judge_lines,
+    shares,
+)
+from params import Params
+from records import DeliveryRecord, RunRecord, StageRecord
+from settings import Settings
+
+PARSER = run_parser(__doc__)
+
+NUMBERS = ("quantity", "unit_price_micros")
+CATEGORIES = ("country",)
+TEXTS = ("invoice_id", "product_id", "customer_id", "invoiced_at")
+
+TENTHS = np.arange(1, 10) / 10
+
+
+def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
+    """Do the job; the facts are the verdict (usual, incident) and the incidents in sentences.
+
+    Raises:
+        FileNotFoundError: If the run has not been published; names the job to run.
+        BundleRefused: If the bundle is damaged or does not fit what is installed.
+    """
+    started = time.perf_counter()
+    root = settings.data_root
+    StageRecord.read(root, record, "publish_predictions")
+    bundle = read_bundle(root / "bundles" / record.bundle_sha256, record.bundle_sha256)
+    days = same_weekdays(record, params.drift.weekday_nights)
+    lines = describe_lines(spark, root, {day: record.deliveries[day] for day in days})
+    features = spark.read.parquet(str(root / catalog.FEATURES_LAYOUT.format(**record.key)))
+
+    before = [lines[day] for day in days[1:] if day in lines]
+    findings = [
+        *judge_lines(lines.get(record.score_date, {}), before, params.quality),
+        *judge_features(describe_features(features, bundle), usual(bundle), params.quality),
+        *informing(root, record),
+    ]
+
+    engine = warehouse.connect(settings.warehouse_url)
+    warehouse.replace_quality(engine, record.run_id, findings)
+    incidents = [each.sentence for each in findings if each.verdict == "incident"]
+    facts = {"verdict": "incident" if incidents else "usual", "incidents": incidents}
+    seconds = time.perf_counter() - started
+    StageRecord(stage="measure_quality", seconds=seconds, facts=facts).write(root, record)
+    return facts
+
+
+def same_weekdays(record: RunRecord, count: int) -> list[date]:
+    """The night, and the same weekdays before it that the run has a delivery of."""
+    earlier = (record.score_date - timedelta(weeks=back) for back in range(1, count + 1))
+    return [record.score_date, *(day for day in earlier if day in record.deliveries)]
+
+
+def describe_lines(
+    spark: SparkSession, root: Path, deliveries: Mapping[date, str]
+) -> dict[date, dict[str, ColumnStats]]:
+    """Accepted and excluded lines of these deliveries, by day and column; one pass.
+
+    A day without such lines is left out.
+    """
+    schema = f"{catalog.LINE}, known_on date, delivery_id string"
+    parts = []
+    for dataset in (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS):
+        paths = [
+            dataset.partition(root, known_on=day, delivery_id=name)
+            for day, name in deliveries.items()
+        ]
+        there = [str(path) for path in paths if path.exists()]
+        base = str(root / dataset.layout.split("/known_on")[0])
+        if there:
+            parts.append(spark.read.schema(schema).option("basePath", base).parquet(*there))
+    if not parts:
+        return {}
+    both = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
+
+    measures = {"rows": F.count("*")}
+    for name in (*TEXTS, *CATEGORIES, *NUMBERS):
+        measures[f"missing {name}"] = F.count_if(F.col(name).isNull())
+    for name in NUMBERS:
+        measures[f"median {name}"] = F.percentile(name, 0.5)
+    aggregated = both.groupBy("known_on").agg(*[m.alias(name) for name, m in measures.items()])
+    found = {row["known_on"]: row for row in aggregated.collect()}
+    counted = {name: both.groupBy("known_on", name).count().collect() for name in CATEGORIES}
+
+    types = dict(both.dtypes)
+    return {
+        day: {
+            name: ColumnStats(
+                rows=row["rows"],
+                missing=row[f"missing {name}"],
+                kind=types[name],
+                median=row[f"median {name}"] if name in NUMBERS else None,
+                categories={
+                    each[name]: each["count"]
+                    for each in counted.get(name, [])
+                    if each["known_on"] == day and each[name] is not None
+                },
+            )
+            for name in (*TEXTS, *CATEGORIES, *NUMBERS)
+        }
+        for day, row in found.items()
+    }
+
+
+def describe_features(features: DataFrame, bundle: Bundle) -> dict[str, ColumnStats]:
+    """The features of the population, by column; one pass, and one for each category."""
+    edges = reference_edges(bundle)
+    measures: dict[str, Column] = {"rows": F.count("*")}
+    for feature in bundle.schema:
+        name, column = feature.name, F.col(feature.name)
+        measures[f"missing {name}"] = F.count_if(column.isNull())
+        if feature.kind == "category":
+            continue
+        measures[f"low {name}"], measures[f"high {name}"] = F.min(column), F.max(column)
+        reach = usual_of(feature).reach()
+        if reach is not None:
+            measures[f"beyond {name}"] = F.count_if(~column.between(*reach))
+        for at, edge in enumerate(edges[name]):
+            measures[f"upto {at} {name}"] = F.count_if(column <= edge)
+    [row] = features.agg(*[measure.alias(name) for name, measure in measures.items()]).collect()
+    found, types = row.asDict(), dict(features.dtypes)
+    categories = {
+        name: {each[name]: each["count"] for each in features.groupBy(name).count().collect()}
+        for name in bundle.categories
+    }
+    return {
+        feature.name: ColumnStats(
+            rows=found["rows"],
+            missing=found[f"missing {feature.name}"],
+            kind=types[feature.name],
+            low=found.get(f"low {feature.name}"),
+            high=found.get(f"high {feature.name}"),
+            beyond=found.get(f"beyond {feature.name}", 0),
+            categories={
+                value: rows
+                for value, rows in categories.get(feature.name, {}).items()
+                if value is not None
+            },
+            edges=edges.get(feature.name, ()),
+            histogram=[
+                found[f"upto {at} {feature.name}"] for at in range(len(edges.get(feature.name, ())))
+            ],
+        )
+        for feature in bundle.schema
+    }
+
+
+def reference_edges(bundle: Bundle) -> dict[str, Sequence[float]]:
+    """The tenths of the model's reference, of each feature that is a number."""
+    numbers = [feature.name for feature in bundle.schema if feature.kind == "number"]
+    reference = pq.read_table(bundle.folder / "reference.parquet", columns=numbers).to_pandas()
+    return {
+        name: np.unique(known.quantile(TENTHS, interpolation="lower")).tolist()
+        for name in numbers
+        if len(known := reference[name].dropna())
+    } | {name: () for name in numbers if reference[name].isna().all()}
+
+
+def usual(bundle: Bundle) -> dict[str, Usual]:
+    """What the bundle says of each feature."""
+    return {feature.name: usual_of(feature) for feature in bundle.schema}
+
+
+def usual_of(feature: Feature) -> Usual:
+    """What the bundle says of one feature."""
+    return Usual(feature.missing_share, feature.low, feature.high, feature.categories)
+
+
+def informing(root: Path, record: RunRecord) -> list[QualityFinding]:
+    """Shares of the delivery and of the population that other jobs have judged."""
+    delivery = DeliveryRecord.read(root, record.score_date, record.deliveries[record.score_date])
+    outcomes = {
+        "quarantined": sum(delivery.quarantined.values()),
+        "excluded": sum(delivery.excluded.values()),
+    }
+    scoring = StageRecord.read(root, record, "score_customers").facts
+    return [
+        *shares("transactions", delivery.delivered, outcomes),
+        *shares(
+            "predictions",
+            scoring["population"],
+            {"contacted": scoring["contacted"], **scoring["fallback"]},
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    start(PARSER, on_spark("measure_quality", run))

@@ -1,0 +1,266 @@
+"""Whether the night's data came as they usually do, column by column, over all rows.
+
+What a column usually looks like is taken from the same weekday of the weeks before (lines) or from
+the rows the model was fitted on (features). Outside of that a value is an incident: something
+upstream, not customers who changed.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from params import Quality
+
+# A number that is off by such a factor was given in another unit.
+UNIT_FACTOR = 5.0
+
+# A category that held so much of the rows does not vanish in a week.
+COMMON_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStats:
+    """One column of one day, exactly.
+
+    ``median``, ``low`` and ``high`` are of numbers, ``categories`` (rows by value) of text with few
+    values; null and empty where they do not apply. ``histogram`` counts the rows up to each of
+    ``edges``, cumulatively.
+    """
+
+    rows: int
+    missing: int
+    kind: str
+    median: float | None = None
+    low: float | None = None
+    high: float | None = None
+    beyond: int = 0
+    categories: Mapping[str, int] = field(default_factory=dict)
+    edges: Sequence[float] = ()
+    histogram: Sequence[int] = ()
+
+    @property
+    def missing_share(self) -> float:
+        """0 without rows."""
+        return self.missing / self.rows if self.rows else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What a feature looked like in the rows the model was fitted on."""
+
+    missing_share: float
+    low: float | None
+    high: float | None
+    categories: tuple[str, ...]
+
+    def reach(self) -> tuple[float, float] | None:
+        """The range, widened by itself on both sides: everybody grows older, but not by that."""
+        if self.low is None or self.high is None:
+            return None
+        span = self.high - self.low
+        return self.low - span, self.high + span
+
+
+@dataclass(frozen=True, slots=True)
+class QualityFinding:
+    """One measure of one column; outside ``low`` to ``high`` it is an ``incident``.
+
+    With neither it ``informs`` only. ``detail`` is a sentence for people, or JSON for a histogram.
+    """
+
+    dataset: str
+    column: str
+    measure: str
+    value: float | None
+    detail: str
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def verdict(self) -> Literal["usual", "incident", "informs"]:
+        if self.low is None and self.high is None:
+            return "informs"
+        if self.value is None:
+            return "incident"
+        is_low = self.low is not None and self.value < self.low
+        is_high = self.high is not None and self.value > self.high
+        return "incident" if is_low or is_high else "usual"
+
+    @property
+    def sentence(self) -> str:
+        """The incident, as an operator should hear of it."""
+        return f"{self.dataset}.{self.column}: {self.detail}"
+
+
+def judge_lines(
+    tonight: Mapping[str, ColumnStats],
+    before: Sequence[Mapping[str, ColumnStats]],
+    rules: Quality,
+) -> list[QualityFinding]:
+    """The lines of a delivery against those of the same weekday before.
+
+    Args:
+        tonight: Stats by column.
+        before: The same of each earlier day, any order; none of them, and nothing is an incident.
+        rules: Margins.
+    """
+    findings = []
+    for name, now in sorted(tonight.items()):
+        past = [day[name] for day in before if name in day and day[name].rows]
+        findings.append(_missing("transactions", name, now, past, rules))
+        findings.append(_kind("transactions", name, now))
+        if now.median is not None:
+            findings.append(_median(name, now, past))
+        if now.categories:
+            findings += _categories("transactions", name, now, past, rules)
+    return findings
+
+
+def judge_features(
+    tonight: Mapping[str, ColumnStats], usual: Mapping[str, Usual], rules: Quality
+) -> list[QualityFinding]:
+    """The features of the population against the rows the model was fitted on."""
+    findings = []
+    for name, now in sorted(tonight.items()):
+        reference = usual[name]
+        findings.append(_missing_feature(name, now, reference, rules))
+        findings.append(_kind("features", name, now))
+        if reference.reach() is not None and now.rows:
+            findings.append(_out_of_range(name, now, reference, rules))
+            findings.append(_varies(name, now, reference))
+        if reference.categories:
+            known = dict.fromkeys(reference.categories, 0)
+            findings += _categories("features", name, now, [], rules, known)
+        if now.histogram:
+            bins = json.dumps({"up_to": list(now.edges), "customers": list(now.histogram)})
+            findings.append(QualityFinding("features", name, "histogram", None, bins))
+    return findings
+
+
+def shares(dataset: str, rows: int, counts: Mapping[str, int]) -> list[QualityFinding]:
+    """Shares of rows that only inform, such as those quarantined: other jobs judge them."""
+    return [
+        QualityFinding(
+            dataset, "*", f"{name}_share", count / rows if rows else 0.0, f"{count} of {rows} rows"
+        )
+        for name, count in sorted(counts.items())
+    ]
+
+
+def _missing(
+    dataset: str, name: str, now: ColumnStats, past: Sequence[ColumnStats], rules: Quality
+) -> QualityFinding:
+    most = max((day.missing_share for day in past), default=None)
+    usually = "nothing is known of this weekday" if most is None else f"at most {most:.1%}"
+    return QualityFinding(
+        dataset,
+        name,
+        "missing_share",
+        now.missing_share,
+        f"{now.missing} of {now.rows} rows ({now.missing_share:.1%}) have no value; on this "
+        f"weekday before: {usually}. Ask upstream, and have the day delivered again",
+        high=None if most is None else min(1.0, most + rules.missing_margin),
+    )
+
+
+def _missing_feature(
+    name: str, now: ColumnStats, reference: Usual, rules: Quality
+) -> QualityFinding:
+    return QualityFinding(
+        "features",
+        name,
+        "missing_share",
+        now.missing_share,
+        f"{now.missing_share:.1%} of the customers have no value; of those the model learnt from "
+        f"{reference.missing_share:.1%} had none",
+        high=min(1.0, reference.missing_share + rules.missing_margin),
+    )
+
+
+def _out_of_range(name: str, now: ColumnStats, reference: Usual, rules: Quality) -> QualityFinding:
+    low, high = reference.reach()
+    return QualityFinding(
+        "features",
+        name,
+        "out_of_range_share",
+        now.beyond / now.rows,
+        f"{now.beyond} of {now.rows} values lie far outside what the model learnt from (below "
+        f"{low:g} or above {high:g}): are they in another unit?",
+        high=rules.out_of_range_share,
+    )
+
+
+def _varies(name: str, now: ColumnStats, reference: Usual) -> QualityFinding:
+    """Whether the values differ at all, where they did before."""
+    differs = now.low is not None and now.low < now.high
+    only = "there is no value at all" if now.low is None else f"every value is {now.low:g}"
+    return QualityFinding(
+        "features",
+        name,
+        "varies",
+        float(differs),
+        "values differ" if differs else f"{only}; in the rows the model learnt from they differ",
+        low=1.0 if reference.low < reference.high else None,
+    )
+
+
+def _kind(dataset: str, name: str, now: ColumnStats) -> QualityFinding:
+    return QualityFinding(dataset, name, "type", None, now.kind)
+
+
+def _median(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> QualityFinding:
+    medians = [day.median for day in past if day.median is not None and day.median > 0]
+    usually = f"{min(medians):g} to {max(medians):g}" if medians else "not known"
+    return QualityFinding(
+        "transactions",
+        name,
+        "median",
+        now.median,
+        f"the median is {now.median:g}; before, on this weekday: {usually}. Another unit?",
+        low=min(medians) / UNIT_FACTOR if medians else None,
+        high=max(medians) * UNIT_FACTOR if medians else None,
+    )
+
+
+def _categories(
+    dataset: str,
+    name: str,
+    now: ColumnStats,
+    past: Sequence[ColumnStats],
+    rules: Quality,
+    known: Mapping[str, int] | None = None,
+) -> list[QualityFinding]:
+    """New categories, by their share of the rows, and common ones that are gone, by number."""
+    seen = Counter(known)
+    for day in past:
+        seen.update(day.categories)
+    total = sum(now.categories.values())
+    new = {value: rows for value, rows in now.categories.items() if value not in seen}
+    share = sum(new.values()) / total if total else 0.0
+    shown = ", ".join(sorted(new, key=lambda value: (-new[value], value))[:5]) or "none"
+    common = COMMON_SHARE * sum(day.rows for day in past)
+    gone = sorted(
+        value
+        for value, rows in seen.items()
+        if past and rows >= common and value not in now.categories
+    )
+    return [
+        QualityFinding(
+            dataset,
+            name,
+            "new_category_share",
+            share,
+            f"{share:.1%} of the rows hold values that were not there before: {shown}",
+            high=rules.missing_margin if seen else None,
+        ),
+        QualityFinding(
+            dataset,
+            name,
+            "vanished_categories",
+            float(len(gone)),
+            f"common values that are gone: {', '.join(gone) or 'none'}",
+            high=0.0 if past else None,
+        ),
+    ]

@@ -1,0 +1,109 @@
+"""What is an incident of the data, and what is just another day."""
+
+import json
+
+import pytest
+
+from monitoring.quality import ColumnStats, Usual, judge_features, judge_lines, shares
+from params import Quality
+
+RULES = Quality(missing_margin=0.05, out_of_range_share=0.01)
+
+
+def a_day(missing=10, median=3.0, **countries) -> dict[str, ColumnStats]:
+    """A thousand lines."""
+    return {
+        "customer_id": ColumnStats(1000, missing, "string"),
+        "quantity": ColumnStats(1000, 0, "int", median=median),
+        "country": ColumnStats(1000, 0, "string", categories=countries or {"Norway": 1000}),
+    }
+
+
+def incidents(findings) -> dict[str, str]:
+    return {f"{f.column} {f.measure}": f.sentence for f in findings if f.verdict == "incident"}
+
+
+def test_a_day_like_the_same_weekdays_before_is_usual():
+    before = [a_day(missing=5), a_day(missing=20, median=4.0)]
+    assert incidents(judge_lines(a_day(missing=60), before, RULES)) == {}
+
+
+@pytest.mark.parametrize(
+    ("tonight", "what"),
+    [
+        (a_day(missing=71), "customer_id missing_share"),
+        (a_day(median=3000.0), "quantity median"),
+        (a_day(median=0.5), "quantity median"),
+        (a_day(**{"Norway": 940, "": 60}), "country new_category_share"),
+        (a_day(Spain=1000), "country vanished_categories"),
+    ],
+)
+def test_what_is_far_from_the_weekdays_before_is_an_incident(tonight, what):
+    before = [a_day(missing=5), a_day(missing=20, median=4.0)]
+    assert what in incidents(judge_lines(tonight, before, RULES))
+
+
+def test_the_sentence_names_column_shares_and_next_step():
+    found = incidents(judge_lines(a_day(missing=600), [a_day(missing=20)], RULES))
+    assert found["customer_id missing_share"] == (
+        "transactions.customer_id: 600 of 1000 rows (60.0%) have no value; on this weekday before: "
+        "at most 2.0%. Ask upstream, and have the day delivered again"
+    )
+
+
+def test_a_first_week_has_nothing_to_be_compared_with():
+    findings = judge_lines(a_day(missing=999, median=9000.0, Spain=1000), [], RULES)
+    assert {finding.verdict for finding in findings} == {"informs"}
+
+
+USUAL = {
+    "spend": Usual(missing_share=0.1, low=0.0, high=100.0, categories=()),
+    "country": Usual(missing_share=0.0, low=None, high=None, categories=("Norway", "Spain")),
+}
+
+
+def customers(missing=100, beyond=0, low=1.0, high=90.0, **countries) -> dict[str, ColumnStats]:
+    """A thousand customers."""
+    return {
+        "spend": ColumnStats(
+            *(1000, missing, "double"),
+            low=low,
+            high=high,
+            beyond=beyond,
+            edges=[10.0, 50.0],
+            histogram=[100, 500],
+        ),
+        "country": ColumnStats(1000, 0, "string", categories=countries or {"Norway": 1000}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("tonight", "what"),
+    [
+        (customers(missing=151), "spend missing_share"),
+        (customers(beyond=11), "spend out_of_range_share"),
+        (customers(low=7.0, high=7.0), "spend varies"),
+        (customers(low=None, high=None, missing=1000), "spend varies"),
+        (customers(Norway=900, Atlantis=100), "country new_category_share"),
+    ],
+)
+def test_features_unlike_what_the_model_learnt_from_are_an_incident(tonight, what):
+    assert what in incidents(judge_features(tonight, USUAL, RULES))
+
+
+@pytest.mark.parametrize(
+    "tonight", [customers(), customers(missing=150, beyond=10), customers(Norway=960, Atlantis=40)]
+)
+def test_features_within_the_margins_are_usual(tonight):
+    assert incidents(judge_features(tonight, USUAL, RULES)) == {}
+
+
+def test_everybody_may_grow_older_by_the_whole_range_of_before():
+    assert USUAL["spend"].reach() == (-100.0, 200.0)
+
+
+def test_the_histogram_and_shares_that_others_judge_inform():
+    [histogram] = [f for f in judge_features(customers(), USUAL, RULES) if f.measure == "histogram"]
+    assert json.loads(histogram.detail) == {"up_to": [10.0, 50.0], "customers": [100, 500]}
+    [share] = shares("transactions", 200, {"quarantined": 3})
+    assert (share.measure, share.value, share.verdict) == ("quarantined_share", 0.015, "informs")

@@ -1,0 +1,43 @@
+"""What was found about the quality of a night's data."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from warehouse.connection import writing
+from warehouse.tables import QUALITY
+
+
+class Finding(Protocol):
+    """One measure of one column."""
+
+    dataset: str
+    column: str
+    measure: str
+    value: float | None
+    low: float | None
+    high: float | None
+    detail: str
+
+    @property
+    def verdict(self) -> str:
+        """``usual``, ``incident`` or ``informs``."""
+
+
+def replace_quality(engine: sa.Engine, run_id: str, findings: Iterable[Finding]) -> None:
+    """Make ``findings`` the whole of what is known about the data of a published run.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: If no such run was published.
+    """
+    same = ("dataset", "measure", "value", "low", "high", "verdict", "detail")
+    rows = [
+        {"run_id": run_id, "column_name": finding.column}
+        | {name: getattr(finding, name) for name in same}
+        for finding in findings
+    ]
+    with writing(engine) as connection:
+        connection.execute(QUALITY.delete().where(QUALITY.c.run_id == run_id))
+        if rows:
+            connection.execute(QUALITY.insert(), rows)
