@@ -1,4 +1,4 @@
-"""### Score every active customer once a night, publish the scores, watch for drift
+"""### Score every active customer once a night, publish the scores, watch the model
 
 Runs in the early hours for the business day before. A run has one **score date**, found by
 `await_delivery`: the one in the form, else the day before the run's logical date (before the
@@ -8,7 +8,7 @@ a clock.
 **Clearing is safe.** Every task replaces its own output whole, and the same inputs give the same
 run, so a night that is run again changes nothing. If in doubt: clear the red task, *downstream
 included*. If a delivery was replaced or a model promoted meanwhile, clear from `open_run`: it is
-there that delivery and model are pinned.
+there that delivery and models are pinned.
 
 **When a task is red**, readers still have the last night that was published.
 
@@ -24,16 +24,23 @@ there that delivery and model are pinned.
   the version before and clear from `open_run`.
 - `publish_predictions`: the warehouse is away, or refuses numbers that do not add up. Clear it when
   the warehouse is back: the predictions wait in the lake.
-- `report_drift`: **the scores are published**, only the report is missing. Clear it in daylight.
-- `drifted`, `retrain`: the scores are published, only retraining could not be asked for. Trigger
-  `retraining` by hand.
 
-Skipped is not red: `report_drift` and what follows are skipped in a dry run, `retrain` when nothing
-drifted, when the form says no, or when that night has asked for it before.
+After `publish_predictions` **the scores are out**, and no task can take them back:
+
+- `measure_quality`, `report_drift`, `measure_performance`: a finding is missing. Clear it in
+  daylight.
+- `advance_rollout`: a challenger could not be moved. It keeps its share of customers; clear it.
+- `decide_retraining`, `retraining_wanted`, `retrain`: retraining could not be asked for. Clear it,
+  or trigger `retraining` by hand.
+- `tell`: a channel did not take an alarm; its log has the alarm.
+
+Skipped is not red: all that follows on publishing is skipped in a dry run, `retrain` when the night
+did not ask for it, or has asked for it before.
 
 **Past nights:** `airflow backfill create --dag-id nightly_scoring --from-date 2026-04-02 --to-date
 2026-04-08T23:59:59 --max-active-runs 1` runs the nights of 1 to 7 April (dates are those of the
-runs, a day after their nights). They give the tables that nightly runs gave, or would have given.
+runs, a day after their nights). They give the tables that nightly runs gave, or would have given,
+and decide nothing about the model.
 """
 
 from datetime import timedelta
@@ -41,7 +48,7 @@ from datetime import timedelta
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
 
-from dags.alert import alert
+from dags.alert import Alert, tell
 from dags.business_day import BUSINESS_TIMEZONE, day_before
 from dags.run_job import JobSensor, duration, run_job
 
@@ -66,11 +73,11 @@ FORM = {
         title="Dry run",
         description="Do everything but publish.",
     ),
-    "retrain_on_drift": Param(
+    "may_retrain": Param(
         True,
         type="boolean",
-        title="Retrain on drift",
-        description="If the night has drifted, train a challenger. Never from a backfill.",
+        title="May retrain",
+        description="Let this night ask for a retraining. A backfill never does.",
     ),
     "accept_missing_days": Param(
         False,
@@ -95,6 +102,17 @@ OPENED = (
 )
 SPARK = {"pool": "spark", "execution_timeout": timedelta(hours=3)}
 
+# Once the scores are out, nobody has to get up.
+PUBLISHED = {
+    "only_if": "{{ not params.dry_run }}",
+    "on_failure_callback": Alert("warning"),
+}
+
+# Only the newest night of the champion decides about the champion.
+DECIDES = "params.may_retrain and params.model == 'champion' and dag_run.run_type != 'backfill'"
+TRAINING = "ti.get_dr_count('retraining', states=['queued', 'running'])"
+DECISION = "ti.xcom_pull('decide_retraining')"
+
 with DAG(
     dag_id="nightly_scoring",
     doc_md=__doc__,
@@ -113,7 +131,8 @@ with DAG(
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=15),
         "execution_timeout": timedelta(hours=1),
-        "on_failure_callback": alert,
+        "on_failure_callback": Alert("critical"),
+        "owner": "scoring",
     },
     tags=["scoring"],
 ) as dag:
@@ -122,15 +141,26 @@ with DAG(
         arguments=[f"--score-date={SCORE_DATE}"],
         poke_interval=duration("SCORING_POLL_SECONDS", 300),
         timeout=duration("SCORING_DEADLINE_SECONDS", 6 * 3600),
+        owner="data",
     )
 
-    @task.short_circuit
-    def drifted(report: dict, params=None, dag_run=None) -> bool:
-        """Whether to ask for retraining."""
-        asked_for = params["retrain_on_drift"] and dag_run.run_type != "backfill"
-        return report["verdict"] == "drift" and asked_for
+    decide_retraining = run_job(
+        "decide_retraining",
+        *OPENED,
+        f"{{{{ '' if {DECIDES} else '--past' }}}}",
+        f"--in-flight={{{{ 'a retraining is under way' if {TRAINING} else '' }}}}",
+        **PUBLISHED,
+    )
 
-    report_drift = run_job("report_drift", *OPENED, only_if="{{ not params.dry_run }}")
+    @task(task_id="tell", on_failure_callback=None)
+    def tell_people(decision: dict, **context) -> None:
+        """Send the alarms of the night."""
+        tell(decision["alarms"], context)
+
+    @task.short_circuit
+    def retraining_wanted(decision: dict) -> bool:
+        """Whether the night has decided to retrain."""
+        return decision["decision"] == "retrain"
 
     chain(
         await_delivery,
@@ -141,22 +171,30 @@ with DAG(
             "--reason={{ params.reason or run_id }}",
             "{{ '--accept-missing-days' if params.accept_missing_days else '' }}",
         ),
-        run_job("validate_delivery", *OPENED, **SPARK),
+        run_job("validate_delivery", *OPENED, owner="data", **SPARK),
         run_job("summarise_activity", *OPENED, **SPARK),
         run_job("build_features", *OPENED, **SPARK),
         run_job("score_customers", *OPENED, **SPARK),
         run_job("publish_predictions", *OPENED, "{{ '--dry-run' if params.dry_run else '' }}"),
-        report_drift,
-        drifted(report_drift.output),
+        run_job("measure_quality", *OPENED, **SPARK, **PUBLISHED),
+        run_job("report_drift", *OPENED, **PUBLISHED),
+        run_job("measure_performance", *OPENED, **SPARK, **PUBLISHED),
+        # After a night that was not measured, a challenger goes no further.
+        run_job("advance_rollout", *OPENED, **PUBLISHED),
+        decide_retraining,
+    )
+    tell_people(decide_retraining.output)
+    chain(
+        retraining_wanted(decide_retraining.output),
         TriggerDagRunOperator(
             task_id="retrain",
             trigger_dag_id="retraining",
             # The id is the night's, so a night that is run again asks only once.
-            trigger_run_id="drift__{{ ti.xcom_pull('open_run')['score_date'] }}",
+            trigger_run_id=f"{{{{ {DECISION}['child_run'] }}}}",
             logical_date=None,
             conf={
                 "until": "{{ ti.xcom_pull('open_run')['score_date'] }}",
-                "reason": "drift on {{ ti.xcom_pull('open_run')['score_date'] }}",
+                "reason": f"{{{{ {DECISION}['reasons'] | join('; ') }}}}",
             },
             skip_when_already_exists=True,
         ),

@@ -1,24 +1,29 @@
-"""### Train a model on what is known by now and register it
+"""### Train a model on what is known by now, judge it, and let it try itself on customers
 
-Triggered by hand, or by `nightly_scoring` when a night has drifted. The new version is a
-**challenger**: it scores nobody until it is promoted, here with the form's switch or later with
-`python -m jobs.promote_model`.
+Triggered by `nightly_scoring` when a night has decided so, or by hand. What comes out is a
+**challenger**. If it passes the gate (and a person, where the form or `params.yaml` asks for one),
+it scores beside the champion, at first unseen, then for more and more customers: the nights move it
+on, or take it back. See `advance_rollout` in `nightly_scoring`.
 
 **When a task is red**, the champion scores on.
 
 - `retrain_model`: a training stage failed, or the new model lost against a baseline; the log ends
   with the stage. Clear it when the cause is gone: stages that were finished are not done again.
-- `promote_model`: the version is registered but not promoted. Clear it.
+- `judge_challenger`: a bundle could not be fetched or loaded. Clear it.
+- `passed`, `approve`: nobody has answered in time. Clear it to be asked again.
+- `start_rollout`, `promote_model`: the version is registered, but scores nobody. Clear it.
+- `tell`: a channel did not take the news of a lost gate; its log has them.
 
-`promote_model` is skipped unless the form asks for it. A night that is running keeps the model it
-was opened with.
+A gate that is lost is not red: what follows is skipped, people are told, and the page says why.
+A night that is running keeps the models it was opened with.
 """
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param, chain
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, Param, chain, task
 
-from dags.alert import alert
+from dags.alert import Alert, tell
 from dags.business_day import day_before
 from dags.run_job import duration, run_job
 
@@ -33,20 +38,56 @@ FORM = {
     "reason": Param(
         None,
         type=["null", "string"],
-        maxLength=500,
+        maxLength=1000,
         title="Reason",
         description="Why; kept with the version. Empty: the id of the run.",
     ),
-    "promote": Param(
-        False,
-        type="boolean",
-        title="Promote",
-        description="Let the new version score from the next night on.",
+    "approval": Param(
+        None,
+        type=["null", "string"],
+        enum=[None, "automatic", "person"],
+        title="Approval",
+        description="Who lets a version on that has passed the gate. Empty: as params.yaml says.",
+    ),
+    "rollout": Param(
+        "shadow",
+        type="string",
+        enum=["shadow", "at once", "none"],
+        title="Rollout",
+        description="shadow: beside the champion first. at once: champion from the next night on. "
+        "none: registered only.",
     ),
 }
 
 REASON = "--reason={{ params.reason or run_id }}"
-ACTOR = "--actor={{ dag_run.triggering_user_name or 'airflow' }}"
+ACTOR = "dag_run.triggering_user_name or 'airflow'"
+VERSION = "--version={{ ti.xcom_pull('retrain_model')['version'] }}"
+VERDICT = "ti.xcom_pull('judge_challenger')"
+APPROVED_BY = (
+    "--actor={{ ((ti.xcom_pull('approve') or {}).get('responded_by_user') or {}).get('name') or "
+    f"{ACTOR} }}}}"
+)
+# A first model has no champion to stand beside.
+AT_ONCE = (
+    f"params.rollout == 'at once' or (params.rollout == 'shadow' and not {VERDICT}['champion'])"
+)
+
+
+class Approval(ApprovalOperator):
+    """Asks a person in the Airflow UI, if ``asks`` renders to ``True``; else approves."""
+
+    template_fields = (*ApprovalOperator.template_fields, "asks")
+
+    def __init__(self, *, asks: str, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.asks = asks
+
+    def execute(self, context):
+        """Wait for the answer; who gave it goes into the task's result."""
+        if self.asks != "True":
+            return {"chosen_options": [self.APPROVE], "responded_by_user": None}
+        return super().execute(context)
+
 
 with DAG(
     dag_id="retraining",
@@ -58,26 +99,65 @@ with DAG(
     default_args={
         "retries": 1,
         "retry_delay": duration("SCORING_RETRY_SECONDS", 60),
-        "on_failure_callback": alert,
+        "on_failure_callback": Alert("warning"),
+        "owner": "scoring",
     },
     tags=["scoring"],
 ) as dag:
+    judge_challenger = run_job("judge_challenger", VERSION, execution_timeout=timedelta(minutes=30))
+
+    @task(task_id="tell")
+    def tell_people(verdict: dict, **context) -> None:
+        """Say that the gate was lost."""
+        if verdict["verdict"] == "fail":
+            sentence = f"{verdict['version']} lost the gate: {'; '.join(verdict['reasons'])}"
+            alarm = {"name": "gate_failed", "severity": "warning", "sentence": sentence}
+            tell([alarm], context)
+
+    @task.short_circuit
+    def passed(verdict: dict) -> bool:
+        """Whether the version has passed the gate."""
+        return verdict["verdict"] == "pass"
+
+    approve = Approval(
+        task_id="approve",
+        asks=f"{{{{ (params.approval or {VERDICT}['approval']) == 'person' }}}}",
+        subject=f"Let {{{{ {VERDICT}['version'] }}}} score beside {{{{ {VERDICT}['champion'] }}}}?",
+        body=f"It has passed the gate: {{{{ {VERDICT}['reasons'] | join('; ') }}}}\n\n"
+        f"The page with all numbers: {{{{ {VERDICT}['page'] }}}}",
+        response_timeout=timedelta(days=3),
+        retries=0,
+    )
+
     chain(
         run_job(
             "retrain_model",
             "--until={{ params.until or day_before(dag_run) }}",
             REASON,
-            ACTOR,
+            f"--actor={{{{ {ACTOR} }}}}",
             "--token={{ run_id }}",
             pool="spark",
             execution_timeout=timedelta(hours=8),
         ),
-        run_job(
-            "promote_model",
-            "--version={{ ti.xcom_pull('retrain_model')['version'] }}",
-            REASON,
-            ACTOR,
-            only_if="{{ params.promote }}",
-            execution_timeout=timedelta(minutes=30),
-        ),
+        judge_challenger,
+        passed(judge_challenger.output),
+        approve,
+        [
+            run_job(
+                job,
+                VERSION,
+                REASON,
+                APPROVED_BY,
+                only_if=only_if,
+                execution_timeout=timedelta(minutes=30),
+            )
+            for job, only_if in (
+                (
+                    "start_rollout",
+                    f"{{{{ params.rollout == 'shadow' and {VERDICT}['champion'] is not none }}}}",
+                ),
+                ("promote_model", f"{{{{ {AT_ONCE} }}}}"),
+            )
+        ],
     )
+    tell_people(judge_challenger.output)

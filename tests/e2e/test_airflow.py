@@ -26,8 +26,19 @@ import yaml
 
 from local.airflow import AirflowFailed, Client, NightFailed, run_nights, running
 from settings import PROJECT_ROOT, Settings
+from tests.inbox import Inbox, open_inbox
 from warehouse import connect, current_run
-from warehouse.tables import CURRENT_RUNS, DRIFT, PREDICTIONS, QUARANTINE_COUNTS, SCORING_RUNS
+from warehouse.tables import (
+    ARM_SCORES,
+    AUDIT_LOG,
+    CURRENT_RUNS,
+    DRIFT,
+    PREDICTIONS,
+    PROMOTIONS,
+    QUARANTINE_COUNTS,
+    RETRAINING_DECISIONS,
+    SCORING_RUNS,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -41,7 +52,11 @@ NIGHTLY_JOBS = (
     "build_features",
     "score_customers",
     "publish_predictions",
+    "measure_quality",
     "report_drift",
+    "measure_performance",
+    "advance_rollout",
+    "decide_retraining",
 )
 
 GATE = "    require_better(metrics)\n"
@@ -70,12 +85,13 @@ def top() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def deployment(top) -> Settings:
     """Seven months of a small shop, two nights to come (the second one broken), and a champion."""
-    settings = Settings(data_root=top / "data", code_url=str(quickly_trained_code(top)))
+    code = quickly_trained_code(top)
+    settings = Settings(data_root=top / "data", code_url=str(code))
     job(settings, "migrate_warehouse")
     job(
         settings,
         "generate_deliveries",
-        *("--from", "2025-09-01", "--until", str(BAD_NIGHT), "--customers", "1000"),
+        *("--from", "2025-09-01", "--until", str(BAD_NIGHT), "--customers", "2000"),
         *("--fault", f"missing_column:{BAD_NIGHT}"),
     )
     job(settings, "load_history", "--until", str(TRAINED_UNTIL))
@@ -84,6 +100,8 @@ def deployment(top) -> Settings:
         "retrain_model",
         *("--until", str(TRAINED_UNTIL), "--reason", "first model", "--promote-first"),
     )
+    # What is trained from now on may learn more than the champion could.
+    edit_params(code, "model", {"max_rounds": 300})
     return settings
 
 
@@ -98,11 +116,20 @@ def before_the_nights(deployment, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def airflow(deployment, before_the_nights) -> Iterator[Client]:  # noqa: ARG001
-    with running(
-        deployment, environment={"SCORING_RETRY_SECONDS": "2", "SCORING_POLL_SECONDS": "60"}
-    ) as client:
-        for dag_id in ("nightly_scoring", "retraining"):
+def inbox() -> Iterator[Inbox]:
+    with open_inbox() as inbox:
+        yield inbox
+
+
+@pytest.fixture(scope="module")
+def airflow(deployment, before_the_nights, inbox) -> Iterator[Client]:  # noqa: ARG001
+    environment = {
+        "SCORING_RETRY_SECONDS": "2",
+        "SCORING_POLL_SECONDS": "60",
+        "AIRFLOW_CONN_APPRISE_DEFAULT": inbox.connection,
+    }
+    with running(deployment, environment=environment) as client:
+        for dag_id in ("nightly_scoring", "retraining", "roll_back_predictions"):
             client.pause(dag_id, False)
         yield client
 
@@ -120,7 +147,7 @@ class KilledNight:
 def good_night(airflow, deployment) -> KilledNight:
     """Asked for through the API with fields of the form, without a logical date."""
     form = {"score_date": str(GOOD_NIGHT), "model": "champion", "reason": "asked for by a test"}
-    run_id = airflow.trigger("nightly_scoring", None, form | {"retrain_on_drift": False})
+    run_id = airflow.trigger("nightly_scoring", None, form | {"may_retrain": False})
 
     victims = await_job_with_java("build_features", deployment.data_root)
     os.kill(victims[0], signal.SIGKILL)
@@ -175,7 +202,7 @@ def test_a_field_that_the_form_does_not_allow_is_refused(airflow):
 
 
 @pytest.mark.usefixtures("good_night")
-def test_a_bad_delivery_stops_its_night_and_the_last_night_stays(airflow, deployment):
+def test_a_bad_delivery_stops_its_night_and_the_last_night_stays(airflow, deployment, inbox):
     warehouse = connect(deployment.warehouse_url)
     before = rows(warehouse, CURRENT_RUNS)
 
@@ -189,6 +216,26 @@ def test_a_bad_delivery_stops_its_night_and_the_last_night_stays(airflow, deploy
     )
     assert tasks["publish_predictions"]["state"] == "upstream_failed"
     assert rows(warehouse, CURRENT_RUNS) == before != []
+
+    [alert] = inbox.bodies
+    assert alert["title"] == "[critical] nightly_scoring: validate_delivery"
+    assert "unit_price" in alert["message"]
+    assert "docs/runbook.md#validate_delivery" in alert["message"]
+    # Cleared in vain, it fails again; nobody is told twice.
+    airflow.call(
+        "POST",
+        "/dags/nightly_scoring/clearTaskInstances",
+        {
+            "dag_run_id": f"night__{BAD_NIGHT}",
+            "task_ids": ["validate_delivery"],
+            "dry_run": False,
+            "reset_dag_runs": True,
+        },
+    )
+    assert await_run(airflow, f"night__{BAD_NIGHT}") == "failed"
+    assert len(inbox.bodies) == 1
+    memory = json.loads(airflow.call("GET", "/variables/scoring_alerts_sent")["value"])
+    assert [entry["held_back"] for entry in memory.values()] == [1]
 
 
 @pytest.mark.usefixtures("good_night")
@@ -242,6 +289,61 @@ def test_a_spark_cluster_gives_the_tables_that_this_machine_gave(
     assert published(connect(there.warehouse_url)) == by_night
 
 
+@pytest.fixture(scope="module")
+def challenger(airflow, good_night) -> str:  # noqa: ARG001
+    """A model trained through the retraining DAG's form and approved by a person; its version."""
+    form = {"until": str(GOOD_NIGHT), "reason": "asked for by a test", "approval": "person"}
+    run_id = airflow.trigger("retraining", None, form)
+    question = f"/dags/retraining/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+    await_state(airflow, "retraining", run_id, "approve", "deferred")
+    asked = airflow.call("GET", question)
+    assert "v1.1.0" in asked["subject"]
+    assert "v1.0.0" in asked["subject"]
+    airflow.call("PATCH", question, {"chosen_options": ["Approve"]})
+    assert await_run(airflow, run_id, "retraining") == "success"
+    return "v1.1.0"
+
+
+def test_a_better_model_is_trained_judged_and_approved_and_then_tried(
+    airflow, challenger, deployment
+):
+    warehouse = connect(deployment.warehouse_url)
+    moves = [
+        (r["stage"], r["version"], r["percent"], r["actor"]) for r in rows(warehouse, PROMOTIONS)
+    ]
+    assert ("challenger", challenger, 0, "admin") in moves
+    assert [r["event"] for r in rows(warehouse, AUDIT_LOG)].count("gate_passed") == 1
+    page = httpx.get(
+        f"{airflow.url}/nightly-reports/files/models/{challenger}/gate/index.html",
+        headers=airflow.headers(),
+    )
+    assert page.status_code == 200
+
+
+def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
+    airflow, challenger, deployment
+):
+    warehouse = connect(deployment.warehouse_url)
+    before = current_run(warehouse, GOOD_NIGHT)
+
+    run_id = airflow.trigger("nightly_scoring", None, {"score_date": str(GOOD_NIGHT)})
+    assert await_run(airflow, run_id) == "success"
+
+    after = current_run(warehouse, GOOD_NIGHT)
+    [run] = [row for row in rows(warehouse, SCORING_RUNS) if row["run_id"] == after]
+    assert (run["challenger_version"], run["challenger_percent"]) == (challenger, 0)
+    beside = [row for row in rows(warehouse, ARM_SCORES) if row["run_id"] == after]
+    assert len(beside) == run["population"]
+    assert scores_of(warehouse, after) == scores_of(warehouse, before)
+    [decision] = [row for row in rows(warehouse, RETRAINING_DECISIONS) if row["run_id"] == after]
+    assert decision["evidence"]["in_flight"] == f"challenger {challenger} is being tried"
+
+    back = {"score_date": str(GOOD_NIGHT), "reason": "tried by a test"}
+    run_id = airflow.trigger("roll_back_predictions", None, back)
+    assert await_run(airflow, run_id, "roll_back_predictions") == "success"
+    assert current_run(warehouse, GOOD_NIGHT) == before
+
+
 @pytest.mark.usefixtures("airflow")
 def test_what_airflow_keeps_is_closed_to_other_users(deployment):
     home = deployment.data_root / "airflow"
@@ -272,15 +374,21 @@ def quickly_trained_code(top: Path) -> Path:
     """
     clone = top / "code"
     git("clone", "--quiet", str(PROJECT_ROOT), str(clone))
-    params = yaml.safe_load((clone / "params.yaml").read_text())
-    params["training"] |= QUICK_TRAINING
-    (clone / "params.yaml").write_text(yaml.safe_dump(params))
     judged = (clone / "jobs/build_bundle.py").read_text()
     assert judged.count(GATE) == 1, f"jobs/build_bundle.py has no line {GATE!r}"
     (clone / "jobs/build_bundle.py").write_text(judged.replace(GATE, ""))
-    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-    git("-C", str(clone), *identity, "commit", "--quiet", "-am", "Train quickly")
+    edit_params(clone, "training", QUICK_TRAINING)
+    edit_params(clone, "model", {"max_rounds": 1})
     return clone
+
+
+def edit_params(clone: Path, section: str, values: dict) -> None:
+    """Commit other values for keys of a section of ``params.yaml``."""
+    params = yaml.safe_load((clone / "params.yaml").read_text())
+    params[section] |= values
+    (clone / "params.yaml").write_text(yaml.safe_dump(params))
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    git("-C", str(clone), *identity, "commit", "--quiet", "-am", f"Other values of {section}")
 
 
 def git(*arguments: str) -> None:
@@ -309,6 +417,26 @@ def await_run(airflow: Client, run_id: str, dag_id: str = "nightly_scoring") -> 
             return state
         time.sleep(1)
     raise AssertionError(f"{run_id} did not end: {airflow.tasks(dag_id, run_id)}")
+
+
+def await_state(airflow: Client, dag_id: str, run_id: str, task_id: str, wanted: str) -> None:
+    """Wait until a task is in that state; an error if its run ends first, or in ten minutes."""
+    for _ in range(600):
+        if airflow.tasks(dag_id, run_id)[task_id]["state"] == wanted:
+            return
+        state = airflow.run(dag_id, run_id)["state"]
+        assert state in ("queued", "running"), (state, airflow.tasks(dag_id, run_id))
+        time.sleep(1)
+    raise AssertionError(f"{task_id} of {run_id} was never {wanted}")
+
+
+def scores_of(warehouse: sa.Engine, run_id: str) -> list[dict]:
+    """The predictions of one run, but for its id."""
+    return [
+        {name: value for name, value in row.items() if name != "run_id"}
+        for row in rows(warehouse, PREDICTIONS)
+        if row["run_id"] == run_id
+    ]
 
 
 def opened_run(airflow: Client, run_id: str) -> str:
