@@ -6,9 +6,11 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from models.judge import (
+    GroupUnknown,
     ModelNotBetter,
     calibration_curve,
     judge,
+    judge_groups,
     lift_curve,
     require_better,
 )
@@ -170,3 +172,31 @@ def test_the_lift_curve_ends_with_everybody():
     last = curve[curve["contacted_share"] == 1.0]
     assert last["lift"].tolist() == last["captured_share"].tolist() == [1.0, 1.0, 1.0]
     assert last["predictor"].tolist() == ["model", "recency", "logistic"]
+
+
+def grouped() -> pd.DataFrame:
+    """Norway: four rows, of whose two buyers one is contacted; Spain: one row; nowhere: two."""
+    return pd.DataFrame(
+        {
+            "customer_id": [1, 2, 3, 4, 5, 6, 7],
+            "label": [1, 1, 0, 0, 1, 0, 0],
+            "probability": [0.9, 0.2, 0.8, 0.1, 0.5, 0.3, 0.1],
+            "country": ["Norway"] * 4 + ["Spain", None, None],
+        }
+    )
+
+
+def test_groups_are_judged_by_whom_the_decision_reaches():
+    found = judge_groups(grouped(), ["country"], 0.8, min_rows=2, rounds=5, seed=1)["country"]
+    assert found["too_few"] == 1
+    assert list(found["groups"]) == ["Norway", "missing"]
+    norway, nowhere = found["groups"]["Norway"], found["groups"]["missing"]
+    assert (norway["rows"], norway["base_rate"], norway["mean_probability"]) == (4, 0.5, 0.5)
+    assert (norway["contacted_share"], norway["recall"], norway["precision"]) == (0.5, 0.5, 0.5)
+    assert norway["roc_auc"]["value"] == 0.75
+    assert (nowhere["contacted_share"], nowhere["recall"], nowhere["precision"]) == (0, None, None)
+
+
+def test_a_group_column_that_is_no_feature_is_named():
+    with pytest.raises(GroupUnknown, match=r"\['colour'\].*country"):
+        judge_groups(grouped(), ["country", "colour"], 0.8, min_rows=2, rounds=5, seed=1)
