@@ -104,9 +104,6 @@ class Drift(_Section):
     sample_rows: int = Field(ge=1)
     min_rows: int = Field(ge=1)
     seed: int
-    numeric_threshold: float
-    category_threshold: float
-    drifted_share: float
     placebo_nights: int = Field(ge=1)
     false_alarm_nights: int = Field(ge=1)
     weekday_nights: int = Field(ge=1)

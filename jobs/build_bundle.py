@@ -8,17 +8,24 @@ Started by DVC.
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features import features_sha256
 from jobs.entry import job_parser, start
-from lake import file_sha256, read_json, replacing, value_sha256
+from lake import file_sha256, read_json, replacing, value_sha256, write_json
+from models import score
 from models.bundle import Origin, bundle_sha256, read_bundle, write_bundle
 from models.fit import FittedModel, rows_of
 from models.judge import require_better
+from monitoring.drift import Thresholds
+from monitoring.placebo import placebo_thresholds
 from params import Params, read_params
 
 PARSER = job_parser(__doc__)
+
+DRIFT_THRESHOLDS = "drift.json"
+"""The file of the bundle with the thresholds of report_drift."""
 
 
 def run(params: Params, artifacts: Path) -> dict:
@@ -51,12 +58,23 @@ def run(params: Params, artifacts: Path) -> dict:
         write_bundle(
             fresh, model, holdout, predictions, training_set.parent, metrics, origin, params
         )
+        thresholds = quiet_thresholds(pq.read_table(training_set), model, params)
+        write_json(fresh / DRIFT_THRESHOLDS, thresholds.as_dict())
         bundle = read_bundle(fresh, bundle_sha256(fresh))
     return {
         "bundle_sha256": bundle.sha256,
         "threshold": bundle.threshold,
         "threshold_version": bundle.threshold_version,
     }
+
+
+def quiet_thresholds(rows: pa.Table, model: FittedModel, params: Params) -> Thresholds:
+    """When to call a night drifted, from how much the dates of the training set differ."""
+    names = [feature.name for feature in model.schema]
+    described = rows.select(["as_of", *names]).to_pandas()
+    described["probability"] = score(rows, model, reasons=0)["probability"].to_numpy()
+    categories = [feature.name for feature in model.schema if feature.kind == "category"]
+    return placebo_thresholds(described, params.drift, categories)
 
 
 def training_params_sha256(params: Params, source: str) -> str:

@@ -1,21 +1,26 @@
 """Compare tonight's customers with those the model was judged on.
 
-Reads the run's features and predictions and the reference in the model's bundle, writes the
-drift page, drift.json and the warehouse's `drift` rows of the run.
+Reads the run's features and predictions, the reference and the thresholds in the model's bundle,
+and the trailing nights of the same weekday; writes the drift page, drift.json and the warehouse's
+`drift` rows of the run.
 """
 
 import argparse
 import time
+from datetime import timedelta
+from pathlib import Path
 
 import pandas as pd
+import sqlalchemy as sa
 
 import catalog
 import warehouse
+from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.entry import run_parser, start
-from lake import replacing, write_json
+from lake import read_json, replacing, write_json
 from models import read_bundle
-from monitoring import find_drift
-from monitoring.report import write_report
+from monitoring.drift import Thresholds, find_drift
+from monitoring.report import comparison, write_page
 from monitoring.sample import sample_scored
 from params import Params, read_params
 from records import RunRecord, StageRecord
@@ -36,32 +41,67 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
     # The warehouse knows published runs only; better to say so before anything is computed.
     StageRecord.read(root, record, "publish_predictions")
     bundle = read_bundle(root / "bundles" / record.bundle_sha256, record.bundle_sha256)
-    current = sample_scored(
-        root / catalog.FEATURES_LAYOUT.format(**record.key),
-        catalog.PREDICTIONS.partition(root, **record.key),
-        params.drift.sample_rows,
-        params.drift.seed,
-    )
+    thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
+    engine = warehouse.connect(settings.warehouse_url)
+    current = sample(root, params, record)
     reference = pd.read_parquet(bundle.folder / "reference.parquet")
     reference["is_contacted"] = reference["probability"] >= bundle.threshold
+    before = same_weekday(engine, root, params, record)
 
-    result = find_drift(reference, current, params.drift, bundle.categories)
+    result = find_drift(reference, current, thresholds, params.drift, bundle.categories)
+    findings = {"reference": result.findings}
+    recently = "no_nights"
+    if before is not None:
+        lately = find_drift(before, current, thresholds, params.drift, bundle.categories)
+        findings["same_weekday"], recently = lately.findings, lately.verdict
 
     folder = root / catalog.REPORTS.format(**record.key) / "drift"
     title = f"{record.score_date}, {record.model_name} {record.model_version}, run {record.run_id}"
+    snapshot = comparison(reference, current, result, bundle.categories, title)
     with replacing(folder) as fresh:
-        write_report(reference, current, result, params.drift, bundle.categories, fresh, title)
+        write_page(snapshot, fresh)
         write_json(fresh / "drift.json", result.as_dict())
-    engine = warehouse.connect(settings.warehouse_url)
-    warehouse.replace_drift(engine, record.run_id, result.findings)
+    warehouse.replace_drift(engine, record.run_id, findings)
     facts = {
         "verdict": result.verdict,
+        "score": result.score,
+        "threshold": thresholds.score,
         "drifted": result.drifted,
+        "against_same_weekday": recently,
         "report": str(folder / "index.html"),
     }
     seconds = time.perf_counter() - started
     StageRecord(stage="report_drift", seconds=seconds, facts=facts).write(root, record)
     return facts
+
+
+def sample(root: Path, params: Params, record: RunRecord) -> pd.DataFrame:
+    """Some customers of a run, with features and predictions."""
+    return sample_scored(
+        root / catalog.FEATURES_LAYOUT.format(**record.key),
+        catalog.PREDICTIONS.partition(root, **record.key),
+        params.drift.sample_rows,
+        params.drift.seed,
+    )
+
+
+def same_weekday(
+    engine: sa.Engine, root: Path, params: Params, record: RunRecord
+) -> pd.DataFrame | None:
+    """Customers of the trailing nights of the same weekday, as many of each; None without any.
+
+    Nights that another model scored are left out: their scores cannot be compared.
+    """
+    samples = []
+    for back in range(1, params.drift.weekday_nights + 1):
+        night = record.score_date - timedelta(weeks=back)
+        run_id = warehouse.current_run(engine, night)
+        if run_id is None:
+            continue
+        earlier = RunRecord.read(root, night, run_id)
+        if earlier.bundle_sha256 == record.bundle_sha256:
+            samples.append(sample(root, params, earlier))
+    return pd.concat(samples, ignore_index=True) if samples else None
 
 
 def main(arguments: argparse.Namespace) -> dict:

@@ -5,7 +5,7 @@ two nights can be compared. Bins are cut on the reference, and a null is a value
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -21,6 +21,9 @@ PREDICTION_COLUMNS = (PROBABILITY, IS_CONTACTED)
 NUMBER_METHOD = "population stability index"
 CATEGORY_METHOD = "Jensen-Shannon distance"
 DIFFERENCE_METHOD = "difference of means"
+SCORE_METHOD = "largest distance in units of its column's threshold"
+
+NIGHT = "night"
 
 # What a bin without rows counts as. It bounds the index where one side has none, and a handful
 # of rows in a bin that the reference lacks stays a handful.
@@ -38,9 +41,9 @@ RARE_LABEL = "all other"
 class DriftFinding:
     """What was found in one column.
 
-    ``kind`` is ``number``, ``category`` or ``prediction``. ``verdict`` is one of: ``steady``,
-    ``drift`` (``value >= threshold``), ``empty`` or ``constant`` (tonight, but not in the
-    reference), ``new``, ``missing``, ``too_few_rows``. ``value`` is null where nothing was
+    ``kind`` is ``night``, ``number``, ``category`` or ``prediction``. ``verdict`` is one of:
+    ``steady``, ``drift`` (``value >= threshold``), ``empty`` or ``constant`` (tonight, but not in
+    the reference), ``new``, ``missing``, ``too_few_rows``. ``value`` is null where nothing was
     computed; ``threshold`` too where the value only informs: then the verdict is that of the
     distribution of the same prediction. ``detail`` is a sentence for people.
     """
@@ -55,14 +58,36 @@ class DriftFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When to call a column, and a night, drifted; made by ``placebo_thresholds``.
+
+    ``columns`` maps each column to the threshold of its distance. A night's score is the largest
+    distance in units of its column's threshold; ``score`` is that from which the night has drifted.
+    They come from ``nights`` quiet nights between ``pairs`` pairs of dates.
+    """
+
+    columns: Mapping[str, float]
+    score: float
+    nights: int
+    pairs: int
+
+    def as_dict(self) -> dict:
+        """All of it, for JSON; ``Thresholds(**...)`` takes it back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class DriftResult:
     """The verdict of a night (``drift``, ``steady`` or ``too_few_rows``) and what it rests on.
 
-    ``drifted_share`` is that of drifted columns among the features that could be compared; a
-    column that came empty or constant is an incident of the data, not a change of customers.
+    ``score`` is the largest distance in units of its column's threshold, null if nothing could be
+    compared. ``drifted_share`` is that of drifted columns among the features that could be
+    compared; a column that came empty or constant is an incident of the data, not a change of
+    customers.
     """
 
     verdict: str
+    score: float | None
     drifted_share: float
     reference_rows: int
     current_rows: int
@@ -71,7 +96,11 @@ class DriftResult:
     @property
     def drifted(self) -> list[str]:
         """The columns with the verdict ``drift``."""
-        return [finding.column for finding in self.findings if finding.verdict == "drift"]
+        return [
+            finding.column
+            for finding in self.findings
+            if finding.verdict == "drift" and finding.kind != "night"
+        ]
 
     def as_dict(self) -> dict:
         """All of it, for JSON."""
@@ -79,38 +108,45 @@ class DriftResult:
 
 
 def find_drift(
-    reference: pd.DataFrame, current: pd.DataFrame, drift: Drift, categories: Collection[str]
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    thresholds: Thresholds,
+    drift: Drift,
+    categories: Collection[str],
 ) -> DriftResult:
     """Compare tonight's sample with the reference.
+
+    A column has drifted beyond its own threshold. The night has drifted when its farthest column is
+    farther than on quiet nights the farthest column ever is: one of many columns is always beyond
+    what is rare for it alone.
 
     Args:
         reference: Features, ``probability`` and ``is_contacted`` of the rows that judged the
             model; any order.
         current: The same of tonight.
-        drift: Thresholds.
+        thresholds: Of the model's bundle. A column without one only informs.
+        drift: The least rows.
         categories: Names of the columns that hold text; all others hold numbers.
 
     Returns:
-        One finding per column of either side, sorted by name, the prediction first.
+        A finding for the night (kind ``night``), then one per column of either side, the prediction
+        first, the others sorted by name.
     """
     enough = min(len(reference), len(current)) >= drift.min_rows
     columns = sorted({*reference, *current} - set(PREDICTION_COLUMNS))
 
     features = [
-        _feature_finding(name, reference, current, drift, categories, enough) for name in columns
+        _feature_finding(name, reference, current, thresholds, drift, categories, enough)
+        for name in columns
     ]
-    predictions = _prediction_findings(reference, current, drift, enough)
+    predictions = _prediction_findings(reference, current, thresholds, drift, enough)
 
     compared = [finding for finding in features if finding.verdict in ("steady", "drift")]
     drifted = [finding for finding in compared if finding.verdict == "drift"]
     share = len(drifted) / len(compared) if compared else 0.0
-    if not enough:
-        verdict = "too_few_rows"
-    elif share >= drift.drifted_share or predictions[0].verdict == "drift":
-        verdict = "drift"
-    else:
-        verdict = "steady"
-    return DriftResult(verdict, share, len(reference), len(current), predictions + features)
+    night = _night_finding([*predictions, *features], thresholds, enough)
+    findings = [night, *predictions, *features]
+    return DriftResult(night.verdict, night.value, share, len(reference), len(current), findings)
 
 
 def binned(
@@ -134,9 +170,12 @@ def population_stability_index(reference: pd.Series, current: pd.Series) -> floa
     >>> population_stability_index(pd.Series(["a", "b"]), pd.Series(["a", "a", "b", "b"]))
     0.0
     """
-    expected, actual = (
-        np.maximum(shares, SMALLEST_SHARE) for shares in _shares(reference, current)
-    )
+    return index_of_shares(*_shares(reference, current))
+
+
+def index_of_shares(expected: np.ndarray, actual: np.ndarray) -> float:
+    """The population stability index of two lists of shares, bin by bin."""
+    expected, actual = (np.maximum(shares, SMALLEST_SHARE) for shares in (expected, actual))
     return math.fsum((actual - expected) * np.log(actual / expected))
 
 
@@ -146,7 +185,12 @@ def jensen_shannon_distance(reference: pd.Series, current: pd.Series) -> float:
     >>> jensen_shannon_distance(pd.Series(["a", "b"]), pd.Series(["c"]))
     1.0
     """
-    return float(jensenshannon(*_shares(reference, current), base=2))
+    return distance_of_shares(*_shares(reference, current))
+
+
+def distance_of_shares(expected: np.ndarray, actual: np.ndarray) -> float:
+    """The Jensen-Shannon distance of two lists of shares, category by category."""
+    return float(jensenshannon(expected, actual, base=2))
 
 
 def method_of(is_category: bool) -> tuple[str, Callable[[pd.Series, pd.Series], float]]:
@@ -156,17 +200,47 @@ def method_of(is_category: bool) -> tuple[str, Callable[[pd.Series, pd.Series], 
     return NUMBER_METHOD, population_stability_index
 
 
+def _night_finding(
+    findings: Sequence[DriftFinding], thresholds: Thresholds, enough: bool
+) -> DriftFinding:
+    far = {
+        finding.column: finding.value / finding.threshold
+        for finding in findings
+        if finding.value is not None and finding.threshold is not None
+    }
+    farthest = max(far, key=lambda name: (far[name], name), default=None)
+    beyond = sum(distance >= 1 for distance in far.values())
+    if not enough:
+        verdict = "too_few_rows"
+    elif farthest is None or far[farthest] < thresholds.score:
+        verdict = "steady"
+    else:
+        verdict = "drift"
+    return DriftFinding(
+        NIGHT,
+        NIGHT,
+        SCORE_METHOD,
+        far.get(farthest),
+        thresholds.score,
+        verdict,
+        f"{beyond} of {len(far)} columns are beyond their thresholds; the farthest is {farthest}"
+        if far
+        else "no column could be compared",
+    )
+
+
 def _feature_finding(
     name: str,
     reference: pd.DataFrame,
     current: pd.DataFrame,
+    thresholds: Thresholds,
     drift: Drift,
     categories: Collection[str],
     enough: bool,
 ) -> DriftFinding:
     is_category = name in categories
     kind = "category" if is_category else "number"
-    threshold = drift.category_threshold if is_category else drift.numeric_threshold
+    threshold = thresholds.columns.get(name)
     if name not in reference:
         finding = None, "new", "the model was judged without this column"
     elif name not in current:
@@ -180,9 +254,13 @@ def _feature_finding(
 
 
 def _prediction_findings(
-    reference: pd.DataFrame, current: pd.DataFrame, drift: Drift, enough: bool
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    thresholds: Thresholds,
+    drift: Drift,
+    enough: bool,
 ) -> list[DriftFinding]:
-    threshold = drift.numeric_threshold
+    threshold = thresholds.columns.get(PROBABILITY)
     if enough:
         before, now = reference[PROBABILITY], current[PROBABILITY]
         value, verdict, detail = _compare(before, now, False, threshold)
@@ -209,7 +287,7 @@ def _prediction_findings(
 
 
 def _compare(
-    reference: pd.Series, current: pd.Series, is_category: bool, threshold: float
+    reference: pd.Series, current: pd.Series, is_category: bool, threshold: float | None
 ) -> tuple[float | None, str, str]:
     """Value, verdict and detail of a column that both sides have."""
     if current.isna().all() and not reference.isna().all():
@@ -219,7 +297,7 @@ def _compare(
         return None, "constant", f"every row holds {only}, the reference holds several values"
 
     value = method_of(is_category)[1](*binned(reference, current, is_category))
-    verdict = "drift" if value >= threshold else "steady"
+    verdict = "drift" if threshold is not None and value >= threshold else "steady"
     return value, verdict, _difference(reference, current, is_category)
 
 

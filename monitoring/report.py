@@ -14,8 +14,7 @@ from evidently.legacy.renderers.html_widgets import CounterData, counter, header
 from evidently.metrics import ValueDrift
 from evidently.presets import DataDriftPreset
 
-from monitoring.drift import PROBABILITY, DriftFinding, DriftResult, binned, method_of
-from params import Drift
+from monitoring.drift import NIGHT, PROBABILITY, DriftFinding, DriftResult, binned, method_of
 
 
 class DriftPage(MetricContainer):
@@ -49,45 +48,22 @@ class DriftPage(MetricContainer):
         ]
 
 
-def write_report(
+def comparison(
     reference: pd.DataFrame,
     current: pd.DataFrame,
     result: DriftResult,
-    drift: Drift,
     categories: Collection[str],
-    folder: Path,
     title: str,
-) -> Path:
-    """Write ``folder/index.html``, one file that needs no network; some 4 MB.
+) -> Snapshot:
+    """The page before it is drawn.
 
     Args:
         reference: As given to ``find_drift``.
         current: Likewise.
         result: What ``find_drift`` found; the page shows the same values.
-        drift: As given to ``find_drift``.
-        categories: Likewise.
-        folder: Made if it is not there.
+        categories: As given to ``find_drift``.
         title: The heading.
-
-    Returns:
-        The page.
     """
-    snapshot = comparison(reference, current, result, drift, categories, title)
-    folder.mkdir(parents=True, exist_ok=True)
-    page = folder / "index.html"
-    snapshot.save_html(str(page))
-    return page
-
-
-def comparison(
-    reference: pd.DataFrame,
-    current: pd.DataFrame,
-    result: DriftResult,
-    drift: Drift,
-    categories: Collection[str],
-    title: str,
-) -> Snapshot:
-    """The page before it is drawn."""
     # Evidently's own index cuts bins of equal width over both samples, so that one large amount
     # hides the rest, and leaves nulls out. Ours takes its place under a name of its own; the
     # columns are handed over as bins, which is also what the charts should show.
@@ -104,7 +80,9 @@ def comparison(
     compared = {
         finding.column: finding
         for finding in result.findings
-        if finding.verdict in ("steady", "drift") and finding.threshold is not None
+        if finding.verdict in ("steady", "drift")
+        and finding.threshold is not None
+        and finding.kind != NIGHT
     }
     pairs = {
         column: binned(reference[column], current[column], column in categories)
@@ -129,7 +107,8 @@ def comparison(
         parts.append(
             DataDriftPreset(
                 columns=list(compared),
-                drift_share=drift.drifted_share,
+                # Evidently's own verdict on the night goes by the share of columns; it shall agree.
+                drift_share=result.drifted_share if result.verdict == "drift" else 1.0,
                 per_column_method={name: each.method for name, each in compared.items()},
                 per_column_threshold={name: each.threshold for name, each in compared.items()},
             )
@@ -137,14 +116,28 @@ def comparison(
     return Report([_page(result, title, parts)]).run(now, before)
 
 
+def write_page(snapshot: Snapshot, folder: Path) -> Path:
+    """Write ``folder/index.html``, one file that needs no network; some 4 MB.
+
+    The folder is made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = folder / "index.html"
+    snapshot.save_html(str(page))
+    return page
+
+
 def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> DriftPage:
     shown = [
-        each for each in result.findings if each.kind == "prediction" or each.verdict != "steady"
+        each
+        for each in result.findings
+        if each.kind in (NIGHT, "prediction") or each.verdict != "steady"
     ]
     return DriftPage(
         title=_inert(title),
         counters={
             "verdict": result.verdict.replace("_", " "),
+            "score, and from where on it is drift": _score(result),
             "features drifted, of those compared": f"{result.drifted_share:.0%}",
             "customers in tonight's sample": f"{result.current_rows:,}",
             "rows in the model's reference": f"{result.reference_rows:,}",
@@ -152,6 +145,11 @@ def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> Dr
         rows=[[_inert(cell) for cell in _cells(finding)] for finding in shown],
         parts=parts,
     )
+
+
+def _score(result: DriftResult) -> str:
+    night = result.findings[0]
+    return "–" if night.value is None else f"{night.value:.2f} ({night.threshold:.2f})"
 
 
 def _charts(widgets: Iterable[BaseWidgetInfo]) -> Iterator[dict]:

@@ -1,6 +1,6 @@
 """What was found about the columns of a run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -21,8 +21,15 @@ class Finding(Protocol):
     detail: str
 
 
-def replace_drift(engine: sa.Engine, run_id: str, findings: Iterable[Finding]) -> None:
+def replace_drift(
+    engine: sa.Engine, run_id: str, findings: Mapping[str, Iterable[Finding]]
+) -> None:
     """Make ``findings`` the whole of what is known about the drift of a published run.
+
+    Args:
+        engine: Of the warehouse.
+        run_id: A published run.
+        findings: By what the night was compared with: ``reference``, ``same_weekday``.
 
     Raises:
         sqlalchemy.exc.IntegrityError: If no such run was published.
@@ -30,7 +37,7 @@ def replace_drift(engine: sa.Engine, run_id: str, findings: Iterable[Finding]) -
     rows = [
         {
             "run_id": run_id,
-            "against": "reference",
+            "against": against,
             "column_name": finding.column,
             "kind": finding.kind,
             "method": finding.method,
@@ -39,7 +46,8 @@ def replace_drift(engine: sa.Engine, run_id: str, findings: Iterable[Finding]) -
             "verdict": finding.verdict,
             "detail": finding.detail,
         }
-        for finding in findings
+        for against, found in findings.items()
+        for finding in found
     ]
     with writing(engine) as connection:
         connection.execute(DRIFT.delete().where(DRIFT.c.run_id == run_id))

@@ -128,7 +128,11 @@ def _night(connection: sa.Connection, run: sa.Row) -> Night:
         sa.select(
             sa.func.count().filter(compared).label("compared"),
             sa.func.count().filter(DRIFT.c.verdict == "drift").label("drifted"),
-        ).where(DRIFT.c.run_id == run.run_id)
+        ).where(
+            DRIFT.c.run_id == run.run_id,
+            DRIFT.c.against == "reference",
+            DRIFT.c.kind != "night",
+        )
     ).one()
     return Night(
         score_date=run.score_date,

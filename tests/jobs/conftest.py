@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from features import FEATURE_NAMES
+from jobs.build_bundle import DRIFT_THRESHOLDS, quiet_thresholds
+from lake import write_json
 from models import bundle_sha256, score
 from models.bundle import Origin, write_bundle
 from models.fit import fit_model, rows_of
@@ -74,6 +76,9 @@ def write_model(folder: Path, feature_names: tuple[str, ...]) -> None:
         ),
         PARAMS,
     )
+    few = PARAMS.drift.model_copy(update={"placebo_nights": 50})
+    thresholds = quiet_thresholds(training_set, model, PARAMS.model_copy(update={"drift": few}))
+    write_json(folder / DRIFT_THRESHOLDS, thresholds.as_dict())
 
 
 @pytest.fixture(scope="session")

@@ -59,10 +59,12 @@ def publish_nights(engine, settings):
     warehouse.replace_drift(
         engine,
         tonight.run_id,
-        [
-            SimpleNamespace(column=name, verdict=verdict, **finding)
-            for name, verdict in verdicts.items()
-        ],
+        {
+            "reference": [
+                SimpleNamespace(column=name, verdict=verdict, **finding)
+                for name, verdict in verdicts.items()
+            ]
+        },
     )
     key = {"score_date": tonight.score_date, "run_id": tonight.run_id}
     reports = settings.data_root / catalog.REPORTS.format(**key)

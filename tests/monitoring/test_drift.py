@@ -1,25 +1,25 @@
 """What counts as drift, case by case."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring import find_drift
-from monitoring.drift import binned, jensen_shannon_distance, population_stability_index
-from params import Drift
+from monitoring.drift import (
+    Thresholds,
+    binned,
+    find_drift,
+    jensen_shannon_distance,
+    population_stability_index,
+)
+from params import read_params
 
-DRIFT = Drift(
-    sample_rows=20_000,
-    min_rows=100,
-    seed=7,
-    numeric_threshold=0.2,
-    category_threshold=0.1,
-    drifted_share=0.3,
-    placebo_nights=100,
-    false_alarm_nights=90,
-    weekday_nights=4,
+DRIFT = read_params().drift.model_copy(update={"min_rows": 100})
+THRESHOLDS = Thresholds(
+    {"spend_gbp_90d": 0.2, "returns_90d": 0.2, "country": 0.1, "probability": 0.2}, 1.5, 1000, 10
 )
 CATEGORIES = ("country",)
 
@@ -37,9 +37,9 @@ def customers(rows=1_000, seed=0, **columns):
     return table.assign(is_contacted=table["probability"] > 0.4)
 
 
-def found(reference, current, drift=DRIFT):
+def found(reference, current, thresholds=THRESHOLDS):
     """The result, and its findings by column."""
-    result = find_drift(reference, current, drift, CATEGORIES)
+    result = find_drift(reference, current, thresholds, DRIFT, CATEGORIES)
     return result, {finding.column: finding for finding in result.findings}
 
 
@@ -156,13 +156,24 @@ def test_enough_rows_are_as_many_as_the_parameter_says():
     assert result.verdict == "steady"
 
 
-def test_the_night_drifts_when_enough_of_its_features_do():
-    reference = customers()
-    assert found(reference, customers(returns_90d=[9.0, 8.0] * 500))[0].drifted_share == 1 / 3
-    for share, verdict in ((1 / 3, "drift"), (0.34, "steady")):
-        drift = DRIFT.model_copy(update={"drifted_share": share})
-        result, _ = found(reference, customers(returns_90d=[9.0, 8.0] * 500), drift)
-        assert result.verdict == verdict
+def test_the_night_drifts_when_its_farthest_column_is_farther_than_on_quiet_nights():
+    reference, current = customers(), customers(returns_90d=[9.0, 8.0] * 500)
+    result, findings = found(reference, current)
+    far = findings["returns_90d"].value / 0.2
+    assert result.score == findings["night"].value == far
+    for score, verdict in ((far, "drift"), (far * 1.001, "steady")):
+        result, findings = found(reference, current, replace(THRESHOLDS, score=score))
+        assert result.verdict == findings["night"].verdict == verdict
+        assert findings["returns_90d"].verdict == "drift"
+        assert "farthest is returns_90d" in findings["night"].detail
+
+
+def test_a_column_without_a_threshold_only_informs():
+    reference, current = customers(), customers(returns_90d=[9.0, 8.0] * 500)
+    others = {name: 0.2 for name in THRESHOLDS.columns if name != "returns_90d"}
+    result, findings = found(reference, current, replace(THRESHOLDS, columns=others))
+    assert findings["returns_90d"].value > 1
+    assert findings["returns_90d"].verdict == result.verdict == "steady"
 
 
 def test_columns_that_cannot_be_compared_are_not_in_the_share():

@@ -9,20 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring import find_drift
-from monitoring.report import comparison, write_report
-from params import Drift
+from monitoring.drift import Thresholds, find_drift
+from monitoring.report import comparison, write_page
+from params import read_params
 
-DRIFT = Drift(
-    sample_rows=20_000,
-    min_rows=100,
-    seed=7,
-    numeric_threshold=0.2,
-    category_threshold=0.1,
-    drifted_share=0.3,
-    placebo_nights=100,
-    false_alarm_nights=90,
-    weekday_nights=4,
+DRIFT = read_params().drift.model_copy(update={"min_rows": 100})
+THRESHOLDS = Thresholds(
+    {"spend_gbp_90d": 0.2, "returns_90d": 0.2, "country": 0.1, "probability": 0.2}, 1.5, 1000, 10
 )
 CATEGORIES = ("country",)
 ATTACK = "</script><script>document.title = 'owned'</script>"
@@ -45,26 +38,26 @@ def night():
     """Reference, tonight and result of a night with one finding of each sort."""
     reference = customers(gone=1.0, hollow=[1.0, 2.0] * 250, flat=[1.0, 2.0] * 250)
     current = customers(shift=2.0, hollow=np.nan, flat=1.0, fresh=1.0)
-    return reference, current, find_drift(reference, current, DRIFT, CATEGORIES)
+    return reference, current, find_drift(reference, current, THRESHOLDS, DRIFT, CATEGORIES)
 
 
 def page_of(night, folder):
-    return write_report(*night, DRIFT, CATEGORIES, folder, "Night of 2026-04-01")
+    return write_page(comparison(*night, CATEGORIES, "Night of 2026-04-01"), folder)
 
 
 def test_the_page_shows_the_values_that_were_found(night):
     reference, current, result = night
     shown = {
         metric["config"]["column"]: (metric["value"], metric["config"]["threshold"])
-        for metric in comparison(reference, current, result, DRIFT, CATEGORIES, "Night").dict()[
-            "metrics"
-        ]
+        for metric in comparison(reference, current, result, CATEGORIES, "Night").dict()["metrics"]
         if "column" in metric["config"]
     }
     assert shown == {
         finding.column: (finding.value, finding.threshold)
         for finding in result.findings
-        if finding.verdict in ("steady", "drift") and finding.threshold is not None
+        if finding.verdict in ("steady", "drift")
+        and finding.threshold is not None
+        and finding.kind != "night"
     }
     assert set(shown) == {"spend_gbp_90d", "returns_90d", "country", "probability"}
 
@@ -108,7 +101,7 @@ def test_text_from_deliveries_cannot_leave_its_string(night, tmp_path):
 @pytest.mark.parametrize("rows", [0, 99])
 def test_a_night_with_too_few_rows_has_a_page_too(rows, tmp_path):
     reference, current = customers(), customers(rows)
-    result = find_drift(reference, current, DRIFT, CATEGORIES)
+    result = find_drift(reference, current, THRESHOLDS, DRIFT, CATEGORIES)
     page = page_of((reference, current, result), tmp_path)
     assert "too few rows" in page.read_text(encoding="utf-8")
 
@@ -118,6 +111,7 @@ def test_the_result_is_plain_json(night):
     back = json.loads(json.dumps(result.as_dict()))
     assert back["verdict"] == "drift"
     assert {finding["column"]: finding["verdict"] for finding in back["findings"]} == {
+        "night": "drift",
         "probability": "steady",
         "mean_probability": "steady",
         "contacted_share": "steady",

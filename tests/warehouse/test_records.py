@@ -96,9 +96,13 @@ def test_promotions_are_recorded_once_in_order(engine):
 
 def test_drift_of_a_run_is_replaced_whole(engine):
     publish(engine)
-    warehouse.replace_drift(engine, "run-1", [finding("old"), finding("tenure_days")])
+    warehouse.replace_drift(
+        engine, "run-1", {"reference": [finding("old"), finding("tenure_days")]}
+    )
 
-    warehouse.replace_drift(engine, "run-1", [finding("tenure_days", "empty", value=None)])
+    warehouse.replace_drift(
+        engine, "run-1", {"reference": [finding("tenure_days", "empty", value=None)]}
+    )
 
     [row] = rows(engine, tables.DRIFT)
     assert (row.column_name, row.verdict, row.value) == ("tenure_days", "empty", None)
@@ -106,7 +110,7 @@ def test_drift_of_a_run_is_replaced_whole(engine):
 
 def test_drift_of_a_run_that_is_not_published_is_refused(engine):
     with pytest.raises(sa.exc.IntegrityError):
-        warehouse.replace_drift(engine, "never", [finding("tenure_days")])
+        warehouse.replace_drift(engine, "never", {"reference": [finding("tenure_days")]})
 
 
 def test_the_run_before_is_the_current_run_of_the_newest_earlier_night(engine):
@@ -122,8 +126,13 @@ def test_the_run_before_is_the_current_run_of_the_newest_earlier_night(engine):
 
 def test_a_night_tells_how_its_scores_are_distributed(engine):
     publish(engine, probability=[0.3, 1.0], is_contacted=[False, True])
+    of_columns = [finding("a"), finding("b", "drift"), finding("c", "constant")]
+    of_the_night = finding("night", "drift")
+    of_the_night.kind = "night"
     warehouse.replace_drift(
-        engine, "run-1", [finding("a"), finding("b", "drift"), finding("c", "constant")]
+        engine,
+        "run-1",
+        {"reference": [of_the_night, *of_columns], "same_weekday": [finding("a", "drift")]},
     )
 
     [night] = warehouse.newest_nights(engine, 5)

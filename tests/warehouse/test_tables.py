@@ -215,7 +215,7 @@ def test_the_jobs_need_no_more_than_the_writer_may(url, engine):
     warehouse.check_migrated(writer)
     warehouse.publish(writer, a_run(), [predictions("ada", "bob")], replaces=None)
     warehouse.publish(writer, a_run("run-2"), [predictions("ada", "bob")], replaces="run-1")
-    warehouse.replace_drift(writer, "run-2", [])
+    warehouse.replace_drift(writer, "run-2", {"reference": []})
 
     assert warehouse.current_run(engine, a_run().score_date) == "run-2"
     for forbidden in ("update predictions set decile = 1", "delete from scoring_runs"):
