@@ -136,6 +136,7 @@ with DAG(
             REASON,
             f"--actor={{{{ {ACTOR} }}}}",
             "--token={{ run_id }}",
+            "--asked-at={{ dag_run.run_after.isoformat() }}",
             pool="spark",
             execution_timeout=timedelta(hours=8),
         ),

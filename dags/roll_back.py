@@ -48,7 +48,12 @@ SHARED = {
     "tags": ["scoring"],
     "default_args": {"owner": "scoring", "on_failure_callback": Alert("critical")},
 }
-WHY = ("--reason={{ params.reason }}", "--actor={{ dag_run.triggering_user_name or 'airflow' }}")
+WHY = (
+    "--reason={{ params.reason }}",
+    "--actor={{ dag_run.triggering_user_name or 'airflow' }}",
+    # Clearing a roll-back that is done must not go back a second step.
+    "--token={{ run_id }}",
+)
 
 with DAG(
     dag_id="roll_back_model",
