@@ -1,0 +1,270 @@
+"""How often a drift alarm is false, and what it misses: ``python -m benchmarks.false_alarms``.
+
+The alarm of the pipeline and Evidently's defaults look at the same nights of a generated shop:
+quiet ones, drawn from the nights after the training, which no threshold has seen; quiet ones as
+they follow each other; and nights on which some features are shifted. Writes
+docs/false_alarms.md.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from evidently.legacy.calculations.stattests import (
+    jensenshannon_stat_test,
+    wasserstein_stat_test,
+)
+from rich.console import Console
+from rich.progress import track
+from scipy.optimize import brentq
+
+from benchmarks.year import (
+    EVE,
+    STORIES,
+    describe_nights,
+    nights,
+    prepare_history,
+    prepare_story,
+    train,
+)
+from jobs.build_bundle import DRIFT_THRESHOLDS
+from jobs.session import spark_session
+from lake import read_json
+from models import Bundle, score
+from monitoring.drift import Thresholds, find_drift
+from params import Params, read_params
+from settings import PROJECT_ROOT, Settings
+
+# Evidently's defaults for more than a thousand rows: methods, thresholds, and the share of columns
+# from which on it calls a dataset drifted.
+EVIDENTLY_THRESHOLD = 0.1
+EVIDENTLY_SHARE = 0.5
+
+# Quiet nights are drawn from so many nights after the training.
+DAYS_AFTER = 180
+FEATURES_SHIFTED = (1, 3, 10)
+SHIFTS = (0.1, 0.2, 0.5)
+SEED = 11
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """Shares of nights that were called drifted."""
+
+    pipeline: float
+    evidently_dataset: float
+    evidently_any: float
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The reference of a model, its thresholds, and the nights after it."""
+
+    bundle: Bundle
+    thresholds: Thresholds
+    reference: pd.DataFrame
+    folder: Path
+    params: Params
+
+    def night(self, night: object) -> pd.DataFrame:
+        """Features and predictions of that night's population."""
+        rows = pq.ParquetDataset(self.folder, filters=[("as_of", "=", str(night))]).read()
+        features = rows.select(list(self.bundle.feature_names)).to_pandas()
+        return self.scored(features)
+
+    def scored(self, features: pd.DataFrame) -> pd.DataFrame:
+        """The features with what the model says of them."""
+        probability = score(features, self.bundle, reasons=0)["probability"].to_numpy()
+        contacted = probability >= self.bundle.threshold
+        return features.assign(probability=probability, is_contacted=contacted)
+
+    def is_called(self, night: pd.DataFrame) -> bool:
+        """Whether the pipeline calls the night drifted."""
+        found = find_drift(
+            self.reference, night, self.thresholds, self.params.drift, self.bundle.categories
+        )
+        return found.verdict == "drift"
+
+    def evidently(self, night: pd.DataFrame) -> float:
+        """The share of features that Evidently's defaults call drifted."""
+        called = []
+        for name in self.bundle.feature_names:
+            is_category = name in self.bundle.categories
+            test = jensenshannon_stat_test if is_category else wasserstein_stat_test
+            kind = "cat" if is_category else "num"
+            before, now = self.reference[name].dropna(), night[name].dropna()
+            called.append(test.func(before, now, kind, EVIDENTLY_THRESHOLD)[1])
+        return float(np.mean(called))
+
+
+def make_world(folder: Path, params: Params) -> World:
+    """A shop, a model of it, and a quiet year after."""
+    spark = spark_session(Settings(data_root=folder), "false_alarms")
+    try:
+        history = prepare_history(spark, folder, params)
+        settings, _ = prepare_story(spark, folder, params, STORIES[0])
+        described = describe_nights(spark, settings, params)
+        bundle = train(spark, history, params, EVE, folder / "first")
+    finally:
+        spark.stop()
+    reference = pd.read_parquet(bundle.folder / "reference.parquet")
+    reference["is_contacted"] = reference["probability"] >= bundle.threshold
+    thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
+    return World(bundle, thresholds, reference, described, params)
+
+
+def drawn_nights(
+    world: World, count: int, change: Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame]
+) -> Iterator[pd.DataFrame]:
+    """So many nights: customers drawn with replacement from one of the nights, then changed."""
+    random = np.random.default_rng(SEED)
+    after = nights()[:DAYS_AFTER]
+    known = {day: world.night(day) for day in after}
+    for _ in range(count):
+        night = known[after[random.integers(len(after))]]
+        drawn = night.iloc[random.integers(0, len(night), len(night))].reset_index(drop=True)
+        yield change(drawn, random)
+
+
+def shift(count: int, by: float, world: World) -> Callable:
+    """Move the means of ``count`` numbers by so many standard deviations, without new values.
+
+    Values are drawn anew, the larger ones more often; a sum would empty the bin of the zeros and be
+    seen by anybody.
+    """
+
+    def change(night: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+        numbers = [
+            name for name in world.bundle.feature_names if name not in world.bundle.categories
+        ]
+        moved = night[list(world.bundle.feature_names)].copy()
+        for name in random.choice(numbers, count, replace=False):
+            moved[name] = tilted(moved[name], by, random)
+        return world.scored(moved)
+
+    return change
+
+
+def tilted(column: pd.Series, by: float, random: np.random.Generator) -> pd.Series:
+    """The column drawn anew so that its expected mean lies ``by`` standard deviations higher."""
+    known = column.dropna().to_numpy()
+    # Ranks, so that one huge amount is not all that is ever drawn.
+    place = (np.argsort(np.argsort(known, kind="stable")) + 0.5) / len(known)
+    spread = known.std()
+
+    def excess(weight: float) -> float:
+        shares = np.exp(weight * place)
+        return shares @ known / shares.sum() - known.mean() - by * spread
+
+    if excess(50.0) < 0:
+        return column
+    shares = np.exp(brentq(excess, 0.0, 50.0) * place)
+    drawn = random.choice(known, len(known), p=shares / shares.sum())
+    result = column.copy()
+    result[column.notna()] = drawn
+    return result
+
+
+def alarms(world: World, some: Iterable[pd.DataFrame], also: int) -> Alarms:
+    """How many nights are called; Evidently sees the first ``also`` of them."""
+    called, shares = [], []
+    for at, night in enumerate(some):
+        called.append(world.is_called(night))
+        if at < also:
+            shares.append(world.evidently(night))
+    shares = np.array(shares)
+    return Alarms(
+        float(np.mean(called)),
+        float(np.mean(shares >= EVIDENTLY_SHARE)),
+        float(np.mean(shares > 0)),
+    )
+
+
+def measure(world: World, count: int, shifted: int, also: int) -> list[str]:
+    """The page, line by line."""
+    still = drawn_nights(world, count, lambda night, _: night)
+    quiet = alarms(world, track(still, "quiet nights", count, console=console), also)
+    days = nights()[:DAYS_AFTER]
+    following = (world.night(day) for day in track(days, "consecutive nights", console=console))
+    consecutive = alarms(world, following, len(days))
+    rest = nights()[DAYS_AFTER:]
+    later = (world.night(day) for day in track(rest, "the nights after those", console=console))
+    aged = alarms(world, later, len(rest))
+
+    drift, rows = world.params.drift, len(world.reference)
+    lines = [
+        "# False alarms, and what is missed",
+        "",
+        "Made by `python -m benchmarks.false_alarms`; nothing on this page was written by hand.",
+        "",
+        f"A model of a generated shop, trained until {EVE}; {len(world.bundle.feature_names)} "
+        f"features, {rows:,} customers in its reference, about as many a night. Its thresholds "
+        f"come from {world.thresholds.nights:,} quiet nights between {world.thresholds.pairs} "
+        "pairs of as-of dates of the training set; one false verdict is allowed in "
+        f"{drift.false_alarm_nights} nights. The nights below lie after the training; no threshold "
+        "has seen them. Evidently's defaults for samples of this size: normed Wasserstein distance "
+        f"and Jensen-Shannon distance at {EVIDENTLY_THRESHOLD}; *dataset* is its own verdict (half "
+        f"of the columns), *any* is one column or more.",
+        "",
+        "## Nights on which nothing has happened",
+        "",
+        "| nights | called by the pipeline | by Evidently, dataset | by Evidently, any column |",
+        "|---|---|---|---|",
+        f"| {count:,} drawn from the {DAYS_AFTER} nights after the training "
+        f"(Evidently: the first {also}) | {_cells(quiet)} |",
+        f"| those {DAYS_AFTER} nights as they follow each other | {_cells(consecutive)} |",
+        f"| the {len(rest)} nights after those, {DAYS_AFTER} to {len(nights())} days on "
+        f"| {_cells(aged)} |",
+        "",
+        "Nights that follow each other hold nearly the same customers, so their verdicts come in "
+        "runs: a share of 1 % is one episode of some nights rather than a night here and there.",
+        "",
+        "## Nights on which something has",
+        "",
+        f"Per line {shifted} nights; the features are chosen at random, their values drawn anew so "
+        "that the mean lies so many standard deviations higher, without a value that was not there "
+        "before.",
+        "",
+        "| features shifted | by | called by the pipeline | by Evidently, dataset "
+        "| by Evidently, any column |",
+        "|---|---|---|---|---|",
+    ]
+    for features in FEATURES_SHIFTED:
+        for by in SHIFTS:
+            some = drawn_nights(world, shifted, shift(features, by, world))
+            label = f"{features} features by {by} sd"
+            found = alarms(world, track(some, label, shifted, console=console), min(also, shifted))
+            lines.append(f"| {features} | {by} sd | {_cells(found)} |")
+    return lines
+
+
+def _cells(found: Alarms) -> str:
+    values = (found.pipeline, found.evidently_dataset, found.evidently_any)
+    return " | ".join(f"{value:.1%}" for value in values)
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "data" / "benchmark-year")
+    parser.add_argument("--nights", type=int, default=1000, help="quiet nights (1000)")
+    parser.add_argument("--shifted", type=int, default=200, help="nights of each shift (200)")
+    parser.add_argument("--evidently", type=int, default=100, help="of these, seen by Evidently")
+    arguments = parser.parse_args()
+    world = make_world(arguments.folder.resolve(), read_params())
+    lines = measure(world, arguments.nights, arguments.shifted, arguments.evidently)
+    page = PROJECT_ROOT / "docs" / "false_alarms.md"
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    console.print(page.read_text(encoding="utf-8"), markup=False)
+
+
+if __name__ == "__main__":
+    main()

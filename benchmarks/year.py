@@ -1,0 +1,461 @@
+"""What monitoring decides in a year of nights: ``python -m benchmarks.year``.
+
+A generated shop is scored on 365 nights under each of several stories (a quiet year, drift with a
+loss, an upstream null storm, a backfill, a change in how customers behave). Deliveries, intake,
+features, training, drift, performance, decision and gate are the pipeline's own code; left out are
+Airflow, DVC and the warehouse, and a version that passes the gate becomes champion after as many
+nights as the steps of a rollout take. Writes docs/retraining_year.md.
+"""
+
+import argparse
+import os
+import shutil
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+from rich.console import Console
+from rich.progress import track
+
+import catalog
+from deliveries.faults import Fault, Faults
+from expectations import DeliveryRefused
+from features import build_features, label_purchases
+from features.activity import read_activity
+from jobs import (
+    build_bundle,
+    build_training_set,
+    evaluate_model,
+    generate_deliveries,
+    list_training_window,
+    load_history,
+    train_model,
+)
+from jobs.build_bundle import DRIFT_THRESHOLDS
+from jobs.decide_retraining import fresh_cohorts
+from jobs.measure_quality import describe_lines, usual
+from jobs.session import spark_session
+from lake import read_json, value_sha256
+from models import Bundle, bundle_sha256, read_bundle, score
+from models.bundle import read_holdout
+from models.gate import GateVerdict, judge_challenger
+from models.golden import run_golden_rows
+from models.judge import ModelNotBetter
+from monitoring.decision import Evidence, decide
+from monitoring.drift import Thresholds, find_drift
+from monitoring.performance import estimate, judge_cohort, measure
+from monitoring.quality import ColumnStats, judge_features, judge_lines
+from params import Params, read_params
+from records import current_deliveries
+from settings import PROJECT_ROOT, Settings
+
+FIRST_DAY = date(2024, 3, 1)
+FIRST_NIGHT = date(2026, 4, 1)
+LAST_NIGHT = date(2027, 3, 31)
+EVE = FIRST_NIGHT - timedelta(days=1)
+CUSTOMERS = 3000
+SEED = 7
+NIGHTS_AT_ONCE = 60
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What happens in the year, and what has to follow from it."""
+
+    name: str
+    faults: tuple[str, ...]
+    expected: str
+    backfill: tuple[date, date] | None = None
+
+
+STORIES = (
+    Story("a quiet year", (), "no retraining, no alarm"),
+    Story(
+        "30 nights of drift with a loss",
+        ("concept:2026-09-01..2026-09-30", "shifted:2026-09-01..2026-09-30"),
+        "one retraining in a cool-down",
+    ),
+    Story(
+        "a null storm upstream, 10 nights",
+        ("anonymous:2026-09-01..2026-09-10:0.6",),
+        "alarms, no retraining",
+    ),
+    Story(
+        "a backfill of 14 nights",
+        ("concept:2026-09-01..2027-03-31",),
+        "none from the backfill itself",
+        backfill=(date(2026, 10, 20), date(2026, 11, 2)),
+    ),
+    Story(
+        "customers change their ways for good",
+        ("concept:2026-09-01..2027-03-31",),
+        "a retraining soon after the labels are there",
+    ),
+)
+
+
+@dataclass(slots=True)
+class Year:
+    """What came of a story; each list holds nights."""
+
+    drifted: list[date] = field(default_factory=list)
+    refused: list[date] = field(default_factory=list)
+    alarms: dict[str, list[date]] = field(default_factory=dict)
+    decisions: dict[date, str] = field(default_factory=dict)
+    asked: list[date] = field(default_factory=list)
+    backfill: list[str] = field(default_factory=list)
+    gate: list[str] = field(default_factory=list)
+    live: list[date] = field(default_factory=list)
+
+
+def prepare_history(spark: SparkSession, folder: Path, params: Params) -> Settings:
+    """The shop until the eve of the first night, generated and taken in once."""
+    settings = Settings(data_root=folder / "history")
+    shop = (CUSTOMERS, SEED)
+    generate_deliveries.run(settings, params, FIRST_DAY, EVE, *shop, Faults())
+    load_history.run(spark, settings, params, EVE)
+    return settings
+
+
+def prepare_story(
+    spark: SparkSession, folder: Path, params: Params, story: Story
+) -> tuple[Settings, list[date]]:
+    """The same shop with the year of the story; the days whose delivery was refused."""
+    # Two stories with the same deliveries share their folder.
+    settings = Settings(data_root=folder / f"world-{value_sha256(story.faults)[:8]}")
+    for part in ("incoming", "lake"):
+        if not (settings.data_root / part).exists():
+            shutil.copytree(
+                folder / "history" / part, settings.data_root / part, copy_function=os.link
+            )
+    faults = Faults(tuple(Fault.parse(text) for text in story.faults))
+    generate_deliveries.run(settings, params, FIRST_NIGHT, LAST_NIGHT, CUSTOMERS, SEED, faults)
+    try:
+        load_history.run(spark, settings, params, LAST_NIGHT)
+    except DeliveryRefused as refused:
+        console.print(f"{story.name}: {str(refused).splitlines()[0]}")
+    known = current_deliveries(settings.data_root, LAST_NIGHT)
+    return settings, [night for night in nights() if night not in known]
+
+
+def nights() -> list[date]:
+    """Every night of the year."""
+    return [FIRST_NIGHT + timedelta(days=n) for n in range((LAST_NIGHT - FIRST_NIGHT).days + 1)]
+
+
+def describe_nights(spark: SparkSession, settings: Settings, params: Params) -> Path:
+    """A folder with the features of every night and, where they are mature, its labels."""
+    folder = settings.data_root / "nights"
+    if folder.exists():
+        return folder
+    root = settings.data_root
+    partitions = [
+        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=name)
+        for day, name in current_deliveries(root, LAST_NIGHT).items()
+    ]
+    activity = read_activity(spark, root, partitions).repartition("customer_id").persist()
+    horizon = params.training.horizon_days
+    chunks = [nights()[at : at + NIGHTS_AT_ONCE] for at in range(0, len(nights()), NIGHTS_AT_ONCE)]
+    for chunk in track(chunks, f"features of {len(nights())} nights", console=console):
+        features = build_features(activity, chunk, params.population.active_days)
+        labels = label_purchases(activity, chunk, horizon)
+        labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
+        ordered = labelled.repartition("as_of").sortWithinPartitions("customer_id")
+        ordered.write.mode("append").partitionBy("as_of").parquet(str(folder))
+    activity.unpersist()
+    return folder
+
+
+def train(
+    spark: SparkSession, settings: Settings, params: Params, until: date, artifacts: Path
+) -> Bundle:
+    """A bundle from the stages of dvc.yaml, one after the other.
+
+    Raises:
+        ModelNotBetter: If it does not beat the baselines.
+    """
+    if not (artifacts / "bundle").exists():
+        source = params.source(settings.source).model_copy(update={"training_until": until})
+        params = params.model_copy(update={"sources": {settings.source: source}})
+        artifacts.mkdir(parents=True, exist_ok=True)
+        list_training_window.run(settings, params, artifacts)
+        build_training_set.run(spark, settings, params, artifacts)
+        train_model.run(params, artifacts)
+        evaluate_model.run(params, artifacts)
+        build_bundle.run(params, artifacts)
+    bundle = artifacts / "bundle"
+    return read_bundle(bundle, bundle_sha256(bundle))
+
+
+class Deployment:
+    """The nights of one story, one after the other, with what earlier ones left behind."""
+
+    def __init__(self, spark: SparkSession, settings: Settings, params: Params) -> None:
+        self.spark, self.settings, self.params = spark, settings, params
+        self.horizon = timedelta(days=params.training.horizon_days)
+        self.folder = describe_nights(spark, settings, params)
+        deliveries = current_deliveries(settings.data_root, LAST_NIGHT)
+        weeks = timedelta(weeks=params.drift.weekday_nights)
+        self.lines = describe_lines(
+            spark,
+            settings.data_root,
+            {day: name for day, name in deliveries.items() if day >= FIRST_NIGHT - weeks},
+        )
+        self.champion: Bundle = self.trained(EVE)
+        self.trained_until = EVE
+        # Who goes live when; None while nobody is on the way.
+        self.coming: tuple[date, date, Bundle] | None = None
+        self.scored: dict[date, pd.DataFrame] = {}
+        self.version: dict[date, str] = {}
+        self.drift: dict[date, str] = {}
+        self.estimated: dict[date, str] = {}
+        self.realised: dict[date, str] = {}
+        self.incidents: dict[date, tuple[str, ...]] = {}
+        self.year = Year()
+
+    def trained(self, until: date) -> Bundle:
+        """A model trained on what was known on ``until``."""
+        artifacts = self.settings.data_root / "versions" / str(until)
+        if until == EVE:
+            artifacts = self.settings.data_root.parent / "first"
+        return train(self.spark, self.settings, self.params, until, artifacts)
+
+    def night(self, night: date) -> None:
+        """Score, measure, decide, and train if that was decided."""
+        if self.coming and self.coming[0] <= night:
+            _, self.trained_until, self.champion = self.coming
+            self.coming = None
+            self.year.live.append(night)
+        customers = self.customers(night)
+        self.measure(night, customers)
+        evidence = self.evidence(night)
+        decision = decide(evidence, self.params.retraining)
+        self.year.decisions[night] = decision.decision
+        for alarm in decision.alarms:
+            self.year.alarms.setdefault(alarm.name, []).append(night)
+        if decision.decision == "retrain":
+            self.year.asked.append(night)
+            self.retrain(night)
+
+    def customers(self, night: date) -> pd.DataFrame:
+        """Features and labels of that night's population, by customer."""
+        rows = pq.ParquetDataset(self.folder, filters=[("as_of", "=", str(night))]).read()
+        return rows.drop_columns("as_of").to_pandas().set_index("customer_id").sort_index()
+
+    def measure(self, night: date, customers: pd.DataFrame) -> None:
+        """What measure_quality, report_drift and measure_performance would find."""
+        bundle, params = self.champion, self.params
+        probability = score(customers, bundle, reasons=0)["probability"].to_numpy()
+        contacted = probability >= bundle.threshold
+        self.scored[night] = customers[["label"]].assign(p=probability, contacted=contacted)
+        self.version[night] = bundle.sha256
+
+        current = customers.drop(columns="label")
+        self.incidents[night] = self.find_incidents(night, current)
+        current = current.assign(probability=probability, is_contacted=contacted)
+        reference = pd.read_parquet(bundle.folder / "reference.parquet")
+        reference["is_contacted"] = reference["probability"] >= bundle.threshold
+        thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
+        drift = find_drift(reference, current, thresholds, params.drift, bundle.categories)
+        self.drift[night] = drift.verdict
+        if drift.verdict == "drift":
+            self.year.drifted.append(night)
+        reference = read_json(bundle.folder / "metrics.json")["model"]
+        promised = estimate(probability, contacted, params.performance, SEED)
+        self.estimated[night] = judge_cohort(promised, reference, params.performance)
+
+        cohort = night - self.horizon
+        self.realised[night] = "unknown"
+        if cohort in self.scored and self.version[cohort] == bundle.sha256:
+            rows = self.scored[cohort]
+            measured = measure(
+                rows["p"].to_numpy(),
+                rows["contacted"].to_numpy(),
+                rows["label"].to_numpy(),
+                params.performance,
+                SEED,
+            )
+            self.realised[night] = judge_cohort(measured, reference, params.performance)
+
+    def find_incidents(self, night: date, features: pd.DataFrame) -> tuple[str, ...]:
+        """What measure_quality would call an incident."""
+        weeks = range(1, self.params.drift.weekday_nights + 1)
+        before = [night - timedelta(weeks=back) for back in weeks]
+        reference = usual(self.champion)
+        findings = [
+            *judge_lines(
+                self.lines.get(night, {}),
+                [self.lines[day] for day in before if day in self.lines],
+                self.params.quality,
+            ),
+            *judge_features(stats_of(features, reference), reference, self.params.quality),
+        ]
+        return tuple(each.sentence for each in findings if each.verdict == "incident")
+
+    def judge(self, challenger: Bundle) -> GateVerdict:
+        """What judge_challenger would say."""
+        golden = run_golden_rows(
+            challenger.folder, challenger.sha256, self.params.gate.golden_seconds
+        )
+        beats = read_json(challenger.folder / "metrics.json")["is_better"]
+        rows = read_holdout(challenger.folder)
+        return judge_challenger(challenger, self.champion, rows, beats, golden, self.params)
+
+    def again(self, first: date, last: date) -> list[str]:
+        """What past nights decide when they are run again, late in the year."""
+        count = (last - first).days + 1
+        past = (first + timedelta(days=n) for n in range(count))
+        return [
+            decide(self.evidence(night, is_past=True), self.params.retraining).decision
+            for night in past
+        ]
+
+    def evidence(self, night: date, is_past: bool = False) -> Evidence:
+        """As decide_retraining gathers it, from memory instead of records."""
+        rules, asked = self.params.retraining, self.year.asked
+
+        def newest(count: int) -> list[date]:
+            return [night - timedelta(days=back) for back in range(count)]
+
+        def clean(first: date, last: date) -> bool:
+            return not any(found and first <= day <= last for day, found in self.incidents.items())
+
+        def findings(found: dict[date, str], count: int, reach: timedelta) -> tuple[str, ...]:
+            return tuple(
+                found.get(day, "unknown") if clean(day - reach, day) else "incident"
+                for day in newest(count)
+            )
+
+        fresh = fresh_cohorts(night, self.horizon, self.trained_until)
+        return Evidence(
+            score_date=night,
+            trained_until=self.trained_until,
+            is_past=is_past,
+            incidents=self.incidents[night],
+            drift=findings(self.drift, rules.drift_nights, timedelta()),
+            estimated=findings(self.estimated, rules.drift_nights, timedelta()),
+            realised=findings(self.realised, rules.loss_cohorts, self.horizon),
+            new_labels=sum(len(self.scored[day]) for day in fresh if day in self.scored),
+            last_asked=asked[-1] if asked else None,
+            asked_this_month=sum((d.year, d.month) == (night.year, night.month) for d in asked),
+            in_flight="a challenger is on its way" if self.coming else None,
+        )
+
+    def retrain(self, night: date) -> None:
+        """Train, judge, and let the version be champion once a rollout would be through."""
+        try:
+            challenger = self.trained(night)
+        except ModelNotBetter:
+            self.year.gate.append(f"{night}: worse than the baselines")
+            return
+        verdict = self.judge(challenger)
+        self.year.gate.append(f"{night}: {'passed' if verdict.is_passed else 'lost'}")
+        if verdict.is_passed:
+            steps = self.params.rollout
+            takes = timedelta(days=len(steps.percents) * steps.min_nights + 1)
+            self.coming = (night + takes, night, challenger)
+
+
+def stats_of(features: pd.DataFrame, reference: dict) -> dict[str, ColumnStats]:
+    """As measure_quality counts them in Spark, but for histograms."""
+    stats = {}
+    for name, usually in reference.items():
+        column, reach = features[name], usually.reach()
+        known = column.dropna()
+        stats[name] = ColumnStats(
+            rows=len(column),
+            missing=int(column.isna().sum()),
+            kind=str(column.dtype),
+            low=None if reach is None or known.empty else float(known.min()),
+            high=None if reach is None or known.empty else float(known.max()),
+            beyond=0 if reach is None else int((~known.between(*reach)).sum()),
+            categories=known.value_counts().to_dict() if usually.categories else {},
+        )
+    return stats
+
+
+def live(spark: SparkSession, folder: Path, params: Params, story: Story) -> Year:
+    """All nights of the story."""
+    settings, refused = prepare_story(spark, folder, params, story)
+    deployment = Deployment(spark, settings, params)
+    deployment.year.refused = refused
+    for night in track(nights(), story.name, console=console):
+        if night not in refused:
+            deployment.night(night)
+    if story.backfill:
+        deployment.year.backfill = deployment.again(*story.backfill)
+    return deployment.year
+
+
+def write_table(years: dict[str, Year], params: Params, path: Path) -> None:
+    """The years as a page of the docs."""
+    rules = params.retraining
+    lines = [
+        "# A year of nights, five times",
+        "",
+        "Made by `python -m benchmarks.year`; nothing on this page was written by hand.",
+        "",
+        f"A generated shop ({CUSTOMERS:,} places, seed {SEED}), scored on the {len(nights())} "
+        f"nights from {FIRST_NIGHT} to {LAST_NIGHT} by a model trained until {EVE}. Intake, "
+        "features, training, drift, performance, decision and gate are the pipeline's own code; "
+        "Airflow, DVC and the warehouse are left out; a version that passes the gate is champion "
+        f"{len(params.rollout.percents) * params.rollout.min_nights + 1} nights later, as a "
+        "rollout would take. The rules are those of `params.yaml`: "
+        f"{rules.loss_cohorts} cohorts in a row that lost, {rules.drift_nights} drifted nights in "
+        f"a row, {rules.cool_down_days} days of cool-down, at least {rules.min_new_days} new days.",
+        "",
+        "| story | expected | nights that drifted | nights with an alarm | retrainings asked for "
+        "| gate | new champion from |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for story in STORIES:
+        year = years[story.name]
+        alarms = [f"{name} {len(found)}" for name, found in sorted(year.alarms.items())]
+        cells = [
+            story.name + (f" (`{'`, `'.join(story.faults)}`)" if story.faults else ""),
+            story.expected,
+            str(len(year.drifted)),
+            ", ".join(alarms) or "0",
+            ", ".join(map(str, year.asked)) or "none",
+            ", ".join(year.gate) or "-",
+            ", ".join(map(str, year.live)) or "-",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    for story in STORIES:
+        if story.backfill:
+            decided = years[story.name].backfill
+            lines += [
+                "",
+                f"The {len(decided)} nights of the backfill ({story.backfill[0]} to "
+                f"{story.backfill[1]}), run again at the end of that year, decided: "
+                f"{', '.join(sorted(set(decided)))}.",
+            ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Live all stories and write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "data" / "benchmark-year")
+    arguments = parser.parse_args()
+    folder, params = arguments.folder.resolve(), read_params()
+    spark = spark_session(Settings(data_root=folder), "year")
+    try:
+        prepare_history(spark, folder, params)
+        years = {story.name: live(spark, folder, params, story) for story in STORIES}
+    finally:
+        spark.stop()
+    page = PROJECT_ROOT / "docs" / "retraining_year.md"
+    write_table(years, params, page)
+    console.print(page.read_text(encoding="utf-8"), markup=False)
+
+
+if __name__ == "__main__":
+    main()
