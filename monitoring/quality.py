@@ -6,6 +6,7 @@ upstream, not customers who changed.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,12 @@ from params import Quality
 
 # A number that is off by such a factor was given in another unit.
 UNIT_FACTOR = 5.0
+
+# The lines of an invoice share their fate: so many of them say as much as one that stands alone.
+LINES_ALIKE = 10
+
+# Chance takes a share so many standard deviations away once in a lifetime of nights and columns.
+FAR = 4.0
 
 # A category that held so much of the rows does not vanish in a week.
 COMMON_SHARE = 0.2
@@ -161,8 +168,21 @@ def _missing(
         now.missing_share,
         f"{now.missing} of {now.rows} rows ({now.missing_share:.1%}) have no value; on this "
         f"weekday before: {usually}. Ask upstream, and have the day delivered again",
-        high=None if most is None else min(1.0, most + rules.missing_margin),
+        high=None if most is None else _beyond_chance(most, now.rows, rules.missing_margin),
     )
+
+
+def _beyond_chance(share: float, rows: int, margin: float) -> float:
+    """The share from which on it is more than ``margin`` above ``share``, chance set aside.
+
+    On a day of few lines one invoice makes a visible share; on a day of millions chance is nothing.
+
+    >>> round(_beyond_chance(0.1, 700, 0.05), 2), round(_beyond_chance(0.1, 7_000_000, 0.05), 2)
+    (0.32, 0.15)
+    """
+    wanted = min(1.0, share + margin)
+    alone = max(1.0, rows / LINES_ALIKE)
+    return min(1.0, wanted + FAR * math.sqrt(wanted * (1 - wanted) / alone))
 
 
 def _missing_feature(
@@ -253,7 +273,7 @@ def _categories(
             "new_category_share",
             share,
             f"{share:.1%} of the rows hold values that were not there before: {shown}",
-            high=rules.missing_margin if seen else None,
+            high=_beyond_chance(0.0, now.rows, rules.missing_margin) if seen else None,
         ),
         QualityFinding(
             dataset,

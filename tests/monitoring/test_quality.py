@@ -31,10 +31,10 @@ def test_a_day_like_the_same_weekdays_before_is_usual():
 @pytest.mark.parametrize(
     ("tonight", "what"),
     [
-        (a_day(missing=71), "customer_id missing_share"),
+        (a_day(missing=181), "customer_id missing_share"),
         (a_day(median=3000.0), "quantity median"),
         (a_day(median=0.5), "quantity median"),
-        (a_day(**{"Norway": 940, "": 60}), "country new_category_share"),
+        (a_day(**{"Norway": 860, "": 140}), "country new_category_share"),
         (a_day(Spain=1000), "country vanished_categories"),
     ],
 )
@@ -77,6 +77,15 @@ def customers(missing=100, beyond=0, low=1.0, high=90.0, **countries) -> dict[st
     }
 
 
+def test_a_few_large_invoices_without_a_customer_are_no_incident_and_many_are():
+    def a_small_day(missing):
+        return {"customer_id": ColumnStats(700, missing, "string")}
+
+    before = [a_small_day(75), a_small_day(40)]
+    assert incidents(judge_lines(a_small_day(140), before, RULES)) == {}
+    assert incidents(judge_lines(a_small_day(250), before, RULES))
+
+
 @pytest.mark.parametrize(
     ("tonight", "what"),
     [
@@ -84,7 +93,7 @@ def customers(missing=100, beyond=0, low=1.0, high=90.0, **countries) -> dict[st
         (customers(beyond=11), "spend out_of_range_share"),
         (customers(low=7.0, high=7.0), "spend varies"),
         (customers(low=None, high=None, missing=1000), "spend varies"),
-        (customers(Norway=900, Atlantis=100), "country new_category_share"),
+        (customers(Norway=800, Atlantis=200), "country new_category_share"),
     ],
 )
 def test_features_unlike_what_the_model_learnt_from_are_an_incident(tonight, what):
