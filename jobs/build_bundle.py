@@ -80,7 +80,7 @@ def quiet_thresholds(rows: pa.Table, model: FittedModel, params: Params) -> Thre
 def training_params_sha256(params: Params, source: str) -> str:
     """Hash of the parameters that a bundle depends on: not of those that only scoring reads."""
     sections = params.model_dump(
-        mode="json", include={"business", "population", "training", "model", "decision"}
+        mode="json", include={"business", "population", "training", "model", "decision", "drift"}
     )
     return value_sha256(sections | {"source": params.source(source).model_dump(mode="json")})
 

@@ -105,6 +105,7 @@ def describe_lines(
         measures[f"missing {name}"] = F.count_if(F.col(name).isNull())
     for name in NUMBERS:
         measures[f"median {name}"] = F.percentile(name, 0.5)
+        measures[f"low {name}"], measures[f"high {name}"] = F.min(name), F.max(name)
     aggregated = both.groupBy("known_on").agg(*[m.alias(name) for name, m in measures.items()])
     found = {row["known_on"]: row for row in aggregated.collect()}
     counted = {name: both.groupBy("known_on", name).count().collect() for name in CATEGORIES}
@@ -116,7 +117,10 @@ def describe_lines(
                 rows=row["rows"],
                 missing=row[f"missing {name}"],
                 kind=types[name],
-                median=row[f"median {name}"] if name in NUMBERS else None,
+                **{
+                    each: row[f"{each} {name}"] if name in NUMBERS else None
+                    for each in ("median", "low", "high")
+                },
                 categories={
                     each[name]: each["count"]
                     for each in counted.get(name, [])

@@ -6,6 +6,7 @@ and the trailing nights of the same weekday; writes the drift page, drift.json a
 """
 
 import argparse
+import logging
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.entry import run_parser, start
 from lake import read_json, replacing, write_json
 from models import read_bundle
+from monitoring.dashboard import add_night
 from monitoring.drift import Thresholds, find_drift
 from monitoring.report import comparison, write_page
 from monitoring.sample import sample_scored
@@ -27,6 +29,11 @@ from records import RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
+
+log = logging.getLogger("jobs.report_drift")
+
+DASHBOARD = "evidently"
+"""The folder of Evidently's workspace below ``data_root``."""
 
 
 def run(settings: Settings, params: Params, record: RunRecord) -> dict:
@@ -62,6 +69,20 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
         write_page(snapshot, fresh)
         write_json(fresh / "drift.json", result.as_dict())
     warehouse.replace_drift(engine, record.run_id, findings)
+    try:
+        add_night(
+            root / DASHBOARD,
+            record.model_name,
+            record.run_id,
+            record.score_date,
+            reference,
+            current,
+            result,
+            bundle.categories,
+        )
+    except Exception:
+        # The page and the warehouse have it all; the dashboard is a convenience.
+        log.exception("the night is not on the dashboard in %s", root / DASHBOARD)
     facts = {
         "verdict": result.verdict,
         "score": result.score,
@@ -90,7 +111,8 @@ def same_weekday(
 ) -> pd.DataFrame | None:
     """Customers of the trailing nights of the same weekday, as many of each; None without any.
 
-    Nights that another model scored are left out: their scores cannot be compared.
+    Left out are nights that another model scored, as their scores cannot be compared, and those
+    that the lake no longer has.
     """
     samples = []
     for back in range(1, params.drift.weekday_nights + 1):
@@ -99,7 +121,8 @@ def same_weekday(
         if run_id is None:
             continue
         earlier = RunRecord.read(root, night, run_id)
-        if earlier.bundle_sha256 == record.bundle_sha256:
+        is_kept = catalog.PREDICTIONS.partition(root, **earlier.key).exists()
+        if is_kept and earlier.bundle_sha256 == record.bundle_sha256:
             samples.append(sample(root, params, earlier))
     return pd.concat(samples, ignore_index=True) if samples else None
 

@@ -23,6 +23,8 @@ LINES_ALIKE = 10
 # Chance takes a share so many standard deviations away once in a lifetime of nights and columns.
 FAR = 4.0
 
+ONCE_IN_A_MILLION = 1e-6
+
 # A category that held so much of the rows does not vanish in a week.
 COMMON_SHARE = 0.2
 
@@ -120,6 +122,8 @@ def judge_lines(
         findings.append(_kind("transactions", name, now))
         if now.median is not None:
             findings.append(_median(name, now, past))
+        if now.low is not None or now.categories:
+            findings.append(_differs(name, now, past))
         if now.categories:
             findings += _categories("transactions", name, now, past, rules)
     return findings
@@ -194,7 +198,7 @@ def _missing_feature(
         "missing_share",
         now.missing_share,
         f"{now.missing_share:.1%} of the customers have no value; of those the model learnt from "
-        f"{reference.missing_share:.1%} had none",
+        f"{reference.missing_share:.1%} had none. Look for missing deliveries",
         high=min(1.0, reference.missing_share + rules.missing_margin),
     )
 
@@ -207,8 +211,38 @@ def _out_of_range(name: str, now: ColumnStats, reference: Usual, rules: Quality)
         "out_of_range_share",
         now.beyond / now.rows,
         f"{now.beyond} of {now.rows} values lie far outside what the model learnt from (below "
-        f"{low:g} or above {high:g}): are they in another unit?",
+        f"{low:g} or above {high:g}): in another unit? Look at the lines of the last days",
         high=rules.out_of_range_share,
+    )
+
+
+def _differs(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> QualityFinding:
+    """Whether the values of a day differ, where chance alone would have let them.
+
+    So many lines as there are would all hold the commonest value of before once in a million days.
+    """
+    values = Counter()
+    for day in past:
+        values.update(day.categories)
+    others = 1 - max(values.values()) / values.total() if values else 0.0
+    by_chance = (1 - others) ** (now.rows / LINES_ALIKE)
+    if now.categories:
+        differs, wanted = len(now.categories) > 1, bool(past) and by_chance < ONCE_IN_A_MILLION
+        only = next(iter(now.categories))
+    else:
+        differs = now.low < now.high
+        wanted = now.rows > LINES_ALIKE and any(day.low < day.high for day in past)
+        only = f"{now.low:g}"
+    return QualityFinding(
+        "transactions",
+        name,
+        "varies",
+        float(differs),
+        "values differ"
+        if differs
+        else f"every line holds {only}; before, on this weekday, they "
+        "differed. Ask upstream, and have the day delivered again",
+        low=1.0 if wanted else None,
     )
 
 
@@ -238,7 +272,8 @@ def _median(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Quality
         name,
         "median",
         now.median,
-        f"the median is {now.median:g}; before, on this weekday: {usually}. Another unit?",
+        f"the median is {now.median:g}; before, on this weekday: {usually}. In another unit? Ask "
+        "upstream",
         low=min(medians) / UNIT_FACTOR if medians else None,
         high=max(medians) * UNIT_FACTOR if medians else None,
     )

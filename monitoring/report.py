@@ -64,19 +64,7 @@ def comparison(
         categories: As given to ``find_drift``.
         title: The heading.
     """
-    # Evidently's own index cuts bins of equal width over both samples, so that one large amount
-    # hides the rest, and leaves nulls out. Ours takes its place under a name of its own; the
-    # columns are handed over as bins, which is also what the charts should show.
-    for is_category in (False, True):
-        name, distance = method_of(is_category)
-        register_stattest(
-            StatTest(name, name, allowed_feature_types=[ColumnType.Categorical]),
-            lambda before, now, _kind, threshold, distance=distance: (
-                value := distance(before, now),
-                value >= threshold,
-            ),
-        )
-
+    register_methods()
     compared = {
         finding.column: finding
         for finding in result.findings
@@ -91,7 +79,7 @@ def comparison(
     definition = DataDefinition(categorical_columns=list(compared))
     before, now = (
         Dataset.from_pandas(
-            pd.DataFrame({name: pair[side].map(_inert) for name, pair in pairs.items()}),
+            pd.DataFrame({name: pair[side].map(inert) for name, pair in pairs.items()}),
             data_definition=definition,
         )
         for side in (0, 1)
@@ -116,6 +104,24 @@ def comparison(
     return Report([_page(result, title, parts)]).run(now, before)
 
 
+def register_methods() -> None:
+    """Make our methods known to Evidently.
+
+    Its own index cuts bins of equal width over both samples, so that one large amount hides the
+    rest, and leaves nulls out. Ours takes its place under a name of its own; the columns are handed
+    over as bins, which is also what the charts should show.
+    """
+    for is_category in (False, True):
+        name, distance = method_of(is_category)
+        register_stattest(
+            StatTest(name, name, allowed_feature_types=[ColumnType.Categorical]),
+            lambda before, now, _kind, threshold, distance=distance: (
+                value := distance(before, now),
+                value >= threshold,
+            ),
+        )
+
+
 def write_page(snapshot: Snapshot, folder: Path) -> Path:
     """Write ``folder/index.html``, one file that needs no network; some 4 MB.
 
@@ -134,7 +140,7 @@ def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> Dr
         if each.kind in (NIGHT, "prediction") or each.verdict != "steady"
     ]
     return DriftPage(
-        title=_inert(title),
+        title=inert(title),
         counters={
             "verdict": result.verdict.replace("_", " "),
             "score, and from where on it is drift": _score(result),
@@ -142,7 +148,7 @@ def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> Dr
             "customers in tonight's sample": f"{result.current_rows:,}",
             "rows in the model's reference": f"{result.reference_rows:,}",
         },
-        rows=[[_inert(cell) for cell in _cells(finding)] for finding in shown],
+        rows=[[inert(cell) for cell in _cells(finding)] for finding in shown],
         parts=parts,
     )
 
@@ -169,6 +175,6 @@ def _cells(finding: DriftFinding) -> list[str]:
     return [finding.column, verdict, value, threshold, finding.method, finding.detail]
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
     """The text without what could end Evidently's script element: it writes JSON there as it is."""
     return text.replace("<", "‹")

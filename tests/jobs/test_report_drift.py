@@ -1,12 +1,13 @@
 """Reporting on a published run: the page, the file, the warehouse and the result agree."""
 
 import json
-from datetime import date
+from datetime import date, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from evidently.ui.workspace import Workspace
 
 import catalog
 import warehouse
@@ -29,7 +30,7 @@ PARAMS = PARAMS.model_copy(update={"drift": FEW})
 def published(deployed, model_shop):
     """Publishes a run over customers with the features of the model's reference, or others."""
 
-    def publish(run_id="r1", is_published=True, **changed) -> RunRecord:
+    def publish(run_id="r1", is_published=True, night=NIGHT, **changed) -> RunRecord:
         sha256 = bundle_sha256(model_shop / "fitting")
         folder = deployed.data_root / "bundles" / sha256
         if not folder.exists():
@@ -38,9 +39,9 @@ def published(deployed, model_shop):
         bundle = read_bundle(folder, sha256)
         record = RunRecord(
             run_id=run_id,
-            score_date=NIGHT,
+            score_date=night,
             source="generated",
-            deliveries={NIGHT: "d1"},
+            deliveries={night: "d1"},
             model_name="repurchase",
             model_version="v1.0.0",
             bundle_sha256=sha256,
@@ -68,12 +69,13 @@ def published(deployed, model_shop):
             place.mkdir(parents=True)
             pq.write_table(table, place / "part-00000.parquet")
         if is_published:
-            run = a_run(run_id=run_id, population=len(ids), score_date=NIGHT)
+            run = a_run(run_id=run_id, population=len(ids), score_date=night)
             warehouse.publish(
                 warehouse.connect(deployed.warehouse_url), run, [batch], replaces=None
             )
             stage = StageRecord(stage="publish_predictions", seconds=1.0, facts={})
             stage.write(deployed.data_root, record)
+            record.write(deployed.data_root)
         return record
 
     return publish
@@ -117,6 +119,37 @@ def test_a_second_report_replaces_the_first(deployed, published):
     rows = kept_drift(deployed, record)
     assert report_drift.run(deployed, PARAMS, record) == first
     assert kept_drift(deployed, record) == rows
+
+
+def test_the_dashboard_has_a_run_once_however_often_it_is_reported(deployed, published):
+    for record in (published(), published("r2", night=NIGHT + timedelta(days=1))):
+        report_drift.run(deployed, PARAMS, record)
+        report_drift.run(deployed, PARAMS, record)
+    workspace = Workspace.create(str(deployed.data_root / report_drift.DASHBOARD))
+    [project] = workspace.list_projects()
+    runs = [workspace.get_run(project.id, each) for each in workspace.list_runs(project.id)]
+    assert {run.name: run.timestamp.date() for run in runs} == {
+        "r1": NIGHT,
+        "r2": NIGHT + timedelta(days=1),
+    }
+    assert len(runs) == 2
+
+
+def test_a_night_is_also_compared_with_the_same_weekday_before(deployed, published):
+    week = timedelta(weeks=1)
+    first = report_drift.run(deployed, PARAMS, published("r1", night=NIGHT))
+    assert first["against_same_weekday"] == "no_nights"
+    second = published("r2", night=NIGHT + week, recency_days=400.0)
+    assert report_drift.run(deployed, PARAMS, second)["against_same_weekday"] == "steady"
+    third = published("r3", night=NIGHT + 2 * week, spend_90d=9e9)
+    report_drift.run(deployed, PARAMS, third)
+    with warehouse.connect(deployed.warehouse_url).connect() as connection:
+        of_recency = sa.select(DRIFT.c.against, DRIFT.c.verdict).where(
+            DRIFT.c.run_id == "r3", DRIFT.c.column_name == "recency_days"
+        )
+        found = dict(connection.execute(of_recency).all())
+    # The week before, half of the customers of the two nights had not bought for 400 days.
+    assert found == {"reference": "steady", "same_weekday": "drift"}
 
 
 def test_too_few_customers_give_no_verdict(deployed, published):

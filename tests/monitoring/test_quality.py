@@ -10,11 +10,11 @@ from params import Quality
 RULES = Quality(missing_margin=0.05, out_of_range_share=0.01)
 
 
-def a_day(missing=10, median=3.0, **countries) -> dict[str, ColumnStats]:
+def a_day(missing=10, median=3.0, low=1.0, **countries) -> dict[str, ColumnStats]:
     """A thousand lines."""
     return {
         "customer_id": ColumnStats(1000, missing, "string"),
-        "quantity": ColumnStats(1000, 0, "int", median=median),
+        "quantity": ColumnStats(1000, 0, "int", median=median, low=low, high=median * 2),
         "country": ColumnStats(1000, 0, "string", categories=countries or {"Norway": 1000}),
     }
 
@@ -36,11 +36,19 @@ def test_a_day_like_the_same_weekdays_before_is_usual():
         (a_day(median=0.5), "quantity median"),
         (a_day(**{"Norway": 860, "": 140}), "country new_category_share"),
         (a_day(Spain=1000), "country vanished_categories"),
+        (a_day(median=3.0, low=6.0), "quantity varies"),
     ],
 )
 def test_what_is_far_from_the_weekdays_before_is_an_incident(tonight, what):
     before = [a_day(missing=5), a_day(missing=20, median=4.0)]
     assert what in incidents(judge_lines(tonight, before, RULES))
+
+
+def test_one_country_only_is_an_incident_where_chance_cannot_be_the_cause():
+    mixed = a_day(Norway=800, Spain=200)
+    assert "country varies" in incidents(judge_lines(a_day(Norway=1000), [mixed], RULES))
+    hardly_mixed = a_day(Norway=990, Spain=10)
+    assert incidents(judge_lines(a_day(Norway=1000), [hardly_mixed], RULES)) == {}
 
 
 def test_the_sentence_names_column_shares_and_next_step():
@@ -52,7 +60,7 @@ def test_the_sentence_names_column_shares_and_next_step():
 
 
 def test_a_first_week_has_nothing_to_be_compared_with():
-    findings = judge_lines(a_day(missing=999, median=9000.0, Spain=1000), [], RULES)
+    findings = judge_lines(a_day(missing=999, median=9000.0, low=18000.0), [], RULES)
     assert {finding.verdict for finding in findings} == {"informs"}
 
 

@@ -1,0 +1,123 @@
+"""The nights side by side in Evidently's own UI (``evidently ui --workspace <folder>``).
+
+A local workspace keeps one snapshot per published run, some tens of kilobytes of numbers.
+"""
+
+from collections.abc import Collection
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+import pandas as pd
+from evidently import DataDefinition, Dataset, Report
+from evidently.metrics import MeanValue, ValueDrift
+from evidently.sdk.models import PanelMetric
+from evidently.sdk.panels import line_plot_panel
+from evidently.ui.workspace import Project, Workspace
+
+from monitoring.drift import IS_CONTACTED, NIGHT, PROBABILITY, DriftResult, binned
+from monitoring.report import inert, register_methods
+
+
+def add_night(
+    folder: Path,
+    project_name: str,
+    run_id: str,
+    score_date: date,
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    result: DriftResult,
+    categories: Collection[str],
+) -> None:
+    """Put a night into the workspace in ``folder``, in place of what it has of that run.
+
+    Args:
+        folder: Made if it is not there.
+        project_name: Of the model; its panels are made with the first night.
+        run_id: Names the snapshot.
+        score_date: Where it stands on the axis of time.
+        reference: As given to ``find_drift``.
+        current: Likewise.
+        result: What ``find_drift`` found.
+        categories: As given to ``find_drift``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    workspace = Workspace.create(str(folder))
+    known = workspace.search_project(project_name)
+    compared = [
+        finding
+        for finding in result.findings
+        if finding.verdict in ("steady", "drift")
+        and finding.threshold is not None
+        and finding.kind != NIGHT
+    ]
+    if known:
+        [project] = known
+    else:
+        project = workspace.create_project(project_name)
+        _add_panels(project, [finding.column for finding in compared])
+
+    for snapshot in workspace.list_runs(project.id):
+        if workspace.get_run(project.id, snapshot).name == run_id:
+            workspace.delete_run(project.id, snapshot)
+    register_methods()
+    sides = {"now": {}, "before": {}}
+    for finding in compared:
+        before, now = binned(
+            reference[finding.column], current[finding.column], finding.column in categories
+        )
+        sides["before"][finding.column], sides["now"][finding.column] = (
+            side.map(inert).to_numpy() for side in (before, now)
+        )
+    definition = DataDefinition(
+        categorical_columns=[finding.column for finding in compared],
+        numerical_columns=["mean_probability", "contacted_share"],
+    )
+    datasets = {
+        side: Dataset.from_pandas(
+            pd.DataFrame(
+                {
+                    **sides[side],
+                    "mean_probability": rows[PROBABILITY].to_numpy(),
+                    "contacted_share": rows[IS_CONTACTED].astype(float).to_numpy(),
+                }
+            ),
+            data_definition=definition,
+        )
+        for side, rows in (("before", reference), ("now", current))
+    }
+    report = Report(
+        [
+            MeanValue(column="mean_probability"),
+            MeanValue(column="contacted_share"),
+            *(
+                ValueDrift(column=each.column, method=each.method, threshold=each.threshold)
+                for each in compared
+            ),
+        ]
+    )
+    midnight = datetime.combine(score_date, time(), tzinfo=UTC).replace(tzinfo=None)
+    snapshot = report.run(
+        datasets["now"], datasets["before"], timestamp=midnight, name=run_id, tags=[result.verdict]
+    )
+    workspace.add_run(project.id, snapshot, include_data=False)
+
+
+def _add_panels(project: Project, columns: list[str]) -> None:
+    drift = [
+        PanelMetric(legend=name, metric="ValueDrift", metric_labels={"column": name})
+        for name in columns
+    ]
+    means = [
+        PanelMetric(
+            legend=name.replace("_", " "), metric="MeanValue", metric_labels={"column": name}
+        )
+        for name in ("mean_probability", "contacted_share")
+    ]
+    of_scores = [each for each in drift if each.legend == PROBABILITY]
+    project.dashboard.add_panel(line_plot_panel("Scores and contacts, tonight's mean", means))
+    project.dashboard.add_panel(
+        line_plot_panel("How far the scores are from those of the reference", of_scores)
+    )
+    project.dashboard.add_panel(
+        line_plot_panel("How far each feature is from the reference, in its own method", drift)
+    )

@@ -1,0 +1,148 @@
+"""The quality of a night, over all rows of a real (small) lake."""
+
+import shutil
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+import catalog
+import warehouse
+from jobs import measure_quality
+from models import bundle_sha256, read_bundle
+from params import read_params
+from records import DeliveryRecord, RunRecord, StageRecord
+from tests.warehouse.nights import a_run, predictions
+from warehouse.tables import QUALITY
+
+PARAMS = read_params()
+NIGHT = date(2026, 4, 1)
+WEEK = timedelta(weeks=1)
+LINES = pa.schema(
+    [
+        *[(name, pa.string()) for name in ("invoice_id", "product_id", "customer_id")],
+        ("quantity", pa.int32()),
+        ("unit_price_micros", pa.int64()),
+        ("invoiced_at", pa.timestamp("us", tz="UTC")),
+        ("country", pa.string()),
+    ]
+)
+
+
+def put_lines(root, day: date, customers: list[str | None], quantity: int = 3) -> None:
+    """A delivery of one line for each customer; those without one are excluded."""
+    for dataset, is_ours in ((catalog.TRANSACTIONS, True), (catalog.EXCLUDED_TRANSACTIONS, False)):
+        chosen = [name for name in customers if (name is not None) == is_ours]
+        count = len(chosen)
+        rows = {
+            "invoice_id": [f"i{n}" for n in range(count)],
+            "product_id": ["p"] * count,
+            "customer_id": chosen,
+            "quantity": [quantity + n % 3 for n in range(count)],
+            "unit_price_micros": [1_000_000 + n for n in range(count)],
+            "invoiced_at": [None] * count,
+            "country": ["Norway" if n % 4 else "Spain" for n in range(count)],
+        }
+        folder = dataset.partition(root, known_on=day, delivery_id="d1")
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table(rows, schema=LINES), folder / "part-0.parquet")
+    DeliveryRecord(
+        known_on=day,
+        delivery_id="d1",
+        source="generated",
+        files=[],
+        delivered=len(customers) + 5,
+        accepted=len(customers) - customers.count(None),
+        quarantined={"price_is_positive": 5},
+        excluded={"no_customer": customers.count(None)},
+        findings=[],
+    ).write(root)
+
+
+@pytest.fixture
+def a_night(deployed, model_shop):
+    """A published night over these lines and the customers of the model's reference, changed."""
+
+    def night(customers: list[str | None], quantity: int = 3, **changed) -> RunRecord:
+        root = deployed.data_root
+        sha256 = bundle_sha256(model_shop / "fitting")
+        folder = root / "bundles" / sha256
+        shutil.copytree(model_shop / "fitting", folder)
+        put_lines(root, NIGHT - WEEK, [*(["ada"] * 900), *([None] * 100)])
+        put_lines(root, NIGHT, customers, quantity)
+        values = a_run(score_date=NIGHT, bundle_sha256=sha256)
+        record = RunRecord(
+            **{
+                name: getattr(values, name)
+                for name in RunRecord.model_fields
+                if hasattr(values, name)
+            }
+            | {"deliveries": {NIGHT - WEEK: "d1", NIGHT: "d1"}, "previous_run_id": None}
+        )
+        bundle = read_bundle(folder, sha256)
+        features = pq.read_table(folder / "reference.parquet").select(bundle.feature_names)
+        for name, value in changed.items():
+            column = pa.array([value] * len(features), features.schema.field(name).type)
+            features = features.set_column(features.column_names.index(name), name, column)
+        place = root / catalog.FEATURES_LAYOUT.format(**record.key)
+        place.mkdir(parents=True)
+        pq.write_table(features, place / "part-0.parquet")
+        warehouse.publish(
+            warehouse.connect(deployed.warehouse_url),
+            values,
+            [predictions("ada", "bob")],
+            replaces=None,
+        )
+        facts = {"population": 200, "contacted": 40, "fallback": {"previous": 0, "default": 2}}
+        for stage in ("publish_predictions", "score_customers"):
+            StageRecord(stage=stage, seconds=1.0, facts=facts).write(root, record)
+        return record
+
+    return night
+
+
+def test_a_usual_night_is_usual_and_every_column_has_its_rows(spark, deployed, a_night):
+    record = a_night([*(["ada"] * 880), *([None] * 120)])
+
+    facts = measure_quality.run(spark, deployed, PARAMS, record)
+
+    assert facts == {"verdict": "usual", "incidents": []}
+    assert StageRecord.read(deployed.data_root, record, "measure_quality").facts == facts
+    with warehouse.connect(deployed.warehouse_url).connect() as connection:
+        rows = {
+            (row.dataset, row.column_name, row.measure): row
+            for row in connection.execute(sa.select(QUALITY))
+        }
+    assert rows["transactions", "customer_id", "missing_share"].value == 0.12
+    assert rows["transactions", "quantity", "median"].value == 4.0
+    assert rows["transactions", "quantity", "type"].detail == "int"
+    assert rows["transactions", "*", "quarantined_share"].value == 5 / 1005
+    assert rows["predictions", "*", "default_share"].value == 0.01
+    histogram = rows["features", "recency_days", "histogram"].detail
+    assert '"customers": [' in histogram
+    # Again, and there is nothing twice.
+    assert measure_quality.run(spark, deployed, PARAMS, record) == facts
+
+
+def test_lost_customers_another_unit_and_a_hollow_feature_are_incidents(spark, deployed, a_night):
+    record = a_night([*(["ada"] * 400), *([None] * 600)], quantity=3000, recency_days=None)
+
+    facts = measure_quality.run(spark, deployed, PARAMS, record)
+
+    assert facts["verdict"] == "incident"
+    told = "\n".join(facts["incidents"])
+    assert "transactions.customer_id: 600 of 1000 rows (60.0%) have no value" in told
+    assert "transactions.quantity: the median is 3001" in told
+    assert "features.recency_days: 100.0% of the customers have no value" in told
+    assert warehouse.incident_nights(warehouse.connect(deployed.warehouse_url), NIGHT, NIGHT) == {
+        NIGHT
+    }
+
+
+def test_a_run_that_was_not_published_is_refused_with_the_next_step(spark, deployed, a_night):
+    record = a_night(["ada"] * 10)
+    other = record.model_copy(update={"run_id": "other"})
+    with pytest.raises(FileNotFoundError, match=r"jobs\.publish_predictions"):
+        measure_quality.run(spark, deployed, PARAMS, other)
