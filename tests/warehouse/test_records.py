@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 import warehouse
+from settings import PROJECT_ROOT
 from tests.warehouse.nights import NIGHT, a_run, predictions
 from warehouse import tables
 
@@ -168,3 +169,7 @@ def test_a_users_query_may_read_but_not_write(engine):
     with pytest.raises(sa.exc.DBAPIError, match=r"(?i)read-?only"):
         warehouse.look_up(engine, "delete from predictions")
     assert len(rows(engine, tables.PREDICTIONS)) == 2
+
+
+def test_the_readme_shows_the_query_that_is_tested():
+    assert warehouse.WHO_SCORED.strip() in (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
