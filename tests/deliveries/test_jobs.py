@@ -64,7 +64,7 @@ def test_the_parser_says_which_faults_there_are(capsys):
         generate_deliveries.PARSER.parse_args(
             ["--from", "2026-04-01", "--until", "2026-04-02", "--fault", "nuls:2026-04-01"]
         )
-    assert "no fault is called 'nuls'; there are ['concept'," in capsys.readouterr().err
+    assert "no fault is called 'nuls'; there are ['anonymous'," in capsys.readouterr().err
 
 
 def test_finds_the_delivery_that_is_there(settings, deliver):

@@ -164,7 +164,7 @@ def test_a_challenger_of_the_wrong_level_is_not_calibrated(strong, weak, rows):
     calibration = Calibration(strong.calibration.slope, strong.calibration.intercept + 1.0)
     verdict = judged(replace(strong, calibration=calibration), weak, rows)
     assert "calibrated" in broken(verdict)
-    assert "beyond 0.05" in " ".join(verdict.reasons)
+    assert f"beyond {PARAMS.gate.calibration_bound}" in " ".join(verdict.reasons)
 
 
 def test_a_constant_score_breaks_the_promises_about_predictions(strong, weak, rows):
