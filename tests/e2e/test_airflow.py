@@ -29,14 +29,10 @@ from settings import PROJECT_ROOT, Settings
 from tests.inbox import Inbox, open_inbox
 from warehouse import connect, current_run
 from warehouse.tables import (
-    ARM_SCORES,
-    AUDIT_LOG,
     CURRENT_RUNS,
     DRIFT,
     PREDICTIONS,
-    PROMOTIONS,
     QUARANTINE_COUNTS,
-    RETRAINING_DECISIONS,
     SCORING_RUNS,
 )
 
@@ -289,61 +285,6 @@ def test_a_spark_cluster_gives_the_tables_that_this_machine_gave(
     assert published(connect(there.warehouse_url)) == by_night
 
 
-@pytest.fixture(scope="module")
-def challenger(airflow, good_night) -> str:  # noqa: ARG001
-    """A model trained through the retraining DAG's form and approved by a person; its version."""
-    form = {"until": str(GOOD_NIGHT), "reason": "asked for by a test", "approval": "person"}
-    run_id = airflow.trigger("retraining", None, form)
-    question = f"/dags/retraining/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
-    await_state(airflow, "retraining", run_id, "approve", "deferred")
-    asked = airflow.call("GET", question)
-    assert "v1.1.0" in asked["subject"]
-    assert "v1.0.0" in asked["subject"]
-    airflow.call("PATCH", question, {"chosen_options": ["Approve"]})
-    assert await_run(airflow, run_id, "retraining") == "success"
-    return "v1.1.0"
-
-
-def test_a_better_model_is_trained_judged_and_approved_and_then_tried(
-    airflow, challenger, deployment
-):
-    warehouse = connect(deployment.warehouse_url)
-    moves = [
-        (r["stage"], r["version"], r["percent"], r["actor"]) for r in rows(warehouse, PROMOTIONS)
-    ]
-    assert ("challenger", challenger, 0, "admin") in moves
-    assert [r["event"] for r in rows(warehouse, AUDIT_LOG)].count("gate_passed") == 1
-    page = httpx.get(
-        f"{airflow.url}/nightly-reports/files/models/{challenger}/gate/index.html",
-        headers=airflow.headers(),
-    )
-    assert page.status_code == 200
-
-
-def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
-    airflow, challenger, deployment
-):
-    warehouse = connect(deployment.warehouse_url)
-    before = current_run(warehouse, GOOD_NIGHT)
-
-    run_id = airflow.trigger("nightly_scoring", None, {"score_date": str(GOOD_NIGHT)})
-    assert await_run(airflow, run_id) == "success"
-
-    after = current_run(warehouse, GOOD_NIGHT)
-    [run] = [row for row in rows(warehouse, SCORING_RUNS) if row["run_id"] == after]
-    assert (run["challenger_version"], run["challenger_percent"]) == (challenger, 0)
-    beside = [row for row in rows(warehouse, ARM_SCORES) if row["run_id"] == after]
-    assert len(beside) == run["population"]
-    assert scores_of(warehouse, after) == scores_of(warehouse, before)
-    [decision] = [row for row in rows(warehouse, RETRAINING_DECISIONS) if row["run_id"] == after]
-    assert decision["evidence"]["in_flight"] == f"challenger {challenger} is being tried"
-
-    back = {"score_date": str(GOOD_NIGHT), "reason": "tried by a test"}
-    run_id = airflow.trigger("roll_back_predictions", None, back)
-    assert await_run(airflow, run_id, "roll_back_predictions") == "success"
-    assert current_run(warehouse, GOOD_NIGHT) == before
-
-
 @pytest.mark.usefixtures("airflow")
 def test_what_airflow_keeps_is_closed_to_other_users(deployment):
     home = deployment.data_root / "airflow"
@@ -417,26 +358,6 @@ def await_run(airflow: Client, run_id: str, dag_id: str = "nightly_scoring") -> 
             return state
         time.sleep(1)
     raise AssertionError(f"{run_id} did not end: {airflow.tasks(dag_id, run_id)}")
-
-
-def await_state(airflow: Client, dag_id: str, run_id: str, task_id: str, wanted: str) -> None:
-    """Wait until a task is in that state; an error if its run ends first, or in ten minutes."""
-    for _ in range(600):
-        if airflow.tasks(dag_id, run_id)[task_id]["state"] == wanted:
-            return
-        state = airflow.run(dag_id, run_id)["state"]
-        assert state in ("queued", "running"), (state, airflow.tasks(dag_id, run_id))
-        time.sleep(1)
-    raise AssertionError(f"{task_id} of {run_id} was never {wanted}")
-
-
-def scores_of(warehouse: sa.Engine, run_id: str) -> list[dict]:
-    """The predictions of one run, but for its id."""
-    return [
-        {name: value for name, value in row.items() if name != "run_id"}
-        for row in rows(warehouse, PREDICTIONS)
-        if row["run_id"] == run_id
-    ]
 
 
 def opened_run(airflow: Client, run_id: str) -> str:
