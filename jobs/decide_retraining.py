@@ -8,6 +8,8 @@ import argparse
 from datetime import date, timedelta
 from pathlib import Path
 
+import sqlalchemy as sa
+
 import warehouse
 from jobs.entry import run_parser, start
 from monitoring.decision import Alarm, Evidence, decide
@@ -34,7 +36,7 @@ def run(
     """
     engine = warehouse.connect(settings.warehouse_url)
     warehouse.check_migrated(engine)
-    evidence = gather(settings, params, record, past, in_flight)
+    evidence = gather(engine, settings.data_root, params, record, past, in_flight)
 
     decision = decide(evidence, params.retraining)
 
@@ -66,11 +68,10 @@ def run(
 
 
 def gather(
-    settings: Settings, params: Params, record: RunRecord, past: bool, in_flight: str
+    engine: sa.Engine, root: Path, params: Params, record: RunRecord, past: bool, in_flight: str
 ) -> Evidence:
     """What was recorded about this night and those before it, up to this night and no further."""
-    root, rules = settings.data_root, params.retraining
-    engine = warehouse.connect(settings.warehouse_url)
+    rules = params.retraining
     night, horizon = record.score_date, timedelta(days=params.training.horizon_days)
     newest = warehouse.newest_night(engine)
     trained_until = warehouse.training_until(engine, record.model_name, record.model_version)

@@ -14,8 +14,8 @@ from evidently.sdk.models import PanelMetric
 from evidently.sdk.panels import line_plot_panel
 from evidently.ui.workspace import Project, Workspace
 
-from monitoring.drift import IS_CONTACTED, NIGHT, PROBABILITY, DriftResult, binned
-from monitoring.report import inert, register_methods
+from monitoring.drift import IS_CONTACTED, PROBABILITY, DriftResult
+from monitoring.report import as_bins, register_methods
 
 
 def add_night(
@@ -43,62 +43,44 @@ def add_night(
     folder.mkdir(parents=True, exist_ok=True)
     workspace = Workspace.create(str(folder))
     known = workspace.search_project(project_name)
-    compared = [
-        finding
-        for finding in result.findings
-        if finding.verdict in ("steady", "drift")
-        and finding.threshold is not None
-        and finding.kind != NIGHT
-    ]
+    compared = result.compared
     if known:
         [project] = known
     else:
         project = workspace.create_project(project_name)
-        _add_panels(project, [finding.column for finding in compared])
+        _add_panels(project, list(compared))
 
     for snapshot in workspace.list_runs(project.id):
         if workspace.get_run(project.id, snapshot).name == run_id:
             workspace.delete_run(project.id, snapshot)
     register_methods()
-    sides = {"now": {}, "before": {}}
-    for finding in compared:
-        before, now = binned(
-            reference[finding.column], current[finding.column], finding.column in categories
-        )
-        sides["before"][finding.column], sides["now"][finding.column] = (
-            side.map(inert).to_numpy() for side in (before, now)
-        )
     definition = DataDefinition(
-        categorical_columns=[finding.column for finding in compared],
+        categorical_columns=list(compared),
         numerical_columns=["mean_probability", "contacted_share"],
     )
-    datasets = {
-        side: Dataset.from_pandas(
-            pd.DataFrame(
-                {
-                    **sides[side],
-                    "mean_probability": rows[PROBABILITY].to_numpy(),
-                    "contacted_share": rows[IS_CONTACTED].astype(float).to_numpy(),
-                }
+    bins = as_bins(reference, current, compared, categories)
+    before, now = (
+        Dataset.from_pandas(
+            side.assign(
+                mean_probability=rows[PROBABILITY].to_numpy(),
+                contacted_share=rows[IS_CONTACTED].astype(float).to_numpy(),
             ),
             data_definition=definition,
         )
-        for side, rows in (("before", reference), ("now", current))
-    }
+        for side, rows in zip(bins, (reference, current), strict=True)
+    )
     report = Report(
         [
             MeanValue(column="mean_probability"),
             MeanValue(column="contacted_share"),
             *(
                 ValueDrift(column=each.column, method=each.method, threshold=each.threshold)
-                for each in compared
+                for each in compared.values()
             ),
         ]
     )
     midnight = datetime.combine(score_date, time(), tzinfo=UTC).replace(tzinfo=None)
-    snapshot = report.run(
-        datasets["now"], datasets["before"], timestamp=midnight, name=run_id, tags=[result.verdict]
-    )
+    snapshot = report.run(now, before, timestamp=midnight, name=run_id, tags=[result.verdict])
     workspace.add_run(project.id, snapshot, include_data=False)
 
 

@@ -102,6 +102,17 @@ class DriftResult:
             if finding.verdict == "drift" and finding.kind != "night"
         ]
 
+    @property
+    def compared(self) -> dict[str, DriftFinding]:
+        """By column, what was held against a threshold; without the finding of the night."""
+        return {
+            finding.column: finding
+            for finding in self.findings
+            if finding.verdict in ("steady", "drift")
+            and finding.threshold is not None
+            and finding.kind != NIGHT
+        }
+
     def as_dict(self) -> dict:
         """All of it, for JSON."""
         return asdict(self)

@@ -65,24 +65,11 @@ def comparison(
         title: The heading.
     """
     register_methods()
-    compared = {
-        finding.column: finding
-        for finding in result.findings
-        if finding.verdict in ("steady", "drift")
-        and finding.threshold is not None
-        and finding.kind != NIGHT
-    }
-    pairs = {
-        column: binned(reference[column], current[column], column in categories)
-        for column in compared
-    }
+    compared = result.compared
     definition = DataDefinition(categorical_columns=list(compared))
     before, now = (
-        Dataset.from_pandas(
-            pd.DataFrame({name: pair[side].map(inert) for name, pair in pairs.items()}),
-            data_definition=definition,
-        )
-        for side in (0, 1)
+        Dataset.from_pandas(side, data_definition=definition)
+        for side in as_bins(reference, current, compared, categories)
     )
 
     parts: list[MetricOrContainer] = []
@@ -102,6 +89,21 @@ def comparison(
             )
         )
     return Report([_page(result, title, parts)]).run(now, before)
+
+
+def as_bins(
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    columns: Iterable[str],
+    categories: Collection[str],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Those columns of the reference and of tonight as labels of bins, fit for Evidently."""
+    pairs = {name: binned(reference[name], current[name], name in categories) for name in columns}
+    before, now = (
+        pd.DataFrame({name: pair[side].map(inert).to_numpy() for name, pair in pairs.items()})
+        for side in (0, 1)
+    )
+    return before, now
 
 
 def register_methods() -> None:
