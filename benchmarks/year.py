@@ -43,7 +43,6 @@ from models import Bundle, bundle_sha256, read_bundle, score
 from models.bundle import read_holdout
 from models.gate import GateVerdict, judge_challenger
 from models.golden import run_golden_rows
-from models.judge import ModelNotBetter
 from monitoring.decision import Evidence, decide
 from monitoring.drift import Thresholds, find_drift
 from monitoring.performance import estimate, judge_cohort, measure
@@ -174,11 +173,7 @@ def describe_nights(spark: SparkSession, settings: Settings, params: Params) -> 
 def train(
     spark: SparkSession, settings: Settings, params: Params, until: date, artifacts: Path
 ) -> Bundle:
-    """A bundle from the stages of dvc.yaml, one after the other.
-
-    Raises:
-        ModelNotBetter: If it does not beat the baselines.
-    """
+    """A bundle from the stages of dvc.yaml, one after the other."""
     if not (artifacts / "bundle").exists():
         source = params.source(settings.source).model_copy(update={"training_until": until})
         params = params.model_copy(update={"sources": {settings.source: source}})
@@ -348,11 +343,7 @@ class Deployment:
 
     def retrain(self, night: date) -> None:
         """Train, judge, and let the version be champion once a rollout would be through."""
-        try:
-            challenger = self.trained(night)
-        except ModelNotBetter:
-            self.year.gate.append(f"{night}: worse than the baselines")
-            return
+        challenger = self.trained(night)
         verdict = self.judge(challenger)
         self.year.gate.append(f"{night}: {'passed' if verdict.is_passed else 'lost'}")
         if verdict.is_passed:

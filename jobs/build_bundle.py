@@ -1,8 +1,7 @@
-"""Put a judged model together with all that is needed to use it, or refuse it.
+"""Put a judged model together with all that is needed to use it.
 
 Reads artifacts/model, artifacts/evaluation, artifacts/training_set and the training window,
-writes artifacts/bundle. A model that does not clearly beat both baselines becomes no bundle.
-Started by DVC.
+writes artifacts/bundle. Started by DVC.
 """
 
 from pathlib import Path
@@ -17,7 +16,6 @@ from lake import file_sha256, read_json, replacing, value_sha256, write_json
 from models import score
 from models.bundle import Origin, bundle_sha256, read_bundle, write_bundle
 from models.fit import FittedModel, rows_of
-from models.judge import require_better
 from monitoring.drift import Thresholds
 from monitoring.placebo import placebo_thresholds
 from params import Params, read_params
@@ -29,13 +27,8 @@ DRIFT_THRESHOLDS = "drift.json"
 
 
 def run(params: Params, artifacts: Path) -> dict:
-    """Build ``artifacts/bundle``; the facts are its hash and its decision rule.
-
-    Raises:
-        ModelNotBetter: If the model does not beat both baselines.
-    """
+    """Build ``artifacts/bundle``; the facts are its hash and its decision rule."""
     metrics = read_json(artifacts / "evaluation" / "metrics.json")
-    require_better(metrics)
     split = read_json(artifacts / "model" / "split.json")
     window = read_json(artifacts / "training_window.json")
     model = FittedModel.read(artifacts / "model")

@@ -1,14 +1,17 @@
 """Let a registered model score from the next night on.
 
 Reads the registry and the model's bundle; writes a promotion into the registry and copies the
-registry's history into the warehouse. The model that is champion already stays it.
+registry's history into the warehouse. The model that is champion already stays it. A first champion
+must clearly beat both baselines.
 """
 
 import getpass
 
 from jobs.entry import job_parser, start
 from jobs.register_model import copy_history, open_registry
+from lake import read_json
 from models import read_bundle
+from models.judge import require_better
 from models.registry import CHAMPION, Promotion, fetch_bundle
 from params import Params, read_params
 from settings import Settings
@@ -35,12 +38,15 @@ def run(
     Raises:
         VersionUnknown: If there is no such version.
         BundleRefused: If its bundle cannot score here, so that no night would.
+        ModelNotBetter: If it would be the first champion and does not beat both baselines.
     """
     check_migrated(connect(settings.warehouse_url))
     registry = open_registry(settings, params)
     wanted = registry.resolve(version)
     bundle = fetch_bundle(wanted, settings.model_store_url, settings.data_root / "bundles")
     read_bundle(bundle, wanted.bundle_sha256)
+    if not registry.read().promotions:
+        require_better(read_json(bundle / "metrics.json"))
 
     promotion = registry.promote(wanted.version, actor, reason, token=token)
 

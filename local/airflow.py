@@ -1,7 +1,7 @@
 """Airflow on one machine: its PostgreSQL, its three processes, and nights run through it.
 
     python -m local.airflow ui
-    python -m local.airflow nights --from 2026-04-01 --until 2026-04-03
+    python -m local.airflow nights --from 2026-04-01 --until 2026-04-03 [--may-retrain]
 
 Everything it keeps is below ``<data_root>/airflow`` (closed to other users: it holds generated
 secrets) and ``<data_root>/postgres``. It listens on the loopback address only.
@@ -59,8 +59,8 @@ class AirflowFailed(RuntimeError):
     """Airflow did not start, or a part of it died; the message holds the end of its log."""
 
 
-class NightFailed(RuntimeError):
-    """A night ended red; the message names the task and holds the end of its log."""
+class RunFailed(RuntimeError):
+    """A run ended red; the message names the task and holds the end of its log."""
 
 
 # ------------------------------------------------------------------------------- its address
@@ -410,22 +410,27 @@ def run_nights(client: Client, nights: Sequence[date], form: dict | None = None)
     Args:
         client: A running Airflow.
         nights: Score dates.
-        form: Fields of the form beside the score date. Retraining is not asked for unless it
-            says so: these are past nights.
+        form: Fields of the form beside the score date. Retraining is not asked for unless
+            ``may_retrain`` says so: these are past nights. Then the night after one that asked
+            begins when the training has ended, however it did.
 
     Raises:
-        NightFailed: At the first night that ends red; later ones are not begun.
+        RunFailed: At the first night that ends red; later ones are not begun.
     """
-    was_paused = client.pause("nightly_scoring", False)
+    form = {"may_retrain": False, **(form or {})}
+    dags = ["nightly_scoring", *(["retraining"] if form["may_retrain"] else [])]
+    was_paused = {dag_id: client.pause(dag_id, False) for dag_id in dags}
     try:
         for night in nights:
-            fields = {"may_retrain": False, **(form or {}), "score_date": str(night)}
-            run_id = _begin(client, night, fields)
+            run_id = _begin(client, night, {**form, "score_date": str(night)})
             _await_turn(client, night, run_id)
-            _follow(client, night, run_id)
+            _follow(client, "nightly_scoring", run_id, str(night))
+            if form["may_retrain"]:
+                _await_retraining(client, night)
     finally:
         with contextlib.suppress(AirflowFailed):
-            client.pause("nightly_scoring", was_paused)
+            for dag_id, is_paused in was_paused.items():
+                client.pause(dag_id, is_paused)
 
 
 def _begin(client: Client, night: date, fields: dict) -> str:
@@ -467,17 +472,36 @@ def _await_turn(client: Client, night: date, run_id: str) -> None:
             time.sleep(1)
 
 
-def _follow(client: Client, night: date, run_id: str) -> None:
+def _await_retraining(client: Client, night: date) -> None:
+    """Wait for the training that is under way, if there is one; a red one is told, not raised."""
+    runs = client.call("GET", "/dags/retraining/dagRuns", state=["queued", "running"])["dag_runs"]
+    for run in runs:
+        try:
+            _follow(client, "retraining", run["dag_run_id"], f"{night}  retraining")
+        except RunFailed as failed:
+            console.print(str(failed), style="red", markup=False)
+
+
+def _follow(client: Client, dag_id: str, run_id: str, title: str) -> None:
+    """Show the tasks of a run until it has ended.
+
+    Raises:
+        RunFailed: If it ended red.
+    """
     started = time.monotonic()
     shown: set[tuple] = set()
-    with console.status(f"{night} ...") as status:
+    with console.status(f"{title} ...") as status:
         while True:
-            state = client.run("nightly_scoring", run_id)["state"]
-            tasks = client.tasks("nightly_scoring", run_id)
+            state = client.run(dag_id, run_id)["state"]
+            tasks = client.tasks(dag_id, run_id)
             for task in tasks.values():
-                _show(night, task, shown)
-            busy = [name for name, task in tasks.items() if task["state"] == "running"]
-            status.update(f"{night}  {', '.join(busy) or 'waiting'} ...")
+                _show(title, task, shown)
+            busy = [
+                f"{name} awaits a person's answer" if task["state"] == "awaiting_input" else name
+                for name, task in tasks.items()
+                if task["state"] in ("running", "awaiting_input")
+            ]
+            status.update(f"{title}  {', '.join(busy) or 'waiting'} ...")
             if state in ("success", "failed"):
                 break
             _insist_on_health(client)
@@ -485,12 +509,12 @@ def _follow(client: Client, night: date, run_id: str) -> None:
 
     if state == "failed":
         [red, *_] = [task for task in tasks.values() if task["state"] == "failed"]
-        end = "\n".join(client.log("nightly_scoring", run_id, red)[-30:])
-        raise NightFailed(f"the night of {night} failed in {red['task_id']}:\n{end}")
-    console.print(f"{night}  [green]green[/] after {time.monotonic() - started:.0f} s")
+        end = "\n".join(client.log(dag_id, run_id, red)[-30:])
+        raise RunFailed(f"{dag_id} run {run_id} failed in {red['task_id']}:\n{end}")
+    console.print(f"{title}  [green]green[/] after {time.monotonic() - started:.0f} s")
 
 
-def _show(night: date, task: dict, shown: set[tuple]) -> None:
+def _show(title: str, task: dict, shown: set[tuple]) -> None:
     """Print a line when a task has ended or is to be tried again; once per try."""
     colours = {"success": "green", "failed": "red", "up_for_retry": "yellow"}
     key = (task["task_id"], task["try_number"], task["state"])
@@ -498,7 +522,7 @@ def _show(night: date, task: dict, shown: set[tuple]) -> None:
         shown.add(key)
         took = f"{task['duration'] or 0:5.0f} s"
         console.print(
-            f"{night}  [{colours[task['state']]}]{task['state']:12}[/] {took}  {task['task_id']}"
+            f"{title}  [{colours[task['state']]}]{task['state']:12}[/] {took}  {task['task_id']}"
         )
 
 
@@ -526,9 +550,14 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     ui = commands.add_parser("ui", help="run in the foreground until Ctrl-C")
     ui.add_argument("--port", type=int)
-    nights = commands.add_parser("nights", help="run past nights through nightly_scoring")
-    nights.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
-    nights.add_argument("--until", type=date.fromisoformat, required=True)
+    past = commands.add_parser("nights", help="run past nights through nightly_scoring")
+    past.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
+    past.add_argument("--until", type=date.fromisoformat, required=True)
+    past.add_argument(
+        "--may-retrain",
+        action="store_true",
+        help="let them ask for retraining, as nights on the schedule do, and wait for it",
+    )
     arguments = parser.parse_args()
 
     # As with Ctrl-C, so that what was started is stopped.
@@ -540,8 +569,9 @@ def main() -> None:
         else:
             days = (arguments.until - arguments.first).days + 1
             with running(Settings()) as client:
-                run_nights(client, [arguments.first + timedelta(days=n) for n in range(days)])
-    except (AirflowFailed, NightFailed) as error:
+                nights = [arguments.first + timedelta(days=n) for n in range(days)]
+                run_nights(client, nights, {"may_retrain": arguments.may_retrain})
+    except (AirflowFailed, RunFailed) as error:
         console.print(str(error), style="red", markup=False)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -34,14 +34,15 @@ class GroupUnknown(ValueError):
 
 
 class ModelNotBetter(Exception):
-    """The model does not clearly beat the baselines, so it must not become a bundle."""
+    """The model does not clearly beat the baselines, so it must not be the first champion."""
 
     def __init__(self, metrics: dict) -> None:
         super().__init__(
-            "the model does not clearly beat both baselines on the holdout, so no bundle is made.\n"
+            "the model does not clearly beat both baselines on the holdout, so it does not become "
+            "the first champion.\n"
             f"{comparison_table(metrics)}\n"
-            "A model is accepted when its 95 % interval of the gain excludes zero for log loss and "
-            "for PR AUC, against both. With few customers the intervals are wide: give it more "
+            "A first model is accepted when its 95 % interval of the gain excludes zero for log loss "
+            "and for PR AUC, against both. With few customers the intervals are wide: give it more "
             "history or more customers (training.as_of_count in params.yaml), or better features; "
             "or tune the `model` section on dates before the holdout."
         )
@@ -178,7 +179,7 @@ def is_better(metrics: dict) -> bool:
 
 
 def require_better(metrics: dict) -> None:
-    """Refuse a model that does not beat both baselines.
+    """Refuse a first champion that does not beat both baselines.
 
     Raises:
         ModelNotBetter: With the table of metrics.

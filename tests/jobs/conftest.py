@@ -29,8 +29,8 @@ from warehouse import migrate
 PARAMS = read_params()
 
 
-def write_model(folder: Path, feature_names: tuple[str, ...]) -> None:
-    """A bundle of a small model that reads ``feature_names``."""
+def write_model(folder: Path, feature_names: tuple[str, ...], *, is_better: bool = True) -> None:
+    """A bundle of a small model that reads ``feature_names`` and beats its baselines, or not."""
     random = np.random.default_rng(0)
     dates = [date(2026, 1, 5) + timedelta(days=30 * n) for n in range(5)]
     parts = []
@@ -49,7 +49,9 @@ def write_model(folder: Path, feature_names: tuple[str, ...]) -> None:
     holdout = rows_of(training_set, split.holdout)
     predictions = holdout.select(["as_of", "customer_id", "label", "country"]).to_pandas()
     predictions["p_model"] = score(holdout, model, reasons=0)["probability"].to_numpy()
-    predictions["p_recency"] = predictions["p_logistic"] = 0.5
+    predictions["p_recency"] = predictions["p_logistic"] = (
+        0.5 if is_better else predictions["p_model"]
+    )
     golden = folder.with_name(f"{folder.name}-golden")
     golden.mkdir()
     for name in ("golden_activity.parquet", "golden_features.parquet"):
@@ -98,24 +100,23 @@ def model_shop(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model-shop")
     write_model(folder / "fitting", FEATURE_NAMES)
     write_model(folder / "narrow", tuple(n for n in FEATURE_NAMES if n != "tenure_days"))
-    for arguments in (
-        ["init", "--no-scm"],
-        ["remote", "add", "--default", "store", str(folder / "model-store")],
-        ["add", "fitting", "narrow"],
-        ["push"],
-    ):
-        dvc = Path(sys.executable).parent / "dvc"
-        ours = {"DVC_SITE_CACHE_DIR": str(folder / "site"), "DVC_NO_ANALYTICS": "true"}
-        environment = os.environ | ours
-        subprocess.run([dvc, *arguments, "--quiet"], cwd=folder, env=environment, check=True)
-
+    run_dvc(folder, "init", "--no-scm")
+    run_dvc(folder, "remote", "add", "--default", "store", str(folder / "model-store"))
     git("init", "--quiet", str(folder / "code"))
     identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
     git(*identity, "commit", "--quiet", "--allow-empty", "-m", "Train", folder=folder / "code")
+    register(folder, folder / "registry.git", "fitting", "narrow")
+    return folder
+
+
+def register(folder: Path, registry_url: Path, *names: str) -> None:
+    """Push the bundles in ``folder`` to its store and register them as the next versions."""
+    run_dvc(folder, "add", *names)
+    run_dvc(folder, "push")
     commit = git("rev-parse", "HEAD", folder=folder / "code").strip()
-    registry = Registry(str(folder / "registry.git"), PARAMS.model.name, folder / "mirror.git")
+    registry = Registry(str(registry_url), PARAMS.model.name, folder / "mirror.git")
     registry.create()
-    for name in ("fitting", "narrow"):
+    for name in names:
         [out] = yaml.safe_load((folder / f"{name}.dvc").read_text())["outs"]
         trained = Trained(
             bundle_sha256=bundle_sha256(folder / name),
@@ -128,7 +129,12 @@ def model_shop(tmp_path_factory) -> Path:
             token=None,
         )
         registry.register(folder / "code", commit, trained)
-    return folder
+
+
+def run_dvc(folder: Path, *arguments: str) -> None:
+    dvc = Path(sys.executable).parent / "dvc"
+    ours = {"DVC_SITE_CACHE_DIR": str(folder / "site"), "DVC_NO_ANALYTICS": "true"}
+    subprocess.run([dvc, *arguments, "--quiet"], cwd=folder, env=os.environ | ours, check=True)
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
 """Promoting a registered model, with the real registry, store and warehouse."""
 
+import shutil
+
 import pytest
 import sqlalchemy as sa
 
 from jobs import promote_model
 from jobs.register_model import open_registry
+from features import FEATURE_NAMES
 from models import BundleRefused
+from models.judge import ModelNotBetter
 from models.registry import StoreUnavailable, VersionUnknown
 from params import read_params
+from tests.jobs.conftest import register, run_dvc, write_model
 from warehouse import NotMigrated, connect
 
 PARAMS = read_params()
@@ -69,6 +74,24 @@ def test_a_version_that_does_not_load_here_is_not_promoted(deployed, monkeypatch
     with pytest.raises(BundleRefused, match="xgboost"):
         promote(deployed)
     assert champions(deployed) == []
+
+
+def test_a_first_champion_must_beat_the_baselines_and_a_later_one_need_not(
+    deployed, model_shop, tmp_path
+):
+    shop = shutil.copytree(model_shop, tmp_path / "shop")
+    run_dvc(shop, "remote", "modify", "store", "url", str(shop / "model-store"))
+    write_model(shop / "beaten", FEATURE_NAMES, is_better=False)
+    register(shop, deployed.data_root / "registry.git", "beaten")
+    here = deployed.model_copy(update={"model_store_url": str(shop / "model-store")})
+
+    with pytest.raises(ModelNotBetter, match=r"(?s)\| log loss \|.*training.as_of_count"):
+        promote(here, "v1.2.0")
+    assert champions(here) == []
+
+    promote(here, "v1.0.0")
+    promote(here, "v1.2.0")
+    assert champions(here) == ["v1.0.0", "v1.2.0"]
 
 
 def test_without_tables_nothing_is_promoted(deployed):
