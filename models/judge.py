@@ -41,10 +41,10 @@ class ModelNotBetter(Exception):
             "the model does not clearly beat both baselines on the holdout, so it does not become "
             "the first champion.\n"
             f"{comparison_table(metrics)}\n"
-            "A first model is accepted when its 95 % interval of the gain excludes zero for log loss "
-            "and for PR AUC, against both. With few customers the intervals are wide: give it more "
-            "history or more customers (training.as_of_count in params.yaml), or better features; "
-            "or tune the `model` section on dates before the holdout."
+            "A first model is accepted when its 95 % interval of the gain excludes zero for log "
+            "loss and for PR AUC, against both. With few customers the intervals are wide: give it "
+            "more history or more customers (training.as_of_count in params.yaml), or better "
+            "features; or tune the `model` section on dates before the holdout."
         )
 
 

@@ -5,7 +5,6 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from jobs import build_bundle, evaluate_model, train_model
 from lake import read_json, write_json

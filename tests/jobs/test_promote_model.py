@@ -5,9 +5,9 @@ import shutil
 import pytest
 import sqlalchemy as sa
 
+from features import FEATURE_NAMES
 from jobs import promote_model
 from jobs.register_model import open_registry
-from features import FEATURE_NAMES
 from models import BundleRefused
 from models.judge import ModelNotBetter
 from models.registry import StoreUnavailable, VersionUnknown
