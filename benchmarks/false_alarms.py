@@ -23,10 +23,9 @@ from rich.progress import track
 from scipy.optimize import brentq
 
 from benchmarks.year import (
-    EVE,
     STORIES,
+    YEAR,
     describe_nights,
-    nights,
     prepare_history,
     prepare_story,
     train,
@@ -109,8 +108,8 @@ def make_world(folder: Path, params: Params) -> World:
     try:
         history = prepare_history(spark, folder, params)
         settings, _ = prepare_story(spark, folder, params, STORIES[0])
-        described = describe_nights(spark, settings, params)
-        bundle = train(spark, history, params, EVE, folder / "first")
+        described = describe_nights(spark, settings, params, YEAR)
+        bundle = train(spark, history, params, YEAR.eve, folder / "first")
     finally:
         spark.stop()
     reference = pd.read_parquet(bundle.folder / "reference.parquet")
@@ -124,7 +123,7 @@ def drawn_nights(
 ) -> Iterator[pd.DataFrame]:
     """So many nights: customers drawn with replacement from one of the nights, then changed."""
     random = np.random.default_rng(SEED)
-    after = nights()[:DAYS_AFTER]
+    after = YEAR.nights[:DAYS_AFTER]
     known = {day: world.night(day) for day in after}
     for _ in range(count):
         night = known[after[random.integers(len(after))]]
@@ -190,10 +189,10 @@ def measure(world: World, count: int, shifted: int, also: int) -> list[str]:
     """The page, line by line."""
     still = drawn_nights(world, count, lambda night, _: night)
     quiet = alarms(world, track(still, "quiet nights", count, console=console), also)
-    days = nights()[:DAYS_AFTER]
+    days = YEAR.nights[:DAYS_AFTER]
     following = (world.night(day) for day in track(days, "consecutive nights", console=console))
     consecutive = alarms(world, following, len(days))
-    rest = nights()[DAYS_AFTER:]
+    rest = YEAR.nights[DAYS_AFTER:]
     later = (world.night(day) for day in track(rest, "the nights after those", console=console))
     aged = alarms(world, later, len(rest))
 
@@ -203,7 +202,7 @@ def measure(world: World, count: int, shifted: int, also: int) -> list[str]:
         "",
         "Made by `python -m benchmarks.false_alarms`; nothing on this page was written by hand.",
         "",
-        f"A model of a generated shop, trained until {EVE}; {len(world.bundle.feature_names)} "
+        f"A model of a generated shop, trained until {YEAR.eve}; {len(world.bundle.feature_names)} "
         f"features, {rows:,} customers in its reference, about as many a night. Its thresholds "
         f"come from {world.thresholds.nights:,} quiet nights between {world.thresholds.pairs} "
         "pairs of as-of dates of the training set; one false verdict is allowed in "
@@ -219,7 +218,7 @@ def measure(world: World, count: int, shifted: int, also: int) -> list[str]:
         f"| {count:,} drawn from the {DAYS_AFTER} nights after the training "
         f"(Evidently: the first {also}) | {_cells(quiet)} |",
         f"| those {DAYS_AFTER} nights as they follow each other | {_cells(consecutive)} |",
-        f"| the {len(rest)} nights after those, {DAYS_AFTER} to {len(nights())} days on "
+        f"| the {len(rest)} nights after those, {DAYS_AFTER} to {len(YEAR.nights)} days on "
         f"| {_cells(aged)} |",
         "",
         "Nights that follow each other hold nearly the same customers, so their verdicts come in "

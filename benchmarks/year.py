@@ -51,15 +51,34 @@ from params import Params, read_params
 from records import current_deliveries
 from settings import PROJECT_ROOT, Settings
 
-FIRST_DAY = date(2024, 3, 1)
-FIRST_NIGHT = date(2026, 4, 1)
-LAST_NIGHT = date(2027, 3, 31)
-EVE = FIRST_NIGHT - timedelta(days=1)
 CUSTOMERS = 3000
 SEED = 7
 NIGHTS_AT_ONCE = 60
 
 console = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """From when on deliveries are known, and which nights are lived."""
+
+    first_day: date
+    first_night: date
+    last_night: date
+
+    @property
+    def eve(self) -> date:
+        """The last day that the first training looks at."""
+        return self.first_night - timedelta(days=1)
+
+    @property
+    def nights(self) -> list[date]:
+        """Every night, the first one first."""
+        count = (self.last_night - self.first_night).days + 1
+        return [self.first_night + timedelta(days=n) for n in range(count)]
+
+
+YEAR = Calendar(date(2024, 3, 1), date(2026, 4, 1), date(2027, 3, 31))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +135,8 @@ def prepare_history(spark: SparkSession, folder: Path, params: Params) -> Settin
     """The shop until the eve of the first night, generated and taken in once."""
     settings = Settings(data_root=folder / "history")
     shop = (CUSTOMERS, SEED)
-    generate_deliveries.run(settings, params, FIRST_DAY, EVE, *shop, Faults())
-    load_history.run(spark, settings, params, EVE)
+    generate_deliveries.run(settings, params, YEAR.first_day, YEAR.eve, *shop, Faults())
+    load_history.run(spark, settings, params, YEAR.eve)
     return settings
 
 
@@ -133,21 +152,19 @@ def prepare_story(
                 folder / "history" / part, settings.data_root / part, copy_function=os.link
             )
     faults = Faults(tuple(Fault.parse(text) for text in story.faults))
-    generate_deliveries.run(settings, params, FIRST_NIGHT, LAST_NIGHT, CUSTOMERS, SEED, faults)
+    span = (YEAR.first_night, YEAR.last_night)
+    generate_deliveries.run(settings, params, *span, CUSTOMERS, SEED, faults)
     try:
-        load_history.run(spark, settings, params, LAST_NIGHT)
+        load_history.run(spark, settings, params, YEAR.last_night)
     except DeliveryRefused as refused:
         console.print(f"{story.name}: {str(refused).splitlines()[0]}")
-    known = current_deliveries(settings.data_root, LAST_NIGHT)
-    return settings, [night for night in nights() if night not in known]
+    known = current_deliveries(settings.data_root, YEAR.last_night)
+    return settings, [night for night in YEAR.nights if night not in known]
 
 
-def nights() -> list[date]:
-    """Every night of the year."""
-    return [FIRST_NIGHT + timedelta(days=n) for n in range((LAST_NIGHT - FIRST_NIGHT).days + 1)]
-
-
-def describe_nights(spark: SparkSession, settings: Settings, params: Params) -> Path:
+def describe_nights(
+    spark: SparkSession, settings: Settings, params: Params, calendar: Calendar
+) -> Path:
     """A folder with the features of every night and, where they are mature, its labels."""
     folder = settings.data_root / "nights"
     if folder.exists():
@@ -155,12 +172,13 @@ def describe_nights(spark: SparkSession, settings: Settings, params: Params) -> 
     root = settings.data_root
     partitions = [
         catalog.ACTIVITY.partition(root, known_on=day, delivery_id=name)
-        for day, name in current_deliveries(root, LAST_NIGHT).items()
+        for day, name in current_deliveries(root, calendar.last_night).items()
     ]
     activity = read_activity(spark, root, partitions).repartition("customer_id").persist()
     horizon = params.training.horizon_days
-    chunks = [nights()[at : at + NIGHTS_AT_ONCE] for at in range(0, len(nights()), NIGHTS_AT_ONCE)]
-    for chunk in track(chunks, f"features of {len(nights())} nights", console=console):
+    nights = calendar.nights
+    chunks = [nights[at : at + NIGHTS_AT_ONCE] for at in range(0, len(nights), NIGHTS_AT_ONCE)]
+    for chunk in track(chunks, f"features of {len(nights)} nights", console=console):
         features = build_features(activity, chunk, params.population.active_days)
         labels = label_purchases(activity, chunk, horizon)
         labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
@@ -190,19 +208,22 @@ def train(
 class Deployment:
     """The nights of one story, one after the other, with what earlier ones left behind."""
 
-    def __init__(self, spark: SparkSession, settings: Settings, params: Params) -> None:
+    def __init__(
+        self, spark: SparkSession, settings: Settings, params: Params, calendar: Calendar
+    ) -> None:
         self.spark, self.settings, self.params = spark, settings, params
+        self.eve = calendar.eve
         self.horizon = timedelta(days=params.training.horizon_days)
-        self.folder = describe_nights(spark, settings, params)
-        deliveries = current_deliveries(settings.data_root, LAST_NIGHT)
+        self.folder = describe_nights(spark, settings, params, calendar)
+        deliveries = current_deliveries(settings.data_root, calendar.last_night)
         weeks = timedelta(weeks=params.drift.weekday_nights)
         self.lines = describe_lines(
             spark,
             settings.data_root,
-            {day: name for day, name in deliveries.items() if day >= FIRST_NIGHT - weeks},
+            {day: name for day, name in deliveries.items() if day >= calendar.first_night - weeks},
         )
-        self.champion: Bundle = self.trained(EVE)
-        self.trained_until = EVE
+        self.champion: Bundle = self.trained(self.eve)
+        self.trained_until = self.eve
         # Who goes live when; None while nobody is on the way.
         self.coming: tuple[date, date, Bundle] | None = None
         self.scored: dict[date, pd.DataFrame] = {}
@@ -216,7 +237,7 @@ class Deployment:
     def trained(self, until: date) -> Bundle:
         """A model trained on what was known on ``until``."""
         artifacts = self.settings.data_root / "versions" / str(until)
-        if until == EVE:
+        if until == self.eve:
             artifacts = self.settings.data_root.parent / "first"
         return train(self.spark, self.settings, self.params, until, artifacts)
 
@@ -373,9 +394,9 @@ def stats_of(features: pd.DataFrame, reference: dict) -> dict[str, ColumnStats]:
 def live(spark: SparkSession, folder: Path, params: Params, story: Story) -> Year:
     """All nights of the story."""
     settings, refused = prepare_story(spark, folder, params, story)
-    deployment = Deployment(spark, settings, params)
+    deployment = Deployment(spark, settings, params, YEAR)
     deployment.year.refused = refused
-    for night in track(nights(), story.name, console=console):
+    for night in track(YEAR.nights, story.name, console=console):
         if night not in refused:
             deployment.night(night)
     if story.backfill:
@@ -391,8 +412,9 @@ def write_table(years: dict[str, Year], params: Params, path: Path) -> None:
         "",
         "Made by `python -m benchmarks.year`; nothing on this page was written by hand.",
         "",
-        f"A generated shop ({CUSTOMERS:,} places, seed {SEED}), scored on the {len(nights())} "
-        f"nights from {FIRST_NIGHT} to {LAST_NIGHT} by a model trained until {EVE}. Intake, "
+        f"A generated shop ({CUSTOMERS:,} places, seed {SEED}), scored on the {len(YEAR.nights)} "
+        f"nights from {YEAR.first_night} to {YEAR.last_night} by a model trained until "
+        f"{YEAR.eve}. Intake, "
         "features, training, drift, performance, decision and gate are the pipeline's own code; "
         "Airflow, DVC and the warehouse are left out; a version that passes the gate is champion "
         f"{len(params.rollout.percents) * params.rollout.min_nights + 1} nights later, as a "

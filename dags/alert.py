@@ -28,6 +28,7 @@ ALARMS = {
     "data_incident": "owners of the data",
     "drift": "owners of the model",
     "performance_loss": "owners of the model",
+    "challenger_refused": "owners of the model",
     "challenger_withdrawn": "owners of the model",
     "gate_failed": "owners of the model",
 }

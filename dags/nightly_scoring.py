@@ -153,24 +153,30 @@ with DAG(
     )
 
     @task(task_id="tell", on_failure_callback=None)
-    def tell_people(decision: dict, **context) -> None:
+    def tell_people(decision: dict, opened: dict, **context) -> None:
         """Send the alarms of the night."""
-        tell(decision["alarms"], context)
+        alarms = list(decision["alarms"])
+        if opened["challenger_refused"]:
+            why = opened["challenger_refused"]
+            alarms.append({"name": "challenger_refused", "severity": "warning", "sentence": why})
+        tell(alarms, context)
 
     @task.short_circuit
     def retraining_wanted(decision: dict) -> bool:
         """Whether the night has decided to retrain."""
         return decision["decision"] == "retrain"
 
+    open_run = run_job(
+        "open_run",
+        AWAITED,
+        "--model={{ params.model }}",
+        "--reason={{ params.reason or run_id }}",
+        "{{ '--accept-missing-days' if params.accept_missing_days else '' }}",
+    )
+
     chain(
         await_delivery,
-        run_job(
-            "open_run",
-            AWAITED,
-            "--model={{ params.model }}",
-            "--reason={{ params.reason or run_id }}",
-            "{{ '--accept-missing-days' if params.accept_missing_days else '' }}",
-        ),
+        open_run,
         run_job("validate_delivery", *OPENED, owner="data", **SPARK),
         run_job("summarise_activity", *OPENED, **SPARK),
         run_job("build_features", *OPENED, **SPARK),
@@ -183,7 +189,7 @@ with DAG(
         run_job("advance_rollout", *OPENED, **PUBLISHED),
         decide_retraining,
     )
-    tell_people(decide_retraining.output)
+    tell_people(decide_retraining.output, open_run.output)
     chain(
         retraining_wanted(decide_retraining.output),
         TriggerDagRunOperator(

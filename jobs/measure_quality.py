@@ -16,10 +16,12 @@ from pyspark.sql import functions as F
 
 import catalog
 import warehouse
+from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
+from lake import read_json
 from models import Bundle, read_bundle
-from models.schema import Feature
+from monitoring.drift import Thresholds
 from monitoring.quality import (
     ColumnStats,
     QualityFinding,
@@ -100,7 +102,7 @@ def describe_lines(
         return {}
     both = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
-    measures = {"rows": F.count("*")}
+    measures = {"rows": F.count("*"), "invoices": F.approx_count_distinct("invoice_id")}
     for name in (*TEXTS, *CATEGORIES, *NUMBERS):
         measures[f"missing {name}"] = F.count_if(F.col(name).isNull())
     for name in NUMBERS:
@@ -115,6 +117,7 @@ def describe_lines(
         day: {
             name: ColumnStats(
                 rows=row["rows"],
+                invoices=row["invoices"],
                 missing=row[f"missing {name}"],
                 kind=types[name],
                 **{
@@ -135,7 +138,7 @@ def describe_lines(
 
 def describe_features(features: DataFrame, bundle: Bundle) -> dict[str, ColumnStats]:
     """The features of the population, by column; one pass, and one for each category."""
-    edges = reference_edges(bundle)
+    edges, usually = reference_edges(bundle), usual(bundle)
     measures: dict[str, Column] = {"rows": F.count("*")}
     for feature in bundle.schema:
         name, column = feature.name, F.col(feature.name)
@@ -143,7 +146,7 @@ def describe_features(features: DataFrame, bundle: Bundle) -> dict[str, ColumnSt
         if feature.kind == "category":
             continue
         measures[f"low {name}"], measures[f"high {name}"] = F.min(column), F.max(column)
-        reach = usual_of(feature).reach()
+        reach = usually[name].reach()
         if reach is not None:
             measures[f"beyond {name}"] = F.count_if(~column.between(*reach))
         for at, edge in enumerate(edges[name]):
@@ -189,12 +192,11 @@ def reference_edges(bundle: Bundle) -> dict[str, Sequence[float]]:
 
 def usual(bundle: Bundle) -> dict[str, Usual]:
     """What the bundle says of each feature."""
-    return {feature.name: usual_of(feature) for feature in bundle.schema}
-
-
-def usual_of(feature: Feature) -> Usual:
-    """What the bundle says of one feature."""
-    return Usual(feature.missing_share, feature.low, feature.high, feature.categories)
+    missing = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS)).missing
+    return {
+        feature.name: Usual(missing[feature.name], feature.low, feature.high, feature.categories)
+        for feature in bundle.schema
+    }
 
 
 def informing(root: Path, record: RunRecord) -> list[QualityFinding]:

@@ -19,7 +19,8 @@ import warehouse
 from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.entry import run_parser, start
 from lake import read_json, replacing, write_json
-from models import read_bundle
+from models import Bundle, read_bundle, score
+from models.schema import FeatureMismatch
 from monitoring.dashboard import add_night
 from monitoring.drift import Thresholds, find_drift
 from monitoring.report import comparison, write_page
@@ -50,10 +51,10 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
     bundle = read_bundle(root / "bundles" / record.bundle_sha256, record.bundle_sha256)
     thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
     engine = warehouse.connect(settings.warehouse_url)
-    current = sample(root, params, record)
+    current = sample(root, params, record, bundle)
     reference = pd.read_parquet(bundle.folder / "reference.parquet")
     reference["is_contacted"] = reference["probability"] >= bundle.threshold
-    before = same_weekday(engine, root, params, record)
+    before = same_weekday(engine, root, params, record, bundle)
 
     result = find_drift(reference, current, thresholds, params.drift, bundle.categories)
     findings = {"reference": result.findings}
@@ -96,23 +97,32 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
     return facts
 
 
-def sample(root: Path, params: Params, record: RunRecord) -> pd.DataFrame:
-    """Some customers of a run, with features and predictions."""
-    return sample_scored(
+def sample(root: Path, params: Params, record: RunRecord, bundle: Bundle) -> pd.DataFrame:
+    """Some customers of a run, with features and what the model in ``bundle`` says of them.
+
+    Raises:
+        FeatureMismatch: If the run was scored by another model and lacks a feature of this one.
+    """
+    rows = sample_scored(
         root / catalog.FEATURES_LAYOUT.format(**record.key),
         catalog.PREDICTIONS.partition(root, **record.key),
         params.drift.sample_rows,
         params.drift.seed,
     )
+    if record.bundle_sha256 == bundle.sha256 and record.challenger is None:
+        return rows
+    # Readers got another model's scores, for all of the customers or for some.
+    probability = score(rows, bundle, reasons=0)["probability"].to_numpy()
+    return rows.assign(probability=probability, is_contacted=probability >= bundle.threshold)
 
 
 def same_weekday(
-    engine: sa.Engine, root: Path, params: Params, record: RunRecord
+    engine: sa.Engine, root: Path, params: Params, record: RunRecord, bundle: Bundle
 ) -> pd.DataFrame | None:
     """Customers of the trailing nights of the same weekday, as many of each; None without any.
 
-    Left out are nights that another model scored, as their scores cannot be compared, and those
-    that the lake no longer has.
+    Left out are nights without a feature that tonight's model reads, and those that the lake no
+    longer has.
     """
     samples = []
     for back in range(1, params.drift.weekday_nights + 1):
@@ -121,9 +131,12 @@ def same_weekday(
         if run_id is None:
             continue
         earlier = RunRecord.read(root, night, run_id)
-        is_kept = catalog.PREDICTIONS.partition(root, **earlier.key).exists()
-        if is_kept and earlier.bundle_sha256 == record.bundle_sha256:
-            samples.append(sample(root, params, earlier))
+        if not catalog.PREDICTIONS.partition(root, **earlier.key).exists():
+            continue
+        try:
+            samples.append(sample(root, params, earlier, bundle))
+        except FeatureMismatch as error:
+            log.warning("%s is not compared with: %s", night, error)
     return pd.concat(samples, ignore_index=True) if samples else None
 
 

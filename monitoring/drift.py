@@ -63,13 +63,15 @@ class Thresholds:
 
     ``columns`` maps each column to the threshold of its distance. A night's score is the largest
     distance in units of its column's threshold; ``score`` is that from which the night has drifted.
-    They come from ``nights`` quiet nights between ``pairs`` pairs of dates.
+    They come from ``nights`` quiet nights between ``pairs`` pairs of dates. ``missing`` is, by
+    feature, the largest share of customers without a value on any of those dates.
     """
 
     columns: Mapping[str, float]
     score: float
     nights: int
     pairs: int
+    missing: Mapping[str, float]
 
     def as_dict(self) -> dict:
         """All of it, for JSON; ``Thresholds(**...)`` takes it back."""

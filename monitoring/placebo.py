@@ -71,7 +71,14 @@ def placebo_thresholds(rows: pd.DataFrame, drift: Drift, categories: Collection[
     scores = (distances / pd.Series(columns)).max(axis=1)
     allowed = 1 / (SAFETY * drift.false_alarm_nights)
     score = max(1.0, float(scores.quantile(1 - allowed, interpolation="higher")))
-    return Thresholds(columns, round(score, DIGITS), len(distances), len(pairs))
+    missing = rows.drop(columns=["as_of", "probability"]).isna().groupby(rows["as_of"]).mean().max()
+    return Thresholds(
+        columns,
+        round(score, DIGITS),
+        len(distances),
+        len(pairs),
+        {name: round(share, DIGITS) for name, share in missing.items()},
+    )
 
 
 def _sample(rows: pd.DataFrame, count: int, random: np.random.Generator) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Whether the night's data came as they usually do, column by column, over all rows.
 
 What a column usually looks like is taken from the same weekday of the weeks before (lines) or from
-the rows the model was fitted on (features). Outside of that a value is an incident: something
+the rows the model was made from (features). Outside of that a value is an incident: something
 upstream, not customers who changed.
 """
 
@@ -17,13 +17,13 @@ from params import Quality
 # A number that is off by such a factor was given in another unit.
 UNIT_FACTOR = 5.0
 
-# The lines of an invoice share their fate: so many of them say as much as one that stands alone.
-LINES_ALIKE = 10
-
 # Chance takes a share so many standard deviations away once in a lifetime of nights and columns.
 FAR = 4.0
 
 ONCE_IN_A_MILLION = 1e-6
+
+# Of so few invoices nothing is concluded.
+FEW = 5
 
 # A category that held so much of the rows does not vanish in a week.
 COMMON_SHARE = 0.2
@@ -31,11 +31,12 @@ COMMON_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class ColumnStats:
-    """One column of one day, exactly.
+    """One column of one day, exactly, but for ``invoices``.
 
     ``median``, ``low`` and ``high`` are of numbers, ``categories`` (rows by value) of text with few
     values; null and empty where they do not apply. ``histogram`` counts the rows up to each of
-    ``edges``, cumulatively.
+    ``edges``, cumulatively. ``invoices`` is about how many invoices the rows are of; 0 where rows
+    are customers.
     """
 
     rows: int
@@ -48,6 +49,12 @@ class ColumnStats:
     categories: Mapping[str, int] = field(default_factory=dict)
     edges: Sequence[float] = ()
     histogram: Sequence[int] = ()
+    invoices: int = 0
+
+    @property
+    def independent(self) -> int:
+        """How many rows have a fate of their own: the lines of an invoice share theirs."""
+        return max(1, self.invoices or self.rows)
 
     @property
     def missing_share(self) -> float:
@@ -57,7 +64,11 @@ class ColumnStats:
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What a feature looked like in the rows the model was fitted on."""
+    """What a feature looked like in the rows the model was made from.
+
+    ``missing_share`` is the largest of any date of the training set: some features come and go with
+    the seasons. The rest is of the rows it was fitted on.
+    """
 
     missing_share: float
     low: float | None
@@ -132,7 +143,7 @@ def judge_lines(
 def judge_features(
     tonight: Mapping[str, ColumnStats], usual: Mapping[str, Usual], rules: Quality
 ) -> list[QualityFinding]:
-    """The features of the population against the rows the model was fitted on."""
+    """The features of the population against the rows the model was made from."""
     findings = []
     for name, now in sorted(tonight.items()):
         reference = usual[name]
@@ -172,21 +183,20 @@ def _missing(
         now.missing_share,
         f"{now.missing} of {now.rows} rows ({now.missing_share:.1%}) have no value; on this "
         f"weekday before: {usually}. Ask upstream, and have the day delivered again",
-        high=None if most is None else _beyond_chance(most, now.rows, rules.missing_margin),
+        high=None if most is None else _beyond_chance(most, now.independent, rules.missing_margin),
     )
 
 
-def _beyond_chance(share: float, rows: int, margin: float) -> float:
+def _beyond_chance(share: float, independent: int, margin: float) -> float:
     """The share from which on it is more than ``margin`` above ``share``, chance set aside.
 
-    On a day of few lines one invoice makes a visible share; on a day of millions chance is nothing.
+    On a day of few invoices one makes a visible share; on a day of many chance is nothing.
 
-    >>> round(_beyond_chance(0.1, 700, 0.05), 2), round(_beyond_chance(0.1, 7_000_000, 0.05), 2)
+    >>> round(_beyond_chance(0.1, 70, 0.05), 2), round(_beyond_chance(0.1, 700_000, 0.05), 2)
     (0.32, 0.15)
     """
     wanted = min(1.0, share + margin)
-    alone = max(1.0, rows / LINES_ALIKE)
-    return min(1.0, wanted + FAR * math.sqrt(wanted * (1 - wanted) / alone))
+    return min(1.0, wanted + FAR * math.sqrt(wanted * (1 - wanted) / independent))
 
 
 def _missing_feature(
@@ -197,8 +207,8 @@ def _missing_feature(
         name,
         "missing_share",
         now.missing_share,
-        f"{now.missing_share:.1%} of the customers have no value; of those the model learnt from "
-        f"{reference.missing_share:.1%} had none. Look for missing deliveries",
+        f"{now.missing_share:.1%} of the customers have no value; on the dates the model learnt "
+        f"from at most {reference.missing_share:.1%} had none. Look for missing deliveries",
         high=min(1.0, reference.missing_share + rules.missing_margin),
     )
 
@@ -219,19 +229,19 @@ def _out_of_range(name: str, now: ColumnStats, reference: Usual, rules: Quality)
 def _differs(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> QualityFinding:
     """Whether the values of a day differ, where chance alone would have let them.
 
-    So many lines as there are would all hold the commonest value of before once in a million days.
+    So many invoices would all hold the commonest value of before once in a million days.
     """
     values = Counter()
     for day in past:
         values.update(day.categories)
     others = 1 - max(values.values()) / values.total() if values else 0.0
-    by_chance = (1 - others) ** (now.rows / LINES_ALIKE)
+    by_chance = (1 - others) ** now.independent
     if now.categories:
         differs, wanted = len(now.categories) > 1, bool(past) and by_chance < ONCE_IN_A_MILLION
         only = next(iter(now.categories))
     else:
         differs = now.low < now.high
-        wanted = now.rows > LINES_ALIKE and any(day.low < day.high for day in past)
+        wanted = now.independent > FEW and any(day.low < day.high for day in past)
         only = f"{now.low:g}"
     return QualityFinding(
         "transactions",
@@ -279,6 +289,11 @@ def _median(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Quality
     )
 
 
+def _share_not_in(day: ColumnStats, known: Mapping[str, int]) -> float:
+    rows = sum(day.categories.values())
+    return sum(n for value, n in day.categories.items() if value not in known) / max(rows, 1)
+
+
 def _categories(
     dataset: str,
     name: str,
@@ -287,13 +302,19 @@ def _categories(
     rules: Quality,
     known: Mapping[str, int] | None = None,
 ) -> list[QualityFinding]:
-    """New categories, by their share of the rows, and common ones that are gone, by number."""
+    """New categories, by their share of the rows, and common ones that are gone, by number.
+
+    The days before were new to each other, too; tonight may be as new as any of them.
+    """
     seen = Counter(known)
     for day in past:
         seen.update(day.categories)
-    total = sum(now.categories.values())
     new = {value: rows for value, rows in now.categories.items() if value not in seen}
-    share = sum(new.values()) / total if total else 0.0
+    share = _share_not_in(now, seen)
+    usually = max(
+        (_share_not_in(day, others) for day in past if (others := seen - Counter(day.categories))),
+        default=0.0,
+    )
     shown = ", ".join(sorted(new, key=lambda value: (-new[value], value))[:5]) or "none"
     common = COMMON_SHARE * sum(day.rows for day in past)
     gone = sorted(
@@ -308,7 +329,7 @@ def _categories(
             "new_category_share",
             share,
             f"{share:.1%} of the rows hold values that were not there before: {shown}",
-            high=_beyond_chance(0.0, now.rows, rules.missing_margin) if seen else None,
+            high=_beyond_chance(usually, now.independent, rules.missing_margin) if seen else None,
         ),
         QualityFinding(
             dataset,

@@ -15,7 +15,7 @@ from jobs import report_drift
 from lake import read_json
 from models import bundle_sha256, read_bundle
 from params import read_params
-from records import RunRecord, StageRecord
+from records import Challenger, RunRecord, StageRecord
 from tests.warehouse.nights import a_run, predictions
 from warehouse.tables import DRIFT
 
@@ -30,7 +30,9 @@ PARAMS = PARAMS.model_copy(update={"drift": FEW})
 def published(deployed, model_shop):
     """Publishes a run over customers with the features of the model's reference, or others."""
 
-    def publish(run_id="r1", is_published=True, night=NIGHT, **changed) -> RunRecord:
+    def publish(
+        run_id="r1", is_published=True, night=NIGHT, challenger=None, **changed
+    ) -> RunRecord:
         sha256 = bundle_sha256(model_shop / "fitting")
         folder = deployed.data_root / "bundles" / sha256
         if not folder.exists():
@@ -50,6 +52,7 @@ def published(deployed, model_shop):
             code_version="c",
             previous_run_id=None,
             reason="test",
+            challenger=challenger,
         )
         reference = pq.read_table(folder / "reference.parquet")
         ids = [f"c{number:04}" for number in range(len(reference))]
@@ -58,6 +61,8 @@ def published(deployed, model_shop):
             column = pa.array([value] * len(ids), features.schema.field(name).type)
             features = features.set_column(features.column_names.index(name), name, column)
         probability = reference["probability"].to_pylist()
+        if challenger:
+            probability = [0.01] * len(ids)
         contacted = [value >= bundle.threshold for value in probability]
         batch = predictions(*ids, probability=probability, is_contacted=contacted)
         tables = {
@@ -150,6 +155,18 @@ def test_a_night_is_also_compared_with_the_same_weekday_before(deployed, publish
         found = dict(connection.execute(of_recency).all())
     # The week before, half of the customers of the two nights had not bought for 400 days.
     assert found == {"reference": "steady", "same_weekday": "drift"}
+
+
+def test_the_scores_of_a_challenger_are_not_taken_for_a_change_of_the_customers(
+    deployed, published
+):
+    challenger = Challenger(version="v1.1.0", bundle_sha256="b", percent=50)
+    record = published(challenger=challenger)
+    assert report_drift.run(deployed, PARAMS, record)["verdict"] == "steady"
+    assert kept_drift(deployed, record)["probability"] == "steady"
+    # Nor is the week after compared with them.
+    after = published("r2", night=NIGHT + timedelta(weeks=1))
+    assert report_drift.run(deployed, PARAMS, after)["against_same_weekday"] == "steady"
 
 
 def test_too_few_customers_give_no_verdict(deployed, published):

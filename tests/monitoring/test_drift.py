@@ -19,7 +19,11 @@ from params import read_params
 
 DRIFT = read_params().drift.model_copy(update={"min_rows": 100})
 THRESHOLDS = Thresholds(
-    {"spend_gbp_90d": 0.2, "returns_90d": 0.2, "country": 0.1, "probability": 0.2}, 1.5, 1000, 10
+    {"spend_gbp_90d": 0.2, "returns_90d": 0.2, "country": 0.1, "probability": 0.2},
+    1.5,
+    1000,
+    10,
+    {},
 )
 CATEGORIES = ("country",)
 

@@ -47,6 +47,14 @@ def thresholds():
     return placebo_thresholds(dates(), DRIFT, CATEGORIES)
 
 
+def test_it_is_kept_how_many_customers_at_most_had_no_value(thresholds):
+    assert set(thresholds.missing.values()) == {0.0}
+    seasonal = dates(spend_gbp_90d=lambda spend, n: spend.where(np.arange(len(spend)) >= 150 * n))
+    missing = placebo_thresholds(seasonal, DRIFT, CATEGORIES).missing
+    assert missing["spend_gbp_90d"] == 0.5
+    assert missing["visits_30d"] == 0.0
+
+
 def verdict(thresholds, current: pd.DataFrame) -> str:
     reference = customers(5).assign(is_contacted=False)
     reference["tenure_days"] += 150

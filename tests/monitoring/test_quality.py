@@ -11,11 +11,15 @@ RULES = Quality(missing_margin=0.05, out_of_range_share=0.01)
 
 
 def a_day(missing=10, median=3.0, low=1.0, **countries) -> dict[str, ColumnStats]:
-    """A thousand lines."""
+    """A thousand lines of a hundred invoices."""
     return {
-        "customer_id": ColumnStats(1000, missing, "string"),
-        "quantity": ColumnStats(1000, 0, "int", median=median, low=low, high=median * 2),
-        "country": ColumnStats(1000, 0, "string", categories=countries or {"Norway": 1000}),
+        "customer_id": ColumnStats(1000, missing, "string", invoices=100),
+        "quantity": ColumnStats(
+            *(1000, 0, "int"), median=median, low=low, high=median * 2, invoices=100
+        ),
+        "country": ColumnStats(
+            *(1000, 0, "string"), categories=countries or {"Norway": 1000}, invoices=100
+        ),
     }
 
 
@@ -49,6 +53,13 @@ def test_one_country_only_is_an_incident_where_chance_cannot_be_the_cause():
     assert "country varies" in incidents(judge_lines(a_day(Norway=1000), [mixed], RULES))
     hardly_mixed = a_day(Norway=990, Spain=10)
     assert incidents(judge_lines(a_day(Norway=1000), [hardly_mixed], RULES)) == {}
+
+
+def test_new_countries_are_no_incident_where_the_weeks_before_had_as_many():
+    weeks = [a_day(Norway=800, Spain=200), a_day(Norway=850, Italy=150), a_day(Norway=1000)]
+    tonight = a_day(Norway=800, France=100, Japan=100)
+    assert incidents(judge_lines(tonight, weeks, RULES)) == {}
+    assert "country new_category_share" in incidents(judge_lines(tonight, weeks[2:], RULES))
 
 
 def test_the_sentence_names_column_shares_and_next_step():
@@ -87,7 +98,7 @@ def customers(missing=100, beyond=0, low=1.0, high=90.0, **countries) -> dict[st
 
 def test_a_few_large_invoices_without_a_customer_are_no_incident_and_many_are():
     def a_small_day(missing):
-        return {"customer_id": ColumnStats(700, missing, "string")}
+        return {"customer_id": ColumnStats(700, missing, "string", invoices=70)}
 
     before = [a_small_day(75), a_small_day(40)]
     assert incidents(judge_lines(a_small_day(140), before, RULES)) == {}
