@@ -3,7 +3,8 @@
 A clone of this checkout with a quicker clock (a purchase within days instead of a month) gets a
 first model; then its nights run through ``nightly_scoring``, one after the other, free to ask for
 a retraining. Nobody does anything else: alarms, trainings, gate, shadow, canary, promotion are the
-deployment's own. Everything on the page that it writes is read from the warehouse afterwards.
+deployment's own. Everything on the page that it writes is read from the warehouse afterwards. A
+second run goes on after the last night of the first.
 """
 
 import argparse
@@ -99,7 +100,7 @@ STORIES = {
             "Online Retail II, as it was: nothing is injected.",
             "online_retail_ii",
             date(2011, 10, 10),
-            date(2011, 11, 9),
+            date(2011, 11, 4),
             {
                 "training": {"horizon_days": 7, "as_of_count": 20, "as_of_step_days": 7},
                 "performance": {"partial_days": [2, 4]},
@@ -159,13 +160,12 @@ def prepare(story: Story, folder: Path, source_files: Path | None) -> dict[str, 
         if story.shop
         else ("jobs.split_deliveries", "--from-files", str(source_files))
     )
-    first = ("--reason", "first model")
+    first = ("--token", "first-model", "--reason", "first model", "--promote-first")
     for module, *arguments in (
         ("jobs.migrate_warehouse",),
         deliveries,
         ("jobs.load_history", "--until", str(story.eve)),
-        ("jobs.retrain_model", "--until", str(story.eve), "--token", "first-model", *first),
-        ("jobs.promote_model", "--version", "v1.0.0", *first),
+        ("jobs.retrain_model", "--until", str(story.eve), *first),
     ):
         _job(environment, module, *arguments)
     return environment
@@ -194,9 +194,8 @@ def _run(*command: str, **options) -> None:
     subprocess.run(command, check=True, **options)
 
 
-def write_page(story: Story, data_root: Path, path: Path) -> None:
+def write_page(story: Story, engine: sa.Engine, path: Path) -> None:
     """What the warehouse remembers of the nights, as a page of the docs."""
-    engine = warehouse.connect(f"sqlite:///{data_root / 'warehouse.db'}")
     with engine.connect() as connection:
         nights = [
             (
@@ -207,7 +206,11 @@ def write_page(story: Story, data_root: Path, path: Path) -> None:
             for row in connection.execute(NIGHTS).all()
         ]
         events = connection.execute(EVENTS).all()
-    changed = [f"`{section}`: {changes}" for section, changes in story.changes.items()]
+    changed = [
+        f"`{section}.{name}` {value}"
+        for section, changes in story.changes.items()
+        for name, value in changes.items()
+    ]
     lines = [
         f"# {story.title}",
         "",
@@ -216,7 +219,7 @@ def write_page(story: Story, data_root: Path, path: Path) -> None:
         "for a retraining; nobody approved, promoted or stepped in. All of it is read from the "
         "warehouse.",
         "",
-        f"{story.setting} The clock is quicker than that of `params.yaml`: {'; '.join(changed)}.",
+        f"{story.setting} The clock is quicker than that of `params.yaml`: {', '.join(changed)}.",
         "",
         "| night | customers | scored by | drift (by threshold) | ROC AUC of the newest mature "
         "cohort | decided | because |",
@@ -270,14 +273,20 @@ def main() -> None:
     parser.add_argument("story", choices=STORIES)
     parser.add_argument("--source-files", type=Path, help="folder of Online Retail II, for 2011")
     parser.add_argument("--folder", type=Path, help="default: data/benchmark-<story>")
+    parser.add_argument("--until", type=date.fromisoformat, help="stop after an earlier night")
     arguments = parser.parse_args()
     story = STORIES[arguments.story]
     folder = arguments.folder or PROJECT_ROOT / "data" / f"benchmark-{arguments.story}"
-    environment = prepare(story, folder.resolve(), arguments.source_files)
-    span = ("--from", str(story.first_night), "--until", str(story.last_night))
-    _job(environment, "local.airflow", "nights", *span, "--may-retrain")
+    folder = folder.resolve()
+    environment = prepare(story, folder, arguments.source_files)
+    engine = warehouse.connect(f"sqlite:///{folder / 'data/warehouse.db'}")
+    newest = warehouse.newest_night(engine) or story.eve
+    last = arguments.until or story.last_night
+    if newest < last:
+        span = ("--from", str(newest + timedelta(days=1)), "--until", str(last))
+        _job(environment, "local.airflow", "nights", *span, "--may-retrain")
     page = PROJECT_ROOT / "docs" / f"through_airflow_{story.name}.md"
-    write_page(story, folder / "data", page)
+    write_page(story, engine, page)
     console.print(page.read_text(encoding="utf-8"), markup=False)
 
 

@@ -23,20 +23,23 @@ def write_gate(root: Path, facts: dict, verdict: GateVerdict) -> Path:
 
 
 def write_card(root: Path, version: ModelVersion, state: RegistryState) -> None:
-    """Replace the version's card, with what was decided about it so far; it has been judged.
+    """Replace the version's card, with what was decided about it so far.
 
     Raises:
-        FileNotFoundError: If the gate's folder, or the bundle below ``root``, is not there.
+        FileNotFoundError: If the bundle below ``root`` is not there.
     """
     folder = root / REPORTS.format(version=version.version)
     bundle = root / "bundles" / version.bundle_sha256
-    gate = read_json(folder / "gate" / "gate.json")
+    gate = folder / "gate" / "gate.json"
+    verdict = None
+    if gate.exists():
+        verdict = "passed" if read_json(gate)["verdict"] == "pass" else "not passed"
     page = card_page(
         version.version,
         read_json(bundle / "bundle.json"),
         read_json(bundle / "metrics.json"),
         approvals(version, state),
-        "passed" if gate["verdict"] == "pass" else "not passed",
+        verdict,
     )
     with replacing(folder / "card") as fresh:
         fresh.mkdir()
@@ -44,10 +47,9 @@ def write_card(root: Path, version: ModelVersion, state: RegistryState) -> None:
 
 
 def refresh_cards(root: Path, state: RegistryState) -> None:
-    """Bring the cards there are up to date; one whose bundle has left the cache stays as it is."""
+    """Bring the cards up to date of all versions whose bundles are in the cache."""
     for version in state.versions:
-        card = root / REPORTS.format(version=version.version) / "card"
-        if card.exists() and (root / "bundles" / version.bundle_sha256).exists():
+        if (root / "bundles" / version.bundle_sha256).exists():
             write_card(root, version, state)
 
 

@@ -63,7 +63,11 @@ def model_card(description: dict, metrics: dict) -> str:
 
 
 def card_page(
-    version: str, description: dict, metrics: dict, approvals: Sequence[Approval], verdict: str
+    version: str,
+    description: dict,
+    metrics: dict,
+    approvals: Sequence[Approval],
+    verdict: str | None,
 ) -> str:
     """The card of a registered version as an HTML page, with who let it go how far.
 
@@ -72,7 +76,8 @@ def card_page(
         description: What is in ``bundle.json``.
         metrics: What is in ``metrics.json``.
         approvals: In order of time.
-        verdict: What the gate said, in a few words; its page is expected in ``../gate``.
+        verdict: What the gate said, in a few words; its page is expected in ``../gate``. None if
+            the version was never judged.
     """
     return render_page(
         "card.html.j2",

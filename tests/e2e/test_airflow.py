@@ -263,7 +263,7 @@ def test_a_backfill_gives_the_tables_that_the_night_gave(airflow, deployment, be
         },
     )
     # 02:00 in London is 01:00 UTC in summer.
-    assert await_run(airflow, f"backfill__{morning}T01:00:00+00:00") == "success"
+    await_success(airflow, f"backfill__{morning}T01:00:00+00:00")
 
     assert published(warehouse) == by_night
 
@@ -304,7 +304,7 @@ def challenger(airflow, good_night) -> str:  # noqa: ARG001
     assert "v1.1.0" in asked["subject"]
     assert "v1.0.0" in asked["subject"]
     airflow.call("PATCH", question, {"chosen_options": ["Approve"]})
-    assert await_run(airflow, run_id, "retraining") == "success"
+    await_success(airflow, run_id, "retraining")
     return "v1.1.0"
 
 
@@ -328,9 +328,10 @@ def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
     airflow, challenger, deployment
 ):
     warehouse = connect(deployment.warehouse_url)
+    end_scheduled_runs(airflow)
     # The delivery of the night before was refused.
     form = {"score_date": str(NIGHT_IN_SHADOW), "accept_missing_days": True}
-    assert await_run(airflow, airflow.trigger("nightly_scoring", None, form)) == "success"
+    await_success(airflow, airflow.trigger("nightly_scoring", None, form))
 
     in_shadow = current_run(warehouse, NIGHT_IN_SHADOW)
     [run] = rows_of_run(warehouse, SCORING_RUNS, in_shadow)
@@ -347,13 +348,13 @@ def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
     assert decision["evidence"]["in_flight"] == f"challenger {challenger} is being tried"
 
     by_name = form | {"model": challenger, "reason": "a mistake"}
-    assert await_run(airflow, airflow.trigger("nightly_scoring", None, by_name)) == "success"
+    await_success(airflow, airflow.trigger("nightly_scoring", None, by_name))
     mistaken = current_run(warehouse, NIGHT_IN_SHADOW)
     assert mistaken != in_shadow
 
     back = {"score_date": str(NIGHT_IN_SHADOW), "reason": "tried by a test"}
     run_id = airflow.trigger("roll_back_predictions", None, back)
-    assert await_run(airflow, run_id, "roll_back_predictions") == "success"
+    await_success(airflow, run_id, "roll_back_predictions")
     assert current_run(warehouse, NIGHT_IN_SHADOW) == in_shadow
 
 
@@ -426,6 +427,15 @@ def await_run(airflow: Client, run_id: str, dag_id: str = "nightly_scoring") -> 
     raise AssertionError(f"{run_id} did not end: {airflow.tasks(dag_id, run_id)}")
 
 
+def await_success(airflow: Client, run_id: str, dag_id: str = "nightly_scoring") -> None:
+    """Wait for the end of the run; an error with the log of the red task, if one is."""
+    if await_run(airflow, run_id, dag_id) == "failed":
+        red = [t for t in airflow.tasks(dag_id, run_id).values() if t["state"] == "failed"]
+        raise AssertionError(
+            "\n".join(line for t in red for line in airflow.log(dag_id, run_id, t))
+        )
+
+
 def await_state(airflow: Client, dag_id: str, run_id: str, task_id: str, wanted: str) -> None:
     """Wait until a task is in that state; an error if its run ends first, or in ten minutes."""
     for _ in range(600):
@@ -435,6 +445,14 @@ def await_state(airflow: Client, dag_id: str, run_id: str, task_id: str, wanted:
         assert state in ("queued", "running"), (state, airflow.tasks(dag_id, run_id))
         time.sleep(1)
     raise AssertionError(f"{task_id} of {run_id} was never {wanted}")
+
+
+def end_scheduled_runs(airflow: Client) -> None:
+    """After a backfill the schedule begins today's night, which would await its delivery here."""
+    nights = "/dags/nightly_scoring/dagRuns"
+    begun = airflow.call("GET", nights, run_type="scheduled", state=["queued", "running"])
+    for run in begun["dag_runs"]:
+        airflow.call("PATCH", f"{nights}/{run['dag_run_id']}", {"state": "failed"})
 
 
 def rows_of_run(warehouse: sa.Engine, table: sa.Table, run_id: str) -> list[dict]:

@@ -41,6 +41,13 @@ def test_a_promoted_version_is_champion_and_the_warehouse_knows_why(deployed):
     assert versions == [("v1.0.0",), ("v1.1.0",)]
 
 
+def test_a_champion_that_no_gate_has_judged_has_a_card_that_says_so(deployed):
+    promote(deployed)
+    card = deployed.data_root / "reports" / "models" / "v1.0.0" / "card" / "index.html"
+    assert "gate: never judged" in card.read_text()
+    assert "<td>champion (number 1)</td><td>ada</td><td>better</td>" in card.read_text()
+
+
 def test_promoting_the_champion_again_changes_nothing(deployed):
     first = promote(deployed)
     assert promote(deployed, reason="once more") == first
