@@ -11,6 +11,7 @@ import argparse
 import base64
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import secrets
@@ -51,6 +52,7 @@ STOP_SECONDS = 20
 PATIENCE_SECONDS = 120
 """A busy machine may answer, and beat its heart, as late as this."""
 NIGHT_STARTS_AT_HOUR = 2
+LOGIN_SECONDS = 600
 
 console = Console(stderr=True, highlight=False)
 
@@ -104,10 +106,9 @@ class Client:
         return answer.json() if answer.content else {}
 
     def headers(self) -> dict[str, str]:
-        """A fresh login, as headers of a request."""
-        login = {"username": USER, "password": self.password}
-        answer = httpx.post(f"{self.url}/auth/token", json=login, timeout=PATIENCE_SECONDS)
-        return {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
+        """A login of the last minutes, as headers of a request."""
+        token = _token(self.url, self.password, int(time.time() // LOGIN_SECONDS))
+        return {"Authorization": f"Bearer {token}"}
 
     def health(self) -> dict[str, str]:
         """The state of each component; empty while there is no answer."""
@@ -149,6 +150,14 @@ class Client:
         before = self.call("GET", f"/dags/{dag_id}")["is_paused"]
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": is_paused})
         return before
+
+
+@functools.lru_cache(maxsize=8)
+def _token(url: str, password: str, period: int) -> str:  # noqa: ARG001
+    """The token of a login, once a period."""
+    login = {"username": USER, "password": password}
+    answer = httpx.post(f"{url}/auth/token", json=login, timeout=PATIENCE_SECONDS)
+    return answer.raise_for_status().json()["access_token"]
 
 
 # ------------------------------------------------------------------------- starting, stopping
