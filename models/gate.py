@@ -419,7 +419,7 @@ def _golden_conditions(golden: GoldenRun, gate: Gate) -> list[Condition]:
             is_quick,
             f"{golden.seconds:.1f} s",
             f"at the most {gate.golden_seconds:g} s, from the start of a process",
-            f"its golden rows score here in {'' if is_quick else 'more than '}"
+            f"its golden rows score here {'within' if is_quick else 'in more than'} "
             f"{gate.golden_seconds:g} s",
         ),
         Condition(
@@ -427,7 +427,7 @@ def _golden_conditions(golden: GoldenRun, gate: Gate) -> list[Condition]:
             is_small,
             f"{golden.mebibytes:,.0f} MiB",
             f"at the most {gate.golden_mebibytes:,} MiB",
-            f"its golden rows score here in {'' if is_small else 'more than '}"
+            f"its golden rows score here {'within' if is_small else 'in more than'} "
             f"{gate.golden_mebibytes:,} MiB",
         ),
     ]

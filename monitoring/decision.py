@@ -152,8 +152,8 @@ def find_obstacles(evidence: Evidence, rules: Retraining) -> tuple[str, ...]:
         since = (evidence.score_date - evidence.last_asked).days
         if since < rules.cool_down_days:
             obstacles.append(
-                f"the last retraining was asked for {since} days ago, the cool-down is "
-                f"{rules.cool_down_days}"
+                f"the last retraining was asked for on {evidence.last_asked}, and {since} of "
+                f"{rules.cool_down_days} days of cool-down are over"
             )
     if evidence.asked_this_month >= rules.max_a_month:
         obstacles.append(f"the month's budget of {rules.max_a_month} retrainings is used up")

@@ -79,7 +79,7 @@ CASES = {
     ),
     "the cool-down is not over": (
         {"realised": LOSS, "last_asked": days_ago(29), "asked_this_month": 0},
-        *("wait", "performance", "29 days ago"),
+        *("wait", "performance", "29 of 30 days of cool-down"),
     ),
     "the cool-down is over": (
         {"realised": LOSS, "last_asked": days_ago(30)},
