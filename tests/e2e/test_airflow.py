@@ -330,8 +330,8 @@ def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
     warehouse = connect(deployment.warehouse_url)
     end_scheduled_runs(airflow)
     # The delivery of the night before was refused.
-    form = {"score_date": str(NIGHT_IN_SHADOW), "accept_missing_days": True}
-    await_success(airflow, airflow.trigger("nightly_scoring", None, form))
+    form = {"accept_missing_days": True}
+    run_nights(airflow, [NIGHT_IN_SHADOW], form | {"may_retrain": True})
 
     in_shadow = current_run(warehouse, NIGHT_IN_SHADOW)
     [run] = rows_of_run(warehouse, SCORING_RUNS, in_shadow)
@@ -347,7 +347,7 @@ def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
     [decision] = rows_of_run(warehouse, RETRAINING_DECISIONS, in_shadow)
     assert decision["evidence"]["in_flight"] == f"challenger {challenger} is being tried"
 
-    by_name = form | {"model": challenger, "reason": "a mistake"}
+    by_name = form | {"score_date": str(NIGHT_IN_SHADOW), "model": challenger}
     await_success(airflow, airflow.trigger("nightly_scoring", None, by_name))
     mistaken = current_run(warehouse, NIGHT_IN_SHADOW)
     assert mistaken != in_shadow
