@@ -101,5 +101,5 @@ def _add_panels(project: Project, columns: list[str]) -> None:
         line_plot_panel("How far the scores are from those of the reference", of_scores)
     )
     project.dashboard.add_panel(
-        line_plot_panel("How far each feature is from the reference, in its own method", drift)
+        line_plot_panel("How far each column is from the reference, in its own method", drift)
     )
