@@ -1,9 +1,10 @@
 """The one way a task starts a job: ``python -m jobs.<name> --flag=value ...``, with no shell.
 
 What runs at night is what one runs by hand: the command is the first line of the task's log, ready
-to be copied. A job's last line of output is JSON and becomes the task's result (XCom). Its exit
-code decides what Airflow does: 0 done; 20 the data is bad, so the task fails at once; 75 (only
-where a task waits) not yet; anything else is a fault, and the task is tried again.
+to be copied. A job's last line of output is JSON and becomes the task's result (XCom), or says why
+there is none. Its exit code decides what Airflow does: 0 done; 20 the data is bad, so the task
+fails at once; 75 (only where a task waits) not yet; anything else is a fault, and the task is tried
+again.
 """
 
 import json
@@ -93,6 +94,14 @@ class JobProcess:
                 setattr(self, name, line.rstrip())
                 log(line.rstrip())
 
+    @property
+    def error(self) -> str:
+        """Why it failed, in its own words; where it had no time for them, its last line of log."""
+        try:
+            return json.loads(self.result_line)["error"]
+        except (ValueError, LookupError, TypeError):
+            return self.last_log_line
+
     def wait(self) -> int:
         """Wait for the job to end; its exit code.
 
@@ -136,7 +145,7 @@ class _StartsJob:
         self.log.info("$ %s", shlex.join(["python", *command[1:]]))
         self.running = JobProcess.start(command, lambda line: self.log.info("%s", line))
         if self.running.wait() == BAD_DATA_EXIT:
-            raise AirflowFailException(f"{self.job}: {self.running.last_log_line}")
+            raise AirflowFailException(f"{self.job}: {self.running.error}")
         return self.running
 
     def result(self) -> dict:
@@ -147,7 +156,7 @@ class _StartsJob:
         """
         if exit_code := self.running.process.returncode:
             how = f"exit code {exit_code}" if exit_code > 0 else signal.Signals(-exit_code).name
-            raise RuntimeError(f"{self.job} failed ({how}): {self.running.last_log_line}")
+            raise RuntimeError(f"{self.job} failed ({how}): {self.running.error}")
         return json.loads(self.running.result_line)
 
     def on_kill(self) -> None:

@@ -1,8 +1,8 @@
 """How every job is started: ``python -m jobs.<name> --score-date 2026-04-01``.
 
 Exit codes: 0 done; 20 the data is bad, a retry will not help; anything else a fault that a retry
-may mend. The last line of standard output is the job's result as JSON; everything else is logged
-to standard error.
+may mend. The last line of standard output is the job's result as JSON, or `{"error": why}`;
+everything else is logged to standard error.
 """
 
 import argparse
@@ -57,5 +57,13 @@ def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], d
         result = job(arguments)
     except BadData as error:
         log.error("%s", error)
+        _print_result({"error": str(error)})
         sys.exit(BAD_DATA_EXIT)
+    except Exception as error:
+        _print_result({"error": f"{type(error).__name__}: {error}"})
+        raise
+    _print_result(result)
+
+
+def _print_result(result: dict) -> None:
     print(json.dumps(result, sort_keys=True, default=str), flush=True)

@@ -22,7 +22,7 @@ import yaml
 
 from jobs import promote_model, register_model
 from jobs.entry import job_parser, start
-from models.registry import FOREIGN_GIT, ModelVersion, absolute, git
+from models.registry import FOREIGN_GIT, ModelVersion, absolute, git, shown
 from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect
@@ -70,6 +70,10 @@ COMMIT = (
 log = logging.getLogger("jobs.retrain_model")
 
 
+class CodeUnavailable(RuntimeError):
+    """The code to train with cannot be cloned."""
+
+
 class TrainingFailed(RuntimeError):
     """A DVC command failed; its own output says why."""
 
@@ -87,6 +91,7 @@ def run(
 
     Raises:
         KeyError: If ``params.yaml`` lacks the source, in the committed code or here.
+        CodeUnavailable: If the code cannot be cloned.
         TrainingFailed: If a stage fails.
     """
     # Better now than after an hour of training.
@@ -133,7 +138,11 @@ def only_training(folder: Path) -> Iterator[Path]:
 
 
 def clone_code(settings: Settings, folder: Path) -> Path:
-    """A clone of the code's head below ``folder``; warns of what the clone will not have."""
+    """A clone of the code's head below ``folder``; warns of what the clone will not have.
+
+    Raises:
+        CodeUnavailable: If git cannot clone it; the address is shown without its password.
+    """
     checkout = Path(settings.code_url)
     if checkout.is_dir() and git("rev-parse", "--is-bare-repository", folder=checkout) != "true\n":
         changed = git(
@@ -146,7 +155,13 @@ def clone_code(settings: Settings, folder: Path) -> Path:
                 changed.rstrip(),
             )
     clone = folder / "code"
-    git("clone", "--quiet", "--no-tags", settings.code_url, str(clone))
+    try:
+        git("clone", "--quiet", "--no-tags", settings.code_url, str(clone))
+    except subprocess.CalledProcessError as error:
+        raise CodeUnavailable(
+            f"cannot clone the code from {shown(settings.code_url)}: {error.stderr.strip()}. "
+            "See to its host and the access to it, or set SCORING_CODE_URL; then run the job again."
+        ) from None
     log.info("training code %s", git("log", "-1", "--format=%h %s", folder=clone).strip())
     return clone
 

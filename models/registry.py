@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from lake import replacing
-from models import bundle_sha256
+from models import BundleRefused, bundle_sha256
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -236,7 +237,7 @@ class Registry:
                     raise ValueError(f"its message is that of {named}")
             except (TypeError, ValueError) as error:
                 raise RegistryUnavailable(
-                    f"tag {tag} in {_shown(self.url)} is not one that registering or promoting "
+                    f"tag {tag} in {shown(self.url)} is not one that registering or promoting "
                     f"makes: {error}. Delete it there: git push <registry> :refs/tags/{tag}"
                 ) from error
         return RegistryState(
@@ -428,13 +429,21 @@ class Registry:
         try:
             git("push", "--quiet", absolute(self.url), f"{made}:refs/tags/{tag}", folder=repository)
         except subprocess.CalledProcessError as error:
-            if git("ls-remote", absolute(self.url), f"refs/tags/{tag}"):
+            if self._holds(tag):
                 return False
             raise RegistryUnavailable(
-                f"cannot push {tag} to {_shown(self.url)}: {error.stderr.strip()}. "
-                "Nothing was registered; mend the access and run the job again."
+                f"cannot push {tag} to {shown(self.url)}: {error.stderr.strip()}. "
+                "Mend the access and run the job again; should the tag have arrived after all, "
+                "the job will find it."
             ) from None
         return True
+
+    def _holds(self, tag: str) -> bool:
+        """Whether the registry has the tag; false if it does not answer."""
+        try:
+            return git("ls-remote", absolute(self.url), f"refs/tags/{tag}") != ""
+        except subprocess.CalledProcessError:
+            return False
 
     def _tags(self) -> list[tuple[str, str, str]]:
         """Name, commit and message of each tag of the model."""
@@ -454,7 +463,7 @@ class Registry:
                 )
             except subprocess.CalledProcessError as error:
                 raise RegistryUnavailable(
-                    f"cannot read the model registry {_shown(self.url)}: {error.stderr.strip()}. "
+                    f"cannot read the model registry {shown(self.url)}: {error.stderr.strip()}. "
                     "If no model was ever trained, train one: python -m jobs.retrain_model --help. "
                     "Else see to its host, or set SCORING_REGISTRY_URL."
                 ) from None
@@ -497,14 +506,16 @@ def fetch_bundle(version: ModelVersion, store_url: str, cache: Path) -> Path:
         BundleDiffers: If the remote holds something else than was registered.
     """
     folder = cache / version.bundle_sha256
-    if folder.is_dir() and bundle_sha256(folder) == version.bundle_sha256:
-        return folder
+    # Refused is a folder that is absent or empty.
+    with suppress(BundleRefused):
+        if bundle_sha256(folder) == version.bundle_sha256:
+            return folder
     with replacing(folder) as fresh:
         download_bundle(version.bundle_md5, store_url, fresh)
         found = bundle_sha256(fresh)
         if found != version.bundle_sha256:
             raise BundleDiffers(
-                f"the bundle of {version.name} {version.version} in {_shown(store_url)} has sha256 "
+                f"the bundle of {version.name} {version.version} in {shown(store_url)} has sha256 "
                 f"{found}, registered is {version.bundle_sha256}. It was changed after training: "
                 "do not use it. Restore the remote from a backup, or promote another version."
             )
@@ -544,7 +555,7 @@ def download_bundle(md5: str, store_url: str, folder: Path) -> None:
             store.get_file(address(entry["md5"]), str(target))
     except (OSError, BotoCoreError) as error:  # of S3, not all are errors of the system
         raise StoreUnavailable(
-            f"cannot get bundle {md5} from the model store {_shown(store_url)}: {error}. "
+            f"cannot get bundle {md5} from the model store {shown(store_url)}: {error}. "
             "Is SCORING_MODEL_STORE_URL right and reachable, and was the bundle pushed?"
         ) from error
 
@@ -556,7 +567,8 @@ def git(*arguments: str, folder: Path | None = None, stdin: str | None = None) -
     address we use was given by the operator.
 
     Raises:
-        subprocess.CalledProcessError: If git fails; its ``stderr`` says why.
+        subprocess.CalledProcessError: If git fails; its ``stderr`` says why. It shows no address
+            with its user or token.
     """
     environment = {key: value for key, value in os.environ.items() if key not in FOREIGN_GIT}
     given = environment.get("GIT_CONFIG_GLOBAL")
@@ -565,15 +577,20 @@ def git(*arguments: str, folder: Path | None = None, stdin: str | None = None) -
         config.write("".join(f'[include]\n\tpath = "{path}"\n' for path in includes))
         config.write(_GIT_CONFIG)
         config.flush()
-        return subprocess.run(
+        done = subprocess.run(
             ["git", *arguments],
             cwd=folder,
             input=stdin,
             env=environment | {"GIT_CONFIG_GLOBAL": config.name, "GIT_TERMINAL_PROMPT": "0"},
             capture_output=True,
             text=True,
-            check=True,
-        ).stdout
+        )
+    if done.returncode:
+        command = [shown(part) for part in ("git", *arguments)]
+        raise subprocess.CalledProcessError(
+            done.returncode, command, done.stdout, shown(done.stderr)
+        )
+    return done.stdout
 
 
 def absolute(url: str) -> str:
@@ -600,10 +617,10 @@ def _numbers(version: str) -> tuple[int, int, int]:
     return int(major), int(minor), int(patch)
 
 
-def _shown(url: str) -> str:
-    """The address without the user or token it may carry.
+def shown(text: str) -> str:
+    """An address, or a text with addresses, without the user or token they may carry.
 
-    >>> _shown("https://bot:secret@host/models.git")
-    'https://host/models.git'
+    >>> shown("cannot read https://bot:s@cret@host/models.git")
+    'cannot read https://host/models.git'
     """
-    return re.sub(r"://[^/@]*@", "://", url)
+    return re.sub(r"://[^/\s]*@", "://", text)

@@ -94,6 +94,25 @@ def test_bad_data_fails_at_once_with_the_reason(stand_in):
 
 @pytest.mark.usefixtures("_outside_airflow")
 @pytest.mark.parametrize(
+    ("kind", "raised"), [("BadData", AirflowFailException), ("OSError", RuntimeError)]
+)
+def test_what_went_wrong_is_told_whole_however_many_lines_it_has(stand_in, kind, raised):
+    code = f"""
+        import sys
+        sys.path[:0] = ["{PROJECT_ROOT}", "{PROJECT_ROOT}/jobs"]
+        from errors import BadData
+        from entry import job_parser, start
+        def main(_):
+            raise {kind}("column x is missing:\\n- in a.csv\\nAsk upstream.")
+        start(job_parser("Judges."), main)
+    """
+    stand_in("judge", code)
+    with pytest.raises(raised, match=r"column x is missing:\n- in a\.csv\nAsk upstream\."):
+        run_job("judge").execute({})
+
+
+@pytest.mark.usefixtures("_outside_airflow")
+@pytest.mark.parametrize(
     ("code", "how"),
     [
         ("raise OSError('disk full')", r"exit code 1\): OSError: disk full"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import register_model
-from jobs.retrain_model import set_training_until
+from jobs.retrain_model import CodeUnavailable, clone_code, set_training_until
 from models.registry import Registry, StoreUnavailable, fetch_bundle, git
 from params import PARAMS_FILE, read_params
 from settings import PROJECT_ROOT, Settings
@@ -232,14 +233,20 @@ def test_changes_that_are_not_committed_are_named_and_not_used(deployment):
     assert "without these changes:\n M train.py\n?? half_done.py" in err
 
 
+def test_code_that_cannot_be_cloned_is_named_without_its_password(settings, tmp_path):
+    away = settings.model_copy(update={"code_url": "https://bot:secret@localhost:1/code.git"})
+    with pytest.raises(CodeUnavailable, match=r"https://localhost:1.*SCORING_CODE_URL") as refusal:
+        clone_code(away, tmp_path)
+    assert "secret" not in "".join(traceback.format_exception(refusal.value))
+
+
 def test_a_stage_that_fails_leaves_no_version_and_its_output(deployment):
     (deployment.data_root / "fail").touch()
     training = start_training(deployment)
     out, err = training.communicate()
     assert training.returncode == 1
-    assert out == ""
+    assert "dvc repro ended with" in json.loads(out)["error"]
     assert "the lake is dry" in err
-    assert "dvc repro ended with" in err
     assert versions(deployment) == []
     assert list((deployment.data_root / "retraining").iterdir()) == []
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.registry import (
     ModelVersion,
     Registry,
     RegistryMoved,
+    RegistryState,
     RegistryUnavailable,
     RolloutBlocked,
     StoreUnavailable,
@@ -362,6 +364,24 @@ def test_a_registry_that_does_not_answer_is_named_without_its_password(tmp_path)
     assert "secret" not in str(refusal.value)
 
 
+def test_a_registry_that_cannot_be_written_is_named_without_its_password(
+    code, tmp_path, monkeypatch
+):
+    url = "https://bot:secret@localhost:1/r.git"
+    registry = Registry(url, "repurchase", tmp_path / "mirror.git")
+    monkeypatch.setattr(Registry, "read", lambda _: RegistryState((), ()))
+    with pytest.raises(RegistryUnavailable, match=r"https://localhost:1.*run the job") as refusal:
+        register(registry, code, "b1")
+    assert "secret" not in "".join(traceback.format_exception(refusal.value))
+
+
+def test_what_git_says_of_an_address_is_without_its_password(code):
+    with pytest.raises(subprocess.CalledProcessError) as refusal:
+        git("ls-files", "--error-unmatch", "https://bot:se@cret@localhost/r.git", folder=code)
+    assert refusal.value.cmd[-1] == "https://localhost/r.git"
+    assert "'https://localhost/r.git' did not match" in refusal.value.stderr
+
+
 def test_a_registry_that_was_never_made_says_how_to_make_it(tmp_path):
     registry = Registry(str(tmp_path / "none.git"), "repurchase", tmp_path / "mirror.git")
     with pytest.raises(RegistryUnavailable, match="retrain_model"):
@@ -492,6 +512,12 @@ def test_a_bundle_spoilt_in_the_cache_is_fetched_again(version, store, pushed_bu
     assert contents(fetch_bundle(version, str(store), tmp_path / "bundles")) == contents(
         pushed_bundle[0]
     )
+
+
+def test_an_empty_folder_in_the_cache_is_no_bundle(version, store, pushed_bundle, tmp_path):
+    (tmp_path / "bundles" / version.bundle_sha256 / "part").mkdir(parents=True)
+    folder = fetch_bundle(version, str(store), tmp_path / "bundles")
+    assert contents(folder) == contents(pushed_bundle[0])
 
 
 def test_a_model_changed_in_the_store_is_refused(version, store, pushed_bundle, tmp_path):
