@@ -90,7 +90,9 @@ class Alert(AppriseNotifier):
         channels = self._channels()
         if not channels:
             log.warning(
-                "nobody was told: the Airflow connection %s is not set", self.apprise_conn_id
+                "nobody was told: the Airflow connection %s is not set, or has no address under "
+                "`config`",
+                self.apprise_conn_id,
             )
             return
         memory, key, now = _read_memory(), _key(title, sentence), datetime.now(UTC)
@@ -125,14 +127,28 @@ class Alert(AppriseNotifier):
 
 
 def tell(alarms: list[dict], context) -> None:
-    """Send what a job found: dictionaries with ``name``, ``severity`` and ``sentence``."""
+    """Send what a job found: dictionaries with ``name``, ``severity`` and ``sentence``.
+
+    Raises:
+        AlertNotSent: If a channel did not take one of them, after all were tried.
+    """
+    not_sent = []
     for alarm in alarms:
-        Alert(**alarm, owner=ALARMS[alarm["name"]]).notify(context)
+        try:
+            Alert(**alarm, owner=ALARMS[alarm["name"]]).notify(context)
+        except AlertNotSent as error:
+            not_sent.append(str(error))
+    if not_sent:
+        raise AlertNotSent("\n".join(not_sent))
 
 
 def _key(title: str, sentence: str) -> str:
-    """What makes two alerts the same: all but numbers, for dates, counts and ids always differ."""
-    words = re.sub(r"\b[0-9a-f]*\d[0-9a-f.,:-]*", "#", f"{title}\n{sentence}")
+    """What makes two alerts the same: all but dates, counts and ids, which always differ.
+
+    Versions stay: that v1.3.0 lost the gate is no news of v1.2.0.
+    """
+    either = r"\b(v\d+\.\d+\.\d+)\b|\b[0-9a-f]*\d[0-9a-f.,:-]*"
+    words = re.sub(either, lambda found: found[1] or "#", f"{title}\n{sentence}")
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 

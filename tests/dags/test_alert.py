@@ -78,6 +78,25 @@ def test_the_same_alert_of_another_night_is_the_same_and_another_column_is_not()
     )
 
 
+def test_the_same_news_of_another_version_is_other_news():
+    first, second = (
+        _key("[warning] retraining: gate_failed", f"{version} lost the gate: 0.8{digit}")
+        for version, digit in (("v1.2.0", 1), ("v1.13.0", 2))
+    )
+    assert first != second
+
+
+def test_a_channel_that_takes_nothing_keeps_no_alarm_out_of_the_log(caplog, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_APPRISE_DEFAULT", Inbox(port=9).connection)
+    alarms = [
+        {"name": name, "severity": "warning", "sentence": f"of {name}"}
+        for name in ("data_incident", "drift")
+    ]
+    with pytest.raises(AlertNotSent, match=r"data_incident[\s\S]*drift"):
+        tell(alarms, FAILURE)
+    assert "of drift" in caplog.text
+
+
 def test_every_alarm_of_a_job_has_an_owner_a_cool_down_and_its_page_in_the_runbook():
     source = (PROJECT_ROOT / "monitoring" / "decision.py").read_text()
     source += (PROJECT_ROOT / "jobs" / "decide_retraining.py").read_text()
