@@ -306,7 +306,11 @@ class Deployment:
         findings = [
             *judge_lines(
                 self.lines.get(night, {}),
-                [self.lines[day] for day in before if day in self.lines],
+                [
+                    self.lines[day]
+                    for day in before
+                    if day in self.lines and not self.incidents.get(day)
+                ],
                 self.params.quality,
             ),
             *judge_features(stats_of(features, reference), reference, self.params.quality),

@@ -4,6 +4,7 @@ Reads the night's lines and those of the same weekday before, the run's features
 bundle; writes the warehouse's `quality` rows of the run.
 """
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import sqlalchemy as sa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -54,18 +56,19 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     root = settings.data_root
     StageRecord.read(root, record, "publish_predictions")
     bundle = read_bundle(root / "bundles" / record.bundle_sha256, record.bundle_sha256)
-    days = same_weekdays(record, params.drift.weekday_nights)
+    engine = warehouse.connect(settings.warehouse_url)
+    days = same_weekdays(engine, record, params.drift.weekday_nights)
     lines = describe_lines(spark, root, {day: record.deliveries[day] for day in days})
     features = spark.read.parquet(str(root / catalog.FEATURES_LAYOUT.format(**record.key)))
 
     before = [lines[day] for day in days[1:] if day in lines]
+    described = describe_features(features, bundle)
     findings = [
         *judge_lines(lines.get(record.score_date, {}), before, params.quality),
-        *judge_features(describe_features(features, bundle), usual(bundle), params.quality),
+        *judge_features(described, usual(bundle), params.quality, still(described)),
         *informing(root, record),
     ]
 
-    engine = warehouse.connect(settings.warehouse_url)
     warehouse.replace_quality(engine, record.run_id, findings)
     incidents = [each.sentence for each in findings if each.verdict == "incident"]
     facts = {"verdict": "incident" if incidents else "usual", "incidents": incidents}
@@ -74,10 +77,17 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     return facts
 
 
-def same_weekdays(record: RunRecord, count: int) -> list[date]:
-    """The night, and the same weekdays before it that the run has a delivery of."""
-    earlier = (record.score_date - timedelta(weeks=back) for back in range(1, count + 1))
-    return [record.score_date, *(day for day in earlier if day in record.deliveries)]
+def same_weekdays(engine: sa.Engine, record: RunRecord, count: int) -> list[date]:
+    """The night, and the same weekdays before it that the run has a delivery of.
+
+    Left out are days that were an incident themselves, or wrong data would be usual in a week.
+    """
+    earlier = [record.score_date - timedelta(weeks=back) for back in range(1, count + 1)]
+    wrong = warehouse.incident_nights(engine, earlier[-1], earlier[0])
+    return [
+        record.score_date,
+        *(day for day in earlier if day in record.deliveries and day not in wrong),
+    ]
 
 
 def describe_lines(
@@ -179,6 +189,17 @@ def describe_features(features: DataFrame, bundle: Bundle) -> dict[str, ColumnSt
     }
 
 
+def still(features: Mapping[str, ColumnStats]) -> set[str]:
+    """Features of the last days in which nobody bought anything, such as ``spend_7d``."""
+    quiet_days = features["recency_days"].low
+    windows = {name: re.search(r"_(\d+)d$", name) for name in features}
+    return {
+        name
+        for name, window in windows.items()
+        if quiet_days is not None and window and int(window[1]) <= quiet_days
+    }
+
+
 def reference_edges(bundle: Bundle) -> dict[str, Sequence[float]]:
     """The tenths of the model's reference, of each feature that is a number."""
     numbers = [feature.name for feature in bundle.schema if feature.kind == "number"]
@@ -193,8 +214,16 @@ def reference_edges(bundle: Bundle) -> dict[str, Sequence[float]]:
 def usual(bundle: Bundle) -> dict[str, Usual]:
     """What the bundle says of each feature."""
     missing = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS)).missing
+    names = list(bundle.categories)
+    reference = pq.read_table(bundle.folder / "reference.parquet", columns=names).to_pandas()
+    had = {name: reference[name].value_counts() / len(reference) for name in names}
     return {
-        feature.name: Usual(missing[feature.name], feature.low, feature.high, feature.categories)
+        feature.name: Usual(
+            missing[feature.name],
+            feature.low,
+            feature.high,
+            {value: float(had[feature.name].get(value, 0.0)) for value in feature.categories},
+        )
         for feature in bundle.schema
     }
 

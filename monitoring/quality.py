@@ -8,7 +8,7 @@ upstream, not customers who changed.
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,7 +22,7 @@ FAR = 4.0
 
 ONCE_IN_A_MILLION = 1e-6
 
-# Of so few invoices nothing is concluded.
+# Of so few invoices nothing is concluded but by counting.
 FEW = 5
 
 # A category that held so much of the rows does not vanish in a week.
@@ -67,13 +67,14 @@ class Usual:
     """What a feature looked like in the rows the model was made from.
 
     ``missing_share`` is the largest of any date of the training set: some features come and go with
-    the seasons. The rest is of the rows it was fitted on.
+    the seasons. ``categories`` are those the model knows, each with its share of the reference. The
+    rest is of the rows it was fitted on.
     """
 
     missing_share: float
     low: float | None
     high: float | None
-    categories: tuple[str, ...]
+    categories: Mapping[str, float] = field(default_factory=dict)
 
     def reach(self) -> tuple[float, float] | None:
         """The range, widened by itself on both sides: everybody grows older, but not by that."""
@@ -136,14 +137,26 @@ def judge_lines(
         if now.low is not None or now.categories:
             findings.append(_differs(name, now, past))
         if now.categories:
-            findings += _categories("transactions", name, now, past, rules)
+            findings += _categories(
+                *("transactions", name, now, _shares_of(past)), _newness(past), rules
+            )
     return findings
 
 
 def judge_features(
-    tonight: Mapping[str, ColumnStats], usual: Mapping[str, Usual], rules: Quality
+    tonight: Mapping[str, ColumnStats],
+    usual: Mapping[str, Usual],
+    rules: Quality,
+    still: Collection[str] = (),
 ) -> list[QualityFinding]:
-    """The features of the population against the rows the model was made from."""
+    """The features of the population against the rows the model was made from.
+
+    Args:
+        tonight: Stats by feature.
+        usual: What the model was made from, by feature.
+        rules: Margins.
+        still: Features that may be the same for everybody tonight, as the shop was closed.
+    """
     findings = []
     for name, now in sorted(tonight.items()):
         reference = usual[name]
@@ -151,10 +164,9 @@ def judge_features(
         findings.append(_kind("features", name, now))
         if reference.reach() is not None and now.rows:
             findings.append(_out_of_range(name, now, reference, rules))
-            findings.append(_varies(name, now, reference))
+            findings.append(_varies(name, now, reference, name in still))
         if reference.categories:
-            known = dict.fromkeys(reference.categories, 0)
-            findings += _categories("features", name, now, [], rules, known)
+            findings += _categories("features", name, now, reference.categories, 0.0, rules)
         if now.histogram:
             bins = json.dumps({"up_to": list(now.edges), "customers": list(now.histogram)})
             findings.append(QualityFinding("features", name, "histogram", None, bins))
@@ -256,7 +268,7 @@ def _differs(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Qualit
     )
 
 
-def _varies(name: str, now: ColumnStats, reference: Usual) -> QualityFinding:
+def _varies(name: str, now: ColumnStats, reference: Usual, may_be_still: bool) -> QualityFinding:
     """Whether the values differ at all, where they did before."""
     differs = now.low is not None and now.low < now.high
     only = "there is no value at all" if now.low is None else f"every value is {now.low:g}"
@@ -266,7 +278,7 @@ def _varies(name: str, now: ColumnStats, reference: Usual) -> QualityFinding:
         "varies",
         float(differs),
         "values differ" if differs else f"{only}; in the rows the model learnt from they differ",
-        low=1.0 if reference.low < reference.high else None,
+        low=1.0 if reference.low < reference.high and not may_be_still else None,
     )
 
 
@@ -277,6 +289,7 @@ def _kind(dataset: str, name: str, now: ColumnStats) -> QualityFinding:
 def _median(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> QualityFinding:
     medians = [day.median for day in past if day.median is not None and day.median > 0]
     usually = f"{min(medians):g} to {max(medians):g}" if medians else "not known"
+    is_judged = medians and now.independent > FEW
     return QualityFinding(
         "transactions",
         name,
@@ -284,12 +297,30 @@ def _median(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Quality
         now.median,
         f"the median is {now.median:g}; before, on this weekday: {usually}. In another unit? Ask "
         "upstream",
-        low=min(medians) / UNIT_FACTOR if medians else None,
-        high=max(medians) * UNIT_FACTOR if medians else None,
+        low=min(medians) / UNIT_FACTOR if is_judged else None,
+        high=max(medians) * UNIT_FACTOR if is_judged else None,
     )
 
 
-def _share_not_in(day: ColumnStats, known: Mapping[str, int]) -> float:
+def _shares_of(past: Sequence[ColumnStats]) -> dict[str, float]:
+    """The share that each category had of the rows of those days together."""
+    counts = Counter()
+    for day in past:
+        counts.update(day.categories)
+    rows = sum(day.rows for day in past)
+    return {value: count / rows for value, count in counts.items()}
+
+
+def _newness(past: Sequence[ColumnStats]) -> float:
+    """The largest share that a day held of what none of the others did; of one day nothing."""
+    found = [0.0]
+    for position, day in enumerate(past):
+        if others := _shares_of([*past[:position], *past[position + 1 :]]):
+            found.append(_share_not_in(day, others))
+    return max(found)
+
+
+def _share_not_in(day: ColumnStats, known: Collection[str]) -> float:
     rows = sum(day.categories.values())
     return sum(n for value, n in day.categories.items() if value not in known) / max(rows, 1)
 
@@ -298,29 +329,29 @@ def _categories(
     dataset: str,
     name: str,
     now: ColumnStats,
-    past: Sequence[ColumnStats],
+    known: Mapping[str, float],
+    newness: float,
     rules: Quality,
-    known: Mapping[str, int] | None = None,
 ) -> list[QualityFinding]:
     """New categories, by their share of the rows, and common ones that are gone, by number.
 
-    The days before were new to each other, too; tonight may be as new as any of them.
+    Args:
+        dataset: Of the column.
+        name: Of the column.
+        now: Tonight's stats.
+        known: The share of the rows that each category had before; empty, and nothing is judged.
+        newness: Days before held such a share of what was new then; tonight may, too.
+        rules: Margins.
     """
-    seen = Counter(known)
-    for day in past:
-        seen.update(day.categories)
-    new = {value: rows for value, rows in now.categories.items() if value not in seen}
-    share = _share_not_in(now, seen)
-    usually = max(
-        (_share_not_in(day, others) for day in past if (others := seen - Counter(day.categories))),
-        default=0.0,
-    )
+    new = {value: rows for value, rows in now.categories.items() if value not in known}
+    share = _share_not_in(now, known)
     shown = ", ".join(sorted(new, key=lambda value: (-new[value], value))[:5]) or "none"
-    common = COMMON_SHARE * sum(day.rows for day in past)
     gone = sorted(
         value
-        for value, rows in seen.items()
-        if past and rows >= common and value not in now.categories
+        for value, had in known.items()
+        if had >= COMMON_SHARE
+        and value not in now.categories
+        and (1 - had) ** now.independent < ONCE_IN_A_MILLION
     )
     return [
         QualityFinding(
@@ -329,7 +360,7 @@ def _categories(
             "new_category_share",
             share,
             f"{share:.1%} of the rows hold values that were not there before: {shown}",
-            high=_beyond_chance(usually, now.independent, rules.missing_margin) if seen else None,
+            high=_beyond_chance(newness, now.independent, rules.missing_margin) if known else None,
         ),
         QualityFinding(
             dataset,
@@ -337,6 +368,6 @@ def _categories(
             "vanished_categories",
             float(len(gone)),
             f"common values that are gone: {', '.join(gone) or 'none'}",
-            high=0.0 if past else None,
+            high=0.0 if known else None,
         ),
     ]

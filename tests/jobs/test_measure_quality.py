@@ -12,6 +12,7 @@ import catalog
 import warehouse
 from jobs import measure_quality
 from models import bundle_sha256, read_bundle
+from monitoring.quality import ColumnStats
 from params import read_params
 from records import DeliveryRecord, RunRecord, StageRecord
 from tests.warehouse.nights import a_run, predictions
@@ -139,6 +140,36 @@ def test_lost_customers_another_unit_and_a_hollow_feature_are_incidents(spark, d
     assert warehouse.incident_nights(warehouse.connect(deployed.warehouse_url), NIGHT, NIGHT) == {
         NIGHT
     }
+
+
+def test_wrong_data_are_not_usual_a_week_later(spark, deployed, a_night):
+    record = a_night([*(["ada"] * 400), *([None] * 600)])
+    assert measure_quality.run(spark, deployed, PARAMS, record)["incidents"]
+    engine = warehouse.connect(deployed.warehouse_url)
+    a_week_later = record.model_copy(
+        update={
+            "score_date": NIGHT + WEEK,
+            "deliveries": record.deliveries | {NIGHT + WEEK: "d1"},
+        }
+    )
+    assert measure_quality.same_weekdays(engine, a_week_later, 4) == [NIGHT + WEEK, NIGHT - WEEK]
+
+
+@pytest.mark.parametrize(
+    ("quiet_days", "still"),
+    [(None, set()), (6.0, set()), (7.0, {"spend_7d"}), (40.0, {"spend_7d", "trend_30d"})],
+)
+def test_windows_in_which_nobody_bought_anything_are_still(quiet_days, still):
+    names = ("recency_days", "spend_7d", "trend_30d", "gap_mean_days")
+    stats = {name: ColumnStats(10, 0, "double", low=quiet_days) for name in names}
+    assert measure_quality.still(stats) == still
+
+
+def test_common_categories_are_known_with_the_share_they_had(model_shop):
+    folder = model_shop / "fitting"
+    had = measure_quality.usual(read_bundle(folder, bundle_sha256(folder)))["country"].categories
+    assert sum(had.values()) == pytest.approx(1, abs=0.05)
+    assert max(had.values()) == had["Norway"]
 
 
 def test_a_run_that_was_not_published_is_refused_with_the_next_step(spark, deployed, a_night):

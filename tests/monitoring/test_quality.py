@@ -76,8 +76,13 @@ def test_a_first_week_has_nothing_to_be_compared_with():
 
 
 USUAL = {
-    "spend": Usual(missing_share=0.1, low=0.0, high=100.0, categories=()),
-    "country": Usual(missing_share=0.0, low=None, high=None, categories=("Norway", "Spain")),
+    "spend": Usual(missing_share=0.1, low=0.0, high=100.0),
+    "country": Usual(
+        missing_share=0.0,
+        low=None,
+        high=None,
+        categories={"Norway": 0.7, "Spain": 0.25, "Fiji": 0.05},
+    ),
 }
 
 
@@ -92,7 +97,9 @@ def customers(missing=100, beyond=0, low=1.0, high=90.0, **countries) -> dict[st
             edges=[10.0, 50.0],
             histogram=[100, 500],
         ),
-        "country": ColumnStats(1000, 0, "string", categories=countries or {"Norway": 1000}),
+        "country": ColumnStats(
+            1000, 0, "string", categories=countries or {"Norway": 700, "Spain": 300}
+        ),
     }
 
 
@@ -105,6 +112,30 @@ def test_a_few_large_invoices_without_a_customer_are_no_incident_and_many_are():
     assert incidents(judge_lines(a_small_day(250), before, RULES))
 
 
+def test_a_day_of_a_handful_of_invoices_is_no_incident_whatever_is_in_them():
+    def a_day_of(invoices, **categories):
+        return {
+            "quantity": ColumnStats(
+                100, 0, "int", median=900.0, low=1, high=900, invoices=invoices
+            ),
+            "country": ColumnStats(100, 0, "string", categories=categories, invoices=invoices),
+        }
+
+    before = [a_day(Norway=700, Spain=300)]
+    assert incidents(judge_lines(a_day_of(4, Norway=100), before, RULES)) == {}
+    assert set(incidents(judge_lines(a_day_of(90, Norway=100), before, RULES))) == {
+        "quantity median",
+        "country varies",
+        "country vanished_categories",
+    }
+
+
+def test_what_counts_the_days_a_shop_was_closed_may_be_the_same_for_everybody():
+    nothing = customers(low=0.0, high=0.0)
+    assert "spend varies" in incidents(judge_features(nothing, USUAL, RULES))
+    assert incidents(judge_features(nothing, USUAL, RULES, still={"spend"})) == {}
+
+
 @pytest.mark.parametrize(
     ("tonight", "what"),
     [
@@ -112,7 +143,8 @@ def test_a_few_large_invoices_without_a_customer_are_no_incident_and_many_are():
         (customers(beyond=11), "spend out_of_range_share"),
         (customers(low=7.0, high=7.0), "spend varies"),
         (customers(low=None, high=None, missing=1000), "spend varies"),
-        (customers(Norway=800, Atlantis=200), "country new_category_share"),
+        (customers(Norway=500, Spain=300, Atlantis=200), "country new_category_share"),
+        (customers(Norway=1000), "country vanished_categories"),
     ],
 )
 def test_features_unlike_what_the_model_learnt_from_are_an_incident(tonight, what):
@@ -120,7 +152,8 @@ def test_features_unlike_what_the_model_learnt_from_are_an_incident(tonight, wha
 
 
 @pytest.mark.parametrize(
-    "tonight", [customers(), customers(missing=150, beyond=10), customers(Norway=960, Atlantis=40)]
+    "tonight",
+    [customers(), customers(missing=150, beyond=10), customers(Norway=660, Spain=300, Atlantis=40)],
 )
 def test_features_within_the_margins_are_usual(tonight):
     assert incidents(judge_features(tonight, USUAL, RULES)) == {}
