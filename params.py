@@ -117,6 +117,7 @@ class Quality(_Section):
 class Performance(_Section):
     bootstrap_rounds: int = Field(ge=1)
     partial_days: list[int]
+    catch_up_nights: int = Field(ge=0)
     loss_margin: float = Field(ge=0)
     calibration_margin: float = Field(ge=0)
     min_buyers: int = Field(ge=1)

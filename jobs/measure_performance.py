@@ -3,7 +3,8 @@
 Reads the predictions of earlier nights as they were published then, their features, and the
 purchases known by tonight; writes the warehouse's `performance` and `label_maturity`. The cohort
 whose labels are all there tonight is mature, younger ones are partial, tonight's own is estimated
-from its probabilities alone.
+from its probabilities alone. A cohort whose night of maturity never ran, or lacked a delivery, is
+caught up with.
 """
 
 import logging
@@ -26,11 +27,12 @@ import warehouse
 from features import label_purchases, read_activity
 from jobs.entry import run_parser, start
 from jobs.publish_predictions import read_batches
-from jobs.score_customers import decile
+from jobs.score_customers import decile, tenths
 from jobs.session import on_spark
 from lake import read_json
+from models.gate import TENURE_BANDS
 from monitoring import Measured, conclude, estimate, judge_cohort, measure
-from params import Params
+from params import Params, Performance
 from records import RunRecord, StageRecord
 from settings import Settings
 
@@ -43,10 +45,6 @@ SCORE_STEPS = 100_000
 
 # Sums of probabilities are of whole numbers, so they do not depend on the order of adding.
 PROBABILITY_UNITS = 10_000_000_000
-
-TENURE_BANDS = {"under 90 days": 90, "90 to 364 days": 365}
-"""The bands of ``tenure_days``, each with the first day beyond it; after them come the others."""
-LONGEST_TENURE = "365 days and more"
 
 ALL = "all"
 
@@ -82,7 +80,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     # The warehouse knows published runs only; better to say so before anything is computed.
     StageRecord.read(root, record, "publish_predictions")
     engine = warehouse.connect(settings.warehouse_url)
-    cohorts, skipped = find_cohorts(engine, root, record, rules.partial_days)
+    cohorts, skipped = find_cohorts(engine, root, record, rules)
     for cohort in cohorts:
         if cohort.maturity != "estimated":
             check_published(engine, root, cohort.record)
@@ -109,26 +107,31 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
 
 
 def find_cohorts(
-    engine: sa.Engine, root: Path, night: RunRecord, partial_days: Sequence[int]
+    engine: sa.Engine, root: Path, night: RunRecord, rules: Performance
 ) -> tuple[list[Cohort], list[dict]]:
     """What can be looked at tonight, tonight's own run last; and what cannot, with the reason."""
     horizon = horizon_days(root, night)
-    ages = [horizon, *(days for days in sorted(partial_days, reverse=True) if days < horizon)]
+    due = night.score_date - timedelta(days=horizon)
+    first, last = due - timedelta(days=rules.catch_up_nights), due - timedelta(days=1)
+    overdue = warehouse.unmeasured_cohorts(engine, first, last, night.score_date)
+    younger = (days for days in sorted(rules.partial_days, reverse=True) if days < horizon)
     cohorts, skipped = [], []
-    for age in ages:
-        score_date = night.score_date - timedelta(days=age)
+    for score_date in [*overdue, due, *(night.score_date - timedelta(days=age) for age in younger)]:
         record, reason = find_run(engine, root, score_date, horizon)
         if record is None:
             skipped.append({"score_date": str(score_date), "reason": reason})
             continue
+        age = min((night.score_date - score_date).days, horizon)
         later = (score_date + timedelta(days=n) for n in range(1, age + 1))
         missing = tuple(day for day in later if day not in night.deliveries)
-        maturity = "mature" if age == horizon and not missing else "partial"
         if age == horizon and missing:
             days = ", ".join(map(str, missing))
             reason = f"no delivery was accepted for {days}: its labels are partial"
             skipped.append({"score_date": str(score_date), "reason": reason})
             log.warning("cohort %s: %s", score_date, reason)
+            if score_date < due:
+                continue
+        maturity = "mature" if age == horizon and not missing else "partial"
         cohorts.append(Cohort(record, maturity, horizon, missing))
     return [*cohorts, Cohort(night, "estimated", horizon)], skipped
 
@@ -227,8 +230,7 @@ def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFr
         scores = both.withColumns(
             {name: F.col(f"{arm}_{name}") for name in ("probability", "is_contacted")}
         )
-        tenths = [F.lit(tenth / 10) for tenth in range(9, 0, -1)]
-        [[cuts]] = scores.select(F.percentile("probability", F.array(*tenths))).collect()
+        cuts = tenths(scores, "probability")
         result[arm] = scores.withColumn("decile", decile("probability", cuts)).select(*columns)
     return result
 
@@ -261,7 +263,7 @@ def tenure_band() -> Column:
     band = F.when(days.isNull(), None)
     for name, beyond in TENURE_BANDS.items():
         band = band.when(days < beyond, name)
-    return band.otherwise(LONGEST_TENURE)
+    return band
 
 
 def known_buyers(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> DataFrame:
@@ -269,22 +271,21 @@ def known_buyers(spark: SparkSession, root: Path, night: RunRecord, cohort: Coho
     if cohort.maturity == "estimated":
         return spark.createDataFrame([], "customer_id string, bought int")
     score_date = cohort.record.score_date
-    activity = later_activity(spark, root, night, score_date)
+    activity = later_activity(spark, root, night, cohort)
     labels = label_purchases(activity, [score_date], cohort.horizon_days)
     return labels.where("label = 1").select("customer_id", F.col("label").alias("bought"))
 
 
-def later_activity(
-    spark: SparkSession, root: Path, night: RunRecord, score_date: date
-) -> DataFrame:
-    """Activity that became known after ``score_date``, as tonight knows it.
+def later_activity(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> DataFrame:
+    """Activity that became known in the horizon of the cohort, as far as tonight knows it.
 
     Nothing later can have been known before: validation refuses lines dated after their delivery.
     """
+    score_date, horizon = cohort.record.score_date, timedelta(days=cohort.horizon_days)
     partitions = [
         catalog.ACTIVITY.partition(root, known_on=day, delivery_id=delivery_id)
         for day, delivery_id in night.deliveries.items()
-        if day > score_date
+        if score_date < day <= score_date + horizon
     ]
     return read_activity(spark, root, partitions)
 
@@ -335,7 +336,7 @@ def histogram(customers: DataFrame) -> pd.DataFrame:
 def maturity_curve(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> list[int]:
     """How many buyers of the cohort were known 1, 2, ... days after it, up to its horizon."""
     score_date = cohort.record.score_date
-    bought = later_activity(spark, root, night, score_date).where(
+    bought = later_activity(spark, root, night, cohort).where(
         (F.col("purchase_lines") > 0)
         & F.date_diff("activity_on", F.lit(score_date)).between(1, cohort.horizon_days)
     )

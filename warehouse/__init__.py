@@ -28,6 +28,7 @@ from warehouse.performance import (
     night_drift,
     replace_maturity_curve,
     replace_performance,
+    unmeasured_cohorts,
 )
 from warehouse.pointer import NothingToRollBack, RollBack, roll_back
 from warehouse.publish import (
@@ -109,5 +110,6 @@ __all__ = [
     "run_before",
     "top_rules",
     "training_until",
+    "unmeasured_cohorts",
     "writing",
 ]

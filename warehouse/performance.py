@@ -101,19 +101,36 @@ def replace_performance(
     """Make ``rows`` the whole of what was found about that cohort on that night.
 
     A cohort that was partial on that night, for want of a delivery, and is mature now that it has
-    come, leaves nothing behind.
+    come, leaves nothing behind. It matures once: what another night found of it mature is replaced.
 
     Raises:
         sqlalchemy.exc.IntegrityError: If no such run was published.
     """
     c = PERFORMANCE.c
     values = [asdict(row) for row in rows]
+    replaced = c.measured_on == measured_on
+    if any(row["maturity"] == "mature" for row in values):
+        replaced |= c.maturity == "mature"
     with writing(engine) as connection:
-        connection.execute(
-            PERFORMANCE.delete().where(c.run_id == run_id, c.measured_on == measured_on)
-        )
+        connection.execute(PERFORMANCE.delete().where(c.run_id == run_id, replaced))
         if values:
             connection.execute(PERFORMANCE.insert(), values)
+
+
+def unmeasured_cohorts(engine: sa.Engine, first: date, last: date, night: date) -> list[date]:
+    """The published nights from ``first`` to ``last`` that no night but ``night`` found mature."""
+    c = PERFORMANCE.c
+    by_others = sa.select(c.run_id).where(c.maturity == "mature", c.measured_on != night)
+    query = (
+        sa.select(CURRENT_RUNS.c.score_date)
+        .where(
+            CURRENT_RUNS.c.score_date.between(first, last),
+            CURRENT_RUNS.c.run_id.not_in(by_others),
+        )
+        .order_by(CURRENT_RUNS.c.score_date)
+    )
+    with engine.connect() as connection:
+        return list(connection.scalars(query))
 
 
 def replace_maturity_curve(

@@ -277,6 +277,45 @@ def test_a_day_without_delivery_makes_the_labels_partial_until_it_comes(
     assert (facts["mature"]["finding"], facts["finding"]) == ("loss", "unknown")
 
 
+@pytest.mark.usefixtures("lake")
+def test_a_cohort_that_missed_its_night_matures_later_once_and_as_it_would_have(
+    spark, settings, engine, params
+):
+    a_night_later = NIGHT + timedelta(1)
+    pinned = deliveries() | {a_night_later: "00aa"}
+    late = a_record(a_night_later, deliveries=pinned)
+    publish(settings.data_root, engine, late)
+
+    facts = measure_performance.run(spark, settings, params, late)
+
+    # What became known on the later night does not count.
+    assert (facts["mature"]["score_date"], facts["mature"]["buyers"]) == (str(COHORT), 4)
+    once = {(COHORT, "mature", "champion", "all"): (0.5, 8)}
+    assert kept(engine, metric="buyer_share", slice="all", score_date=COHORT) == once
+    assert measure_performance.run(spark, settings, params, late) == facts
+
+    on_time = measure_performance.run(
+        spark, settings, params, a_record(NIGHT, deliveries=deliveries())
+    )
+    assert on_time["mature"] == facts["mature"]
+    where = {"metric": "buyer_share", "slice": "all", "maturity": "mature"}
+    assert kept(engine, **where, measured_on=a_night_later) == {}
+    assert kept(engine, **where, measured_on=NIGHT) == once
+    assert measure_performance.run(spark, settings, params, late)["mature"] is None
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_cohort_that_lacks_a_delivery_is_tried_again_and_then_given_up(engine, lake, params):
+    def tried(nights: int) -> list[str]:
+        night = a_record(NIGHT + timedelta(nights), deliveries=deliveries(without=9))
+        cohorts, skipped = find_cohorts(engine, lake, night, params.performance)
+        assert COHORT not in [each.record.score_date for each in cohorts]
+        return [each["score_date"] for each in skipped if "2026-03-11" in each["reason"]]
+
+    assert tried(nights=14) == [str(COHORT)]
+    assert tried(nights=15) == []
+
+
 def test_both_arms_are_measured_on_all_customers_whoever_was_served(
     spark, settings, engine, params, lake
 ):
@@ -332,11 +371,12 @@ def test_both_arms_are_measured_on_all_customers_whoever_was_served(
         assert dict(connection.execute(versions).all())["challenger"] == "v1.1.0"
 
 
-def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake):
+def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake, params):
     night = a_record(NIGHT, deliveries=deliveries())
+    rules = params.performance.model_copy(update={"partial_days": [7, 14]})
 
     def found() -> tuple[list[tuple], list[str]]:
-        cohorts, skipped = find_cohorts(engine, lake, night, [7, 14])
+        cohorts, skipped = find_cohorts(engine, lake, night, rules)
         ages = [((NIGHT - one.record.score_date).days, one.maturity) for one in cohorts]
         return ages, [f"{skip['score_date']}: {skip['reason']}" for skip in skipped]
 
