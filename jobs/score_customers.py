@@ -1,9 +1,9 @@
 """Score every customer of the population with the models that the run has pinned.
 
 Reads the run's features, its bundles and the previous run's predictions, writes the run's
-predictions. A customer who cannot be scored keeps the previous score, else gets the prior. With a
-challenger it writes also what either model says of everybody; the challenger's share of customers
-gets its score, unless it is found unfit.
+predictions. A customer who cannot be scored keeps the champion's previous score, else gets the
+prior. With a challenger it writes also what either model says of everybody; the challenger's share
+of customers gets its score, unless it is found unfit.
 """
 
 import logging
@@ -106,6 +106,9 @@ def score_both(
 def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> DataFrame:
     """``customer_id`` and ``previous_probability`` of that run; priors are not worth keeping.
 
+    It is what the champion said, also of those whom a challenger served: one that is withdrawn
+    leaves nothing behind.
+
     Raises:
         FileNotFoundError: If the run is named but its predictions are gone.
     """
@@ -118,11 +121,14 @@ def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> Data
             f"the predictions of the previous run {run_id} are not at {root / layout}. Restore "
             "that folder, or publish a run of an earlier night and open this one again."
         )
-    return (
-        spark.read.parquet(str(folders[0]))
-        .where(F.col("status") != "default")
-        .select("customer_id", F.col("probability").alias("previous_probability"))
-    )
+    said = spark.read.parquet(str(folders[0])).where(F.col("status") != "default")
+    probability = "probability"
+    arms = sorted(root.glob(catalog.ARM_SCORES.layout.format(score_date="*", run_id=run_id)))
+    if arms:
+        probability = "champion_probability"
+        both = spark.read.parquet(str(arms[0])).select("customer_id", probability)
+        said = said.join(both, on="customer_id")
+    return said.select("customer_id", F.col(probability).alias("previous_probability"))
 
 
 def fill_gaps(scores: DataFrame, previous: DataFrame, base_rate: float) -> DataFrame:

@@ -29,11 +29,20 @@ PAIRS_SCHEMA = f"{SCORES_SCHEMA}, " + ", ".join(
 log = logging.getLogger("models.batches")
 
 
-# A worker may have two models to apply, batch by batch.
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def loaded_bundle(folder: Path, sha256: str) -> Bundle:
     """The bundle, read and checked once in the life of a worker process."""
     return read_bundle(folder, sha256)
+
+
+@lru_cache(maxsize=1)
+def _tried_bundle(folder: Path, sha256: str) -> Bundle | None:
+    """The same; None, for the life of the process, if it cannot be read."""
+    try:
+        return read_bundle(folder, sha256)
+    except Exception:
+        log.exception("the challenger in %s cannot be loaded; it scores nobody here", folder)
+        return None
 
 
 def batch_scorer(
@@ -81,9 +90,11 @@ def _score_tried(
     nothing = pa.nulls(batch.num_rows, pa.string())
     columns = {"probability": pa.nulls(batch.num_rows, pa.float64())}
     columns |= {f"reason_{rank}": nothing for rank in range(1, REASON_COLUMNS + 1)}
+    bundle = _tried_bundle(*challenger)
+    if bundle is None:
+        return columns
     in_share = batch["in_share"].to_numpy(zero_copy_only=False)
     try:
-        bundle = loaded_bundle(*challenger)
         probability = _score_batch(batch, bundle, reasons=0)["probability"]
         if reasons and in_share.any():
             explained = _score_batch(batch.filter(batch["in_share"]), bundle, reasons)

@@ -363,6 +363,24 @@ def test_in_shadow_readers_get_what_they_would_have_got_without(night, tried_on)
     assert (facts["challenger"]["served"], facts["challenger"]["unfit"]) == (0, [])
 
 
+def test_a_fallback_keeps_what_the_champion_said_not_the_challenger(spark, night, bundle, tried_on):
+    facts, tried, _ = tried_on(0.9, 100, "wholly")
+    assert facts["challenger"]["served"] > 290
+    said = predictions(night.settings, tried, catalog.ARM_SCORES).to_pylist()[3]
+    assert said["champion_probability"] != said["challenger_probability"]
+    rows = customers(300, seed=6)
+    rows["recency_days"][3] = np.nan
+    record = open_run(
+        *(night.settings, bundle, rows),
+        run_id="after",
+        night=NIGHT + timedelta(days=1),
+        previous_run_id="wholly",
+    )
+    score_customers.run(spark, night.settings, PARAMS, record)
+    found = predictions(night.settings, record).to_pylist()[3]
+    assert (found["status"], found["probability"]) == ("previous", said["champion_probability"])
+
+
 def test_a_challenger_that_fails_while_scoring_scores_nobody_and_the_champion_everybody(bundle):
     trusted = (bundle, bundle_sha256(bundle))
     rows = pa.table(
@@ -374,6 +392,21 @@ def test_a_challenger_that_fails_while_scoring_scores_nobody_and_the_champion_ev
         assert paired[name] == alone[name]
     for name in ("probability", "reason_1", "reason_3"):
         assert paired[f"challenger_{name}"].null_count == 30
+
+
+def test_a_challenger_that_cannot_be_loaded_is_tried_once_not_with_every_batch(
+    bundle, tmp_path, caplog
+):
+    absent = (tmp_path / "absent", "its hash")
+    trusted = (bundle, bundle_sha256(bundle))
+    rows = pa.table(
+        {**customers(30, seed=7), "is_scorable": [True] * 30, "in_share": [True] * 30}
+    ).to_batches(max_chunksize=10)
+    for _ in range(2):
+        for paired in pair_scorer(trusted, absent, 3)(iter(rows)):
+            assert paired["challenger_probability"].null_count == 10
+    assert caplog.text.count("cannot be loaded") == 1
+    assert "BundleRefused" in caplog.text
 
 
 def test_a_place_tells_models_with_few_scores_apart_where_a_decile_does_not(spark):
