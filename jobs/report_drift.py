@@ -63,13 +63,14 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
         lately = find_drift(before, current, thresholds, params.drift, bundle.categories)
         findings["same_weekday"], recently = lately.findings, lately.verdict
 
+    # What was found is kept even where the page cannot be drawn.
+    warehouse.replace_drift(engine, record.run_id, findings)
     folder = root / catalog.REPORTS.format(**record.key) / "drift"
     title = f"{record.score_date}, {record.model_name} {record.model_version}, run {record.run_id}"
     snapshot = comparison(reference, current, result, bundle.categories, title)
     with replacing(folder) as fresh:
         write_page(snapshot, fresh)
         write_json(fresh / "drift.json", result.as_dict())
-    warehouse.replace_drift(engine, record.run_id, findings)
     try:
         add_night(
             root / DASHBOARD,
@@ -121,21 +122,20 @@ def same_weekday(
 ) -> pd.DataFrame | None:
     """Customers of the trailing nights of the same weekday, as many of each; None without any.
 
-    Left out are nights without a feature that tonight's model reads, and those that the lake no
-    longer has.
+    Left out are nights whose data were wrong, those without a feature that tonight's model reads,
+    and those that the lake no longer has.
     """
+    weeks = range(1, params.drift.weekday_nights + 1)
+    nights = [record.score_date - timedelta(weeks=back) for back in weeks]
+    wrong = warehouse.incident_nights(engine, nights[-1], nights[0])
     samples = []
-    for back in range(1, params.drift.weekday_nights + 1):
-        night = record.score_date - timedelta(weeks=back)
+    for night in nights:
         run_id = warehouse.current_run(engine, night)
-        if run_id is None:
-            continue
-        earlier = RunRecord.read(root, night, run_id)
-        if not catalog.PREDICTIONS.partition(root, **earlier.key).exists():
+        if run_id is None or night in wrong:
             continue
         try:
-            samples.append(sample(root, params, earlier, bundle))
-        except FeatureMismatch as error:
+            samples.append(sample(root, params, RunRecord.read(root, night, run_id), bundle))
+        except (FileNotFoundError, FeatureMismatch) as error:
             log.warning("%s is not compared with: %s", night, error)
     return pd.concat(samples, ignore_index=True) if samples else None
 

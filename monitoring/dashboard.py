@@ -17,6 +17,10 @@ from evidently.ui.workspace import Project, Workspace
 from monitoring.drift import IS_CONTACTED, PROBABILITY, DriftResult
 from monitoring.report import as_bins, register_methods
 
+MEANS = "Scores and contacts, tonight's mean"
+OF_SCORES = "How far the scores are from those of the reference"
+BY_COLUMN = "How far each column is from the reference, in its own method"
+
 
 def add_night(
     folder: Path,
@@ -32,7 +36,7 @@ def add_night(
 
     Args:
         folder: Made if it is not there.
-        project_name: Of the model; its panels are made with the first night.
+        project_name: Of the model; its panels show every column that a night was compared in.
         run_id: Names the snapshot.
         score_date: Where it stands on the axis of time.
         reference: As given to ``find_drift``.
@@ -42,13 +46,10 @@ def add_night(
     """
     folder.mkdir(parents=True, exist_ok=True)
     workspace = Workspace.create(str(folder))
-    known = workspace.search_project(project_name)
     compared = result.compared
-    if known:
-        [project] = known
-    else:
-        project = workspace.create_project(project_name)
-        _add_panels(project, list(compared))
+    known = workspace.search_project(project_name)
+    project = known[0] if known else workspace.create_project(project_name)
+    _draw_panels(project, list(compared))
 
     for snapshot in workspace.list_runs(project.id):
         if workspace.get_run(project.id, snapshot).name == run_id:
@@ -84,10 +85,19 @@ def add_night(
     workspace.add_run(project.id, snapshot, include_data=False)
 
 
-def _add_panels(project: Project, columns: list[str]) -> None:
+def _draw_panels(project: Project, columns: list[str]) -> None:
+    drawn = [
+        series.legend
+        for panel in project.dashboard.model().panels
+        if panel.title == BY_COLUMN
+        for series in panel.values
+    ]
+    new = [name for name in columns if name not in drawn]
+    if drawn and not new:
+        return
     drift = [
         PanelMetric(legend=name, metric="ValueDrift", metric_labels={"column": name})
-        for name in columns
+        for name in [*drawn, *new]
     ]
     means = [
         PanelMetric(
@@ -96,10 +106,6 @@ def _add_panels(project: Project, columns: list[str]) -> None:
         for name in ("mean_probability", "contacted_share")
     ]
     of_scores = [each for each in drift if each.legend == PROBABILITY]
-    project.dashboard.add_panel(line_plot_panel("Scores and contacts, tonight's mean", means))
-    project.dashboard.add_panel(
-        line_plot_panel("How far the scores are from those of the reference", of_scores)
-    )
-    project.dashboard.add_panel(
-        line_plot_panel("How far each column is from the reference, in its own method", drift)
-    )
+    project.dashboard.clear_dashboard()
+    for title, series in ((MEANS, means), (OF_SCORES, of_scores), (BY_COLUMN, drift)):
+        project.dashboard.add_panel(line_plot_panel(title, series))

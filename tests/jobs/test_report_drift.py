@@ -1,6 +1,7 @@
 """Reporting on a published run: the page, the file, the warehouse and the result agree."""
 
 import json
+import shutil
 from datetime import date, timedelta
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import warehouse
 from jobs import report_drift
 from lake import read_json
 from models import bundle_sha256, read_bundle
+from monitoring.quality import QualityFinding
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from tests.warehouse.nights import a_run, predictions
@@ -140,6 +142,22 @@ def test_the_dashboard_has_a_run_once_however_often_it_is_reported(deployed, pub
     assert len(runs) == 2
 
 
+def test_the_dashboard_shows_columns_that_the_first_night_lacked(deployed, published):
+    def drawn() -> list[int]:
+        workspace = Workspace.create(str(deployed.data_root / report_drift.DASHBOARD))
+        [project] = workspace.list_projects()
+        return [len(panel.values) for panel in project.dashboard.model().panels]
+
+    report_drift.run(deployed, PARAMS, published("r1", recency_days=400.0))
+    lacking = drawn()
+    report_drift.run(deployed, PARAMS, published("r2", night=NIGHT + timedelta(days=1)))
+    assert drawn() == [2, 1, lacking[2] + 1]
+    # Nor does a night that lacks a column take it away.
+    third = published("r3", night=NIGHT + timedelta(days=2), recency_days=400.0)
+    report_drift.run(deployed, PARAMS, third)
+    assert drawn() == [2, 1, lacking[2] + 1]
+
+
 def test_a_night_is_also_compared_with_the_same_weekday_before(deployed, published):
     week = timedelta(weeks=1)
     first = report_drift.run(deployed, PARAMS, published("r1", night=NIGHT))
@@ -155,6 +173,19 @@ def test_a_night_is_also_compared_with_the_same_weekday_before(deployed, publish
         found = dict(connection.execute(of_recency).all())
     # The week before, half of the customers of the two nights had not bought for 400 days.
     assert found == {"reference": "steady", "same_weekday": "drift"}
+
+
+def test_a_night_of_wrong_data_or_gone_from_the_lake_is_not_compared_with(deployed, published):
+    week, engine = timedelta(weeks=1), warehouse.connect(deployed.warehouse_url)
+    wrong = QualityFinding("transactions", "country", "missing_share", 0.9, "gone", high=0.1)
+    warehouse.replace_quality(engine, published("wrong").run_id, [wrong])
+    gone = published("gone", night=NIGHT + week)
+    (deployed.data_root / catalog.RUN_RECORD.format(**gone.key)).unlink()
+    featureless = published("featureless", night=NIGHT + 2 * week)
+    shutil.rmtree(deployed.data_root / catalog.FEATURES_LAYOUT.format(**featureless.key))
+    tonight = published("tonight", night=NIGHT + 3 * week)
+    facts = report_drift.run(deployed, PARAMS, tonight)
+    assert facts["against_same_weekday"] == "no_nights"
 
 
 def test_the_scores_of_a_challenger_are_not_taken_for_a_change_of_the_customers(
