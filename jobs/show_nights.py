@@ -1,6 +1,7 @@
 """Show the newest nights: what was delivered, what became of it, and what was published.
 
-With --sql, the answer to a query of yours instead; it cannot change anything.
+With --sql, the answer to a query of yours instead; it cannot change anything. With --value, what
+its :names stand for.
 """
 
 import argparse
@@ -19,9 +20,24 @@ from jobs.entry import job_parser, start
 from lake import read_json
 from settings import Settings
 
+
+def named_value(text: str) -> tuple[str, str]:
+    """The name and the value in ``customer_id=12347``."""
+    name, value = text.split("=", 1)
+    return name, value
+
+
 PARSER = job_parser(__doc__)
 PARSER.add_argument("--nights", type=int, default=10, help="how many (default: %(default)s)")
 PARSER.add_argument("--sql", help='e.g. "select * from latest_predictions limit 5"')
+PARSER.add_argument(
+    "--value",
+    type=named_value,
+    action="append",
+    default=[],
+    metavar="NAME=VALUE",
+    help="what :NAME stands for in --sql; for each name once",
+)
 
 BARS = " ▁▂▃▄▅▆▇█"
 # Tables take what they need; a terminal that is narrower wraps lines instead of cutting cells.
@@ -149,9 +165,11 @@ def print_where(console: Console, settings: Settings, newest: warehouse.Night, p
         console.print(f'  sqlite3 {file} "{BEST_CUSTOMERS}"', soft_wrap=True)
 
 
-def show_answer(console: Console, settings: Settings, sql: str) -> int:
-    """Print the rows that ``sql`` gives; their number."""
-    names, rows = warehouse.look_up(warehouse.connect(settings.warehouse_url), sql)
+def show_answer(
+    console: Console, settings: Settings, sql: str, values: dict[str, str] | None = None
+) -> int:
+    """Print the rows that ``sql`` gives, with ``values`` for its ``:names``; their number."""
+    names, rows = warehouse.look_up(warehouse.connect(settings.warehouse_url), sql, values)
     table = Table(*names, box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row))
@@ -168,7 +186,7 @@ def main(arguments: argparse.Namespace) -> dict:
     console = Console(width=WIDEST, highlight=False, markup=False)
     settings = Settings()
     if arguments.sql:
-        return {"rows": show_answer(console, settings, arguments.sql)}
+        return {"rows": show_answer(console, settings, arguments.sql, dict(arguments.value))}
     python = os.path.relpath(sys.executable)
     return {"nights": show_nights(console, settings, arguments.nights, python)}
 

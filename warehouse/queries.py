@@ -1,5 +1,6 @@
 """What others ask the warehouse."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -154,15 +155,31 @@ def _night(connection: sa.Connection, run: sa.Row) -> Night:
     )
 
 
-def look_up(engine: sa.Engine, sql: str) -> tuple[list[str], list[sa.Row]]:
+def look_up(
+    engine: sa.Engine, sql: str, values: Mapping[str, str] | None = None
+) -> tuple[list[str], list[sa.Row]]:
     """Column names and rows of a query of the user's own, which cannot change anything.
 
+    Args:
+        engine: Of the warehouse.
+        sql: One statement.
+        values: What its ``:names`` stand for; without any, a colon or a percent sign is just that.
+
     Raises:
-        sqlalchemy.exc.DBAPIError: If the database does not understand the query or it writes.
+        sqlalchemy.exc.ArgumentError: If the query has no such name.
+        sqlalchemy.exc.StatementError: If a name has no value, or the database does not understand
+            the query, or it writes.
     """
-    # Without parameters, a percent sign in the text is just that.
-    with engine.connect().execution_options(no_parameters=True) as connection:
+    with engine.connect().execution_options(no_parameters=not values) as connection:
+        if connection.dialect.name == "postgresql":
+            # What is prepared is one statement; a second one could end the transaction.
+            connection.connection.driver_connection.prepare_threshold = 0
         readonly = {"sqlite": "pragma query_only = on", "postgresql": "set transaction read only"}
         connection.exec_driver_sql(readonly[connection.dialect.name])
-        answer = connection.exec_driver_sql(sql)
+        if not values:
+            answer = connection.exec_driver_sql(sql)
+        else:
+            # Untyped, a value is taken for what it is compared with: a date for a date.
+            bound = [sa.bindparam(name, each, sa.types.NullType()) for name, each in values.items()]
+            answer = connection.execute(sa.text(sql).bindparams(*bound))
         return list(answer.keys()), list(answer.all())

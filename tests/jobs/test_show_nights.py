@@ -106,3 +106,19 @@ def test_the_query_it_offers_works(engine, settings):
 
     assert lines[1].split() == ["customer_id", "probability", "decile", "reason_1"]
     assert lines[3].split()[0] == "c1199"
+
+
+def test_values_are_bound_to_the_names_of_a_query(engine, settings):
+    publish_nights(engine, settings)
+    asked = show_nights.PARSER.parse_args(
+        ["--sql", warehouse.WHO_SCORED, "--value=customer_id=bob", "--value=score_date=2026-03-31"]
+    )
+
+    text = shown(show_nights.show_answer, settings, asked.sql, dict(asked.value))
+
+    assert text.split("\n")[3].split()[:3] == ["2026-03-31", "bob", "0.15"]
+
+
+def test_a_value_without_a_name_is_refused():
+    with pytest.raises(SystemExit):
+        show_nights.PARSER.parse_args(["--value", "customer"])

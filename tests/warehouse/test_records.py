@@ -1,5 +1,6 @@
 """Tests of drift rows, model versions and promotions, and of the questions others ask."""
 
+import contextlib
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
 
@@ -169,6 +170,87 @@ def test_a_users_query_may_read_but_not_write(engine):
     with pytest.raises(sa.exc.DBAPIError, match=r"(?i)read-?only"):
         warehouse.look_up(engine, "delete from predictions")
     assert len(rows(engine, tables.PREDICTIONS)) == 2
+
+
+def test_the_names_of_a_users_query_are_bound_to_values(engine):
+    publish(engine)
+    values = {"customer_id": "bob", "score_date": str(NIGHT)}
+    names, answer = warehouse.look_up(engine, warehouse.WHO_SCORED, values)
+    assert [row[names.index("customer_id")] for row in answer] == ["bob"]
+    hostile = values | {"customer_id": "bob' or '1' = '1"}
+    assert warehouse.look_up(engine, warehouse.WHO_SCORED, hostile)[1] == []
+    with pytest.raises(sa.exc.ArgumentError, match="customer"):
+        warehouse.look_up(engine, "select 1", {"customer": "bob"})
+    with pytest.raises(sa.exc.StatementError, match="night"):
+        warehouse.look_up(engine, "select :customer, :night", {"customer": "bob"})
+    deletion = "delete from predictions where customer_id = :customer returning customer_id"
+    with pytest.raises(sa.exc.DBAPIError, match=r"(?i)read-?only"):
+        warehouse.look_up(engine, deletion, {"customer": "bob"})
+
+
+def test_a_retraining_tells_what_asked_for_it_and_when_it_was_live(engine):
+    publish(engine)
+    asked_at, tried_at, live_at = (datetime(2026, 4, day, 3, tzinfo=UTC) for day in (1, 2, 16))
+    decision = warehouse.RecordedDecision(
+        *("run-1", NIGHT, "retrain", "drift", ["three nights"], {}, "drift__2026-04-01")
+    )
+    warehouse.record_decision(engine, decision)
+    for name, token in (("v1.0.0", None), ("v1.1.0", "drift__2026-04-01")):
+        warehouse.record_version(engine, a_version(version=name, token=token, asked_at=asked_at))
+    warehouse.record_promotion(engine, a_promotion())
+    trial = {"version": "v1.1.0", "percent": 0, "against": 1, "at": tried_at}
+    warehouse.record_challenge(engine, a_promotion(number=1, **trial))
+    warehouse.record_promotion(engine, a_promotion(number=2, version="v1.1.0", at=live_at))
+
+    names, answer = warehouse.look_up(engine, "select * from retrainings order by version")
+    by_hand, asked = (dict(zip(names, row, strict=True)) for row in answer)
+    assert (asked["version"], asked["trigger"], str(asked["score_date"])) == (
+        *("v1.1.0", "drift"),
+        str(NIGHT),
+    )
+    shown = [str(asked[name])[:10] for name in ("asked_at", "tried_at", "live_at")]
+    assert shown == ["2026-04-01", "2026-04-02", "2026-04-16"]
+    assert (by_hand["trigger"], by_hand["tried_at"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select 1; commit; delete from predictions",
+        "commit; delete from predictions",
+        "set transaction read write; delete from predictions",
+        "pragma query_only = off; delete from predictions",
+    ],
+)
+def test_a_users_query_cannot_end_what_makes_it_harmless(engine, sql):
+    publish(engine)
+    with pytest.raises(sa.exc.DBAPIError):
+        warehouse.look_up(engine, sql)
+    assert len(rows(engine, tables.PREDICTIONS)) == 2
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "commit",
+        "set transaction read write",
+        "set session characteristics as transaction read write",
+        "pragma query_only = off",
+        "pragma user_version = 7",
+        "do $$ begin set transaction read write; delete from predictions; end $$",
+        "do $$ begin commit; delete from predictions; end $$",
+        "with off as (select set_config('transaction_read_only', 'off', false)), "
+        "gone as (delete from predictions returning 1) select * from off, gone",
+        "with gone as (delete from predictions returning 1) select * from gone",
+    ],
+)
+def test_no_single_statement_of_a_user_changes_anything(engine, sql):
+    publish(engine)
+    with contextlib.suppress(sa.exc.SQLAlchemyError):
+        warehouse.look_up(engine, sql)
+    assert len(rows(engine, tables.PREDICTIONS)) == 2
+    if engine.dialect.name == "sqlite":
+        assert warehouse.look_up(engine, "pragma user_version")[1] == [(0,)]
 
 
 def test_the_readme_shows_the_query_that_is_tested():
