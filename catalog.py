@@ -37,7 +37,8 @@ without a customer. ``known_on`` and ``delivery_id`` come from the folder."""
 INCOMING_TRANSACTIONS = "incoming/transactions/{known_on}"
 """What upstream puts down for one day; Parquet or CSV in the source's own columns.
 
-Made by: outside (or generate_deliveries, split_deliveries). Used by: validate_delivery.
+Made by: outside (or generate_deliveries, split_deliveries). Used by: await_delivery, open_run,
+validate_delivery, load_history.
 """
 
 TRANSACTIONS = Dataset(
@@ -45,7 +46,8 @@ TRANSACTIONS = Dataset(
 )
 """Accepted lines of one delivery.
 
-Made by: validate_delivery. Used by: summarise_activity.
+Made by: validate_delivery, load_history. Used by: summarise_activity, load_history,
+measure_quality.
 """
 
 EXCLUDED_TRANSACTIONS = Dataset(
@@ -55,7 +57,8 @@ EXCLUDED_TRANSACTIONS = Dataset(
 )
 """Lines that are right but not ours to score, each with the rule that says so.
 
-Made by: validate_delivery. Used by: nobody; kept so that every delivered row can be found.
+Made by: validate_delivery, load_history. Used by: measure_quality; kept so that every delivered row
+can be found.
 """
 
 QUARANTINED_TRANSACTIONS = Dataset(
@@ -65,13 +68,14 @@ QUARANTINED_TRANSACTIONS = Dataset(
 )
 """Lines that break a row rule: the first rule broken, all of them, why, and the row as delivered.
 
-Made by: validate_delivery. Used by: people, and a redelivery after repair.
+Made by: validate_delivery, load_history. Used by: people, and a redelivery after repair.
 """
 
 DELIVERY_RECORD = "lake/deliveries/known_on={known_on}/{delivery_id}.json"
 """What was found in one delivery: files, counts by rule, contract differences, verdict.
 
-Made by: validate_delivery. Used by: open_run, publish_predictions.
+Made by: validate_delivery, load_history. Used by: both, for the volume of later days;
+publish_predictions, measure_quality.
 """
 
 ACTIVITY = Dataset(
@@ -87,7 +91,8 @@ ACTIVITY = Dataset(
 Purchases have ``quantity > 0``, returns ``quantity < 0``; ``return_quantity`` and
 ``return_micros`` are positive. The arrays are sorted and distinct. No nulls.
 
-Made by: summarise_activity. Used by: build_features, build_training_set, measure_performance.
+Made by: summarise_activity, load_history. Used by: build_features, list_training_window,
+build_training_set, measure_performance.
 """
 
 RUN_RECORD = "lake/runs/score_date={score_date}/{run_id}.json"
@@ -99,7 +104,8 @@ Made by: open_run. Used by: every later job of the night.
 STAGE_RECORD = "lake/runs/score_date={score_date}/{run_id}.stages/{stage}.json"
 """What one job of a run took and found.
 
-Made by: every job of the night. Used by: publish_predictions.
+Made by: every job between open_run and decide_retraining. Used by: publish_predictions,
+report_drift, measure_quality, measure_performance, advance_rollout, decide_retraining.
 """
 
 FEATURES_LAYOUT = "lake/features/score_date={score_date}/run_id={run_id}"
@@ -119,7 +125,8 @@ or the customer is a fallback; ``status`` is ``scored``, ``previous`` (last nigh
 ``default`` (the prior); ``arm`` says whose score it is that readers get, ``champion`` or
 ``challenger``.
 
-Made by: score_customers. Used by: publish_predictions, report_drift, measure_performance.
+Made by: score_customers. Used by: publish_predictions, report_drift, measure_performance, and
+score_customers of the next night.
 """
 
 ARM_SCORES = Dataset(
@@ -131,13 +138,14 @@ ARM_SCORES = Dataset(
 """What either model says of every customer, ordered by ``customer_id``; only of runs that were
 opened with a challenger.
 
-Made by: score_customers. Used by: publish_predictions, advance_rollout, measure_performance.
+Made by: score_customers. Used by: publish_predictions, measure_performance.
 """
 
 REPORTS = "reports/{score_date}/{run_id}"
 """HTML for people: Data Docs and drift report of one run.
 
-Made by: validate_delivery, report_drift. Used by: the Airflow UI.
+Made by: validate_delivery, build_features, score_customers, report_drift. Used by: show_nights, the
+Airflow UI.
 """
 
 DELIVERY_DOCS = "reports/deliveries/{known_on}/{delivery_id}/transactions"

@@ -3,13 +3,15 @@
 The lake is a POSIX folder (local disk, NFS, a mounted volume) that every Spark worker sees.
 """
 
+import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends well.
 
-    If the block raises, ``path`` keeps what it held. Two processes may do this at once; the
-    last one wins whole.
+    If the block raises, ``path`` keeps what it held. Several processes may do this at once; the
+    last one wins whole. A folder cannot take another's place in one step: for a moment there is
+    none, and a process killed in that moment leaves none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The leading dot hides the folder from Spark's partition discovery.
@@ -35,9 +38,16 @@ def replacing(path: Path) -> Iterator[Path]:
     fresh = workspace / "new"
     try:
         yield fresh
-        if path.exists():
-            path.rename(workspace / "old")
-        fresh.rename(path)
+        for attempt in itertools.count():
+            with suppress(FileNotFoundError):
+                path.rename(workspace / f"old-{attempt}")
+            try:
+                fresh.rename(path)
+                break
+            except OSError as error:
+                # Somebody else was quicker; theirs goes the way of the old one.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """The pages about a version of the model: what the gate found, and its card."""
 
+import logging
 from pathlib import Path
 
 from lake import read_json, replacing, write_json
@@ -9,6 +10,8 @@ from models.registry import ModelVersion, RegistryState
 
 REPORTS = "reports/models/{version}"
 """The pages about a version: ``gate/index.html``, ``gate/gate.json``, ``card/index.html``."""
+
+log = logging.getLogger("jobs.model_pages")
 
 
 def write_gate(root: Path, facts: dict, verdict: GateVerdict) -> Path:
@@ -47,10 +50,16 @@ def write_card(root: Path, version: ModelVersion, state: RegistryState) -> None:
 
 
 def refresh_cards(root: Path, state: RegistryState) -> None:
-    """Bring the cards up to date of all versions whose bundles are in the cache."""
+    """Bring the cards up to date of all versions whose bundles are in the cache.
+
+    What they tell has happened already, so a card that cannot be drawn is told and left as it was.
+    """
     for version in state.versions:
         if (root / "bundles" / version.bundle_sha256).exists():
-            write_card(root, version, state)
+            try:
+                write_card(root, version, state)
+            except Exception:
+                log.exception("the card of %s cannot be drawn; it stays as it was", version.version)
 
 
 def approvals(version: ModelVersion, state: RegistryState) -> list[Approval]:

@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,10 @@ class AirflowFailed(RuntimeError):
 
 
 class RunFailed(RuntimeError):
-    """A run ended red; the message names the task and holds the end of its log."""
+    """A run ended red; the message names the task and holds the end of its log.
+
+    If no task failed, it holds the states of all.
+    """
 
 
 # ------------------------------------------------------------------------------- its address
@@ -238,7 +242,7 @@ def _attach(home: Path) -> Client:
 
 
 def _secrets(home: Path) -> dict[str, str]:
-    """The secrets of this deployment, made once."""
+    """The secrets of this deployment, made once. They are there only when the login is."""
     path = home / "secrets.json"
     if not path.exists():
         made = {
@@ -247,14 +251,19 @@ def _secrets(home: Path) -> dict[str, str]:
             "session": secrets.token_urlsafe(64),
             "fernet": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         }
-        _write_secret(path, made)
         _write_secret(home / "passwords.json", {USER: made["password"]})
+        _write_secret(path, made)
     return read_json(path)
 
 
 def _write_secret(path: Path, value: dict) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    """Put the file down whole, readable by its owner alone."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(name, path)
 
 
 def _free_port(wanted: int = 0) -> int:
@@ -517,7 +526,14 @@ def _follow(client: Client, dag_id: str, run_id: str, title: str) -> None:
             time.sleep(1)
 
     if state == "failed":
-        [red, *_] = [task for task in tasks.values() if task["state"] == "failed"]
+        red = next((task for task in tasks.values() if task["state"] == "failed"), None)
+        if red is None:
+            states = [f"{name} {task['state'] or 'not begun'}" for name, task in tasks.items()]
+            raise RunFailed(
+                f"{dag_id} run {run_id} failed, but none of its tasks did: {', '.join(states)}. "
+                "Was it marked as failed by hand, or did it run out of time? Look at it and clear "
+                f"it: {client.url}/dags/{dag_id}/runs/{run_id}"
+            )
         end = "\n".join(client.log(dag_id, run_id, red)[-30:])
         raise RunFailed(f"{dag_id} run {run_id} failed in {red['task_id']}:\n{end}")
     console.print(f"{title}  [green]green[/] after {time.monotonic() - started:.0f} s")

@@ -4,6 +4,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 from models.judge import BASELINES, METRICS, PREDICTORS, metric_cell
 from models.pages import render_page
@@ -167,9 +168,9 @@ def _quality(metrics: dict) -> Section:
                     for metric, title in METRICS.items()
                 ],
             ),
-            "The model is accepted only if the intervals of its gains in log loss and PR AUC "
-            "exclude zero, against both baselines. All three learnt from the same rows and were "
-            "calibrated on the same dates.",
+            "A first champion is accepted only if the intervals of its gains in log loss and "
+            "PR AUC exclude zero, against both baselines; a later one is judged beside the "
+            "champion. All three learnt from the same rows and were calibrated on the same dates.",
         ],
     )
 
@@ -260,7 +261,8 @@ def _features(schema: list[dict]) -> Section:
 
 
 def _limits(description: dict) -> Section:
-    until, horizon = description["origin"]["training_until"], description["horizon_days"]
+    as_of, horizon = description["origin"]["as_of"], timedelta(days=description["horizon_days"])
+    last = {part: date.fromisoformat(max(as_of[part])) + horizon for part in as_of}
     return Section(
         "Limits",
         [
@@ -270,8 +272,8 @@ def _limits(description: dict) -> Section:
                     "shifts the level of the probabilities more than the order of the customers. "
                     "Compare the as-of dates above with the night.",
                     "The judged model is the one that scores; it was not fitted again on the "
-                    f"holdout, so the newest {horizon} days and more before {until} have taught it "
-                    "nothing.",
+                    f"holdout, so purchases after {last['fit']} have not shaped its trees, nor "
+                    f"those after {last['calibration']} its calibration.",
                     "Only customers with a purchase within the population's window are scored; a "
                     "customer who is new or returns later has no score before the first purchase "
                     "is delivered.",

@@ -1,15 +1,52 @@
-"""Partitions of many deliveries are put down whole, by one Spark job."""
+"""Folders are replaced whole, and partitions of many deliveries put down by one Spark job."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from catalog import Dataset
-from lake import write_deliveries
+from lake import replacing, write_deliveries
 
 DAYS = {date(2026, 4, 1): "aa", date(2026, 4, 2): "bb", date(2026, 4, 3): "cc"}
 NAMES = Dataset("names", "name string, size int", "lake/names/known_on={known_on}/id={delivery_id}")
+
+
+def replace_with(folder: Path, *names: str) -> None:
+    with replacing(folder) as fresh:
+        fresh.mkdir()
+        for name in names:
+            (fresh / name).touch(exist_ok=False)
+
+
+def test_a_folder_takes_the_place_of_the_one_before(tmp_path):
+    replace_with(tmp_path / "page", "old")
+    replace_with(tmp_path / "page", "new")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == [
+        "page",
+        "page/new",
+    ]
+
+
+def test_a_block_that_raises_leaves_what_was_there(tmp_path):
+    replace_with(tmp_path / "page", "old")
+    with pytest.raises(FileExistsError):
+        replace_with(tmp_path / "page", "new", "new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["page", "old"]
+
+
+def test_many_may_replace_one_folder_at_once(tmp_path):
+    def replace_often(name: str) -> None:
+        for _ in range(100):
+            replace_with(tmp_path / "page", name)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(replace_often, "abcd"))
+
+    [page] = tmp_path.iterdir()
+    assert len(list(page.iterdir())) == 1
 
 
 @pytest.fixture

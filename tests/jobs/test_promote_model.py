@@ -48,6 +48,24 @@ def test_a_champion_that_no_gate_has_judged_has_a_card_that_says_so(deployed):
     assert "<td>champion (number 1)</td><td>ada</td><td>better</td>" in card.read_text()
 
 
+def test_a_card_that_cannot_be_drawn_stops_no_promotion_and_no_other_card(deployed, caplog):
+    promote(deployed)
+    older = (
+        deployed.data_root
+        / "bundles"
+        / open_registry(deployed, PARAMS).resolve("v1.0.0").bundle_sha256
+    )
+    (older / "metrics.json").write_text("{}")
+
+    assert promote(deployed, version="v1.1.0")["champion"] == "v1.1.0"
+    cards = deployed.data_root / "reports" / "models"
+    assert "champion (number 2)" in (cards / "v1.1.0" / "card" / "index.html").read_text()
+    assert "champion (number 1)" in (cards / "v1.0.0" / "card" / "index.html").read_text()
+    assert "the card of v1.0.0 cannot be drawn" in caplog.text
+    assert "KeyError: 'holdout'" in caplog.text
+    assert len(warehouse_rows(deployed, "select * from promotions")) == 2
+
+
 def test_promoting_the_champion_again_changes_nothing(deployed):
     first = promote(deployed)
     assert promote(deployed, reason="once more") == first

@@ -81,6 +81,13 @@ def test_the_card_reads_like_this(golden):
     golden("model_card.md", model_card(description(), metrics()))
 
 
+def test_the_card_says_from_when_on_purchases_have_not_shaped_the_model():
+    [limits] = [s for s in card_sections(description(), metrics()) if s.title == "Limits"]
+    [sentence] = [s for s in limits.blocks[0].sentences if "not fitted again" in s]
+    assert "purchases after 2025-12-01 have not shaped its trees" in sentence
+    assert "those after 2026-01-30 its calibration" in sentence
+
+
 def test_a_name_from_a_delivery_cannot_break_a_table_or_become_markup():
     card = model_card(description(country="a|b\n<script>*x*"), metrics())
     assert r"a\|b \<script>\*x\*" in card

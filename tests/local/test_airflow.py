@@ -1,0 +1,74 @@
+"""Airflow on one machine, without starting it: its secrets, and what is said of a red night."""
+
+import json
+import stat
+from datetime import date
+
+import pytest
+
+from local import airflow
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`."""
+
+
+@pytest.mark.parametrize("survived", [0, 1])
+def test_secrets_half_made_are_made_anew_with_a_login_that_fits(tmp_path, monkeypatch, survived):
+    dump, written = json.dump, []
+
+    def dump_until_killed(value, file):
+        if len(written) == survived:
+            file.write("{")
+            raise Killed
+        written.append(value)
+        dump(value, file)
+
+    monkeypatch.setattr("json.dump", dump_until_killed)
+    with pytest.raises(Killed):
+        airflow._secrets(tmp_path)
+    monkeypatch.setattr("json.dump", dump)
+
+    made = airflow._secrets(tmp_path)
+    assert json.loads((tmp_path / "passwords.json").read_text()) == {"admin": made["password"]}
+    assert airflow._secrets(tmp_path) == made
+    for name in ("secrets.json", "passwords.json"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+class RedNight(airflow.Client):
+    """A client of an Airflow in which every run is red and has these tasks."""
+
+    states = {}  # noqa: RUF012
+
+    def call(self, method, path, body=None, **query):  # noqa: ARG002
+        if path.endswith("/taskInstances"):
+            tasks = [
+                {"task_id": name, "state": state, "try_number": 1, "duration": 1.0}
+                for name, state in self.states.items()
+            ]
+            return {"task_instances": tasks}
+        if path.endswith("/logs/1"):
+            return {"content": [{"event": f"the end of {path.split('/')[-3]}"}]}
+        if path.endswith("/dagRuns"):
+            return {"dag_runs": [], "dag_run_id": "night__2026-04-01"}
+        return {"is_paused": False, "state": "failed"}
+
+
+def say(monkeypatch, **states) -> str:
+    """What is said of a night that is red and whose tasks are so."""
+    monkeypatch.setattr(RedNight, "states", states)
+    with pytest.raises(airflow.RunFailed) as failure:
+        airflow.run_nights(RedNight("http://localhost:8080", "secret"), [date(2026, 4, 1)])
+    return str(failure.value)
+
+
+def test_a_red_night_names_the_task_and_the_end_of_its_log(monkeypatch):
+    said = say(monkeypatch, open_run="success", build_features="failed", publish="upstream_failed")
+    assert "failed in build_features:\nthe end of build_features" in said
+
+
+def test_a_red_night_without_a_failed_task_names_the_state_of_each(monkeypatch):
+    said = say(monkeypatch, open_run="success", build_features="skipped", publish=None)
+    assert "open_run success, build_features skipped, publish not begun" in said
+    assert "http://localhost:8080/dags/nightly_scoring/runs/night__2026-04-01" in said
