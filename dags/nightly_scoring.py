@@ -28,11 +28,13 @@ there that delivery and models are pinned.
 After `publish_predictions` **the scores are out**, and no task can take them back:
 
 - `measure_quality`, `report_drift`, `measure_performance`: a finding is missing. Clear it in
-  daylight.
+  daylight. People are told, and the decision is made, with the findings there are; without
+  `measure_quality` there is none.
 - `advance_rollout`: a challenger could not be moved. It keeps its share of customers; clear it.
 - `decide_retraining`, `retraining_wanted`, `retrain`: retraining could not be asked for. Clear it,
   or trigger `retraining` by hand.
 - `tell`: a channel did not take an alarm; its log has the alarm.
+- `night_complete`: never by itself: a task before it was red.
 
 Skipped is not red: all that follows on publishing is skipped in a dry run, `retrain` when the night
 did not ask for it, or has asked for it before.
@@ -45,6 +47,7 @@ and decide nothing about the model.
 
 from datetime import timedelta
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
 
@@ -111,6 +114,11 @@ PUBLISHED = {
 # Only the newest night of the champion decides about the champion.
 DECIDES = "params.may_retrain and params.model == 'champion' and dag_run.run_type != 'backfill'"
 TRAINING = "ti.get_dr_count('retraining', states=['queued', 'running'])"
+REFUSED = "ti.xcom_pull('open_run')['challenger_refused']"
+IN_FLIGHT = (
+    f"'a retraining is under way' if {TRAINING} "
+    f"else 'a challenger that cannot score is registered' if {REFUSED} else ''"
+)
 DECISION = "ti.xcom_pull('decide_retraining')"
 
 with DAG(
@@ -148,7 +156,9 @@ with DAG(
         "decide_retraining",
         *OPENED,
         f"{{{{ '' if {DECIDES} else '--past' }}}}",
-        f"--in-flight={{{{ 'a retraining is under way' if {TRAINING} else '' }}}}",
+        f"--in-flight={{{{ {IN_FLIGHT} }}}}",
+        # Wrong data are told of, and what is known is decided by, whatever else was not measured.
+        trigger_rule="all_done_min_one_success",
         **PUBLISHED,
     )
 
@@ -174,6 +184,9 @@ with DAG(
         "{{ '--accept-missing-days' if params.accept_missing_days else '' }}",
     )
 
+    measure_quality = run_job("measure_quality", *OPENED, **SPARK, **PUBLISHED)
+    # After a night that was not measured, a challenger goes no further.
+    advance_rollout = run_job("advance_rollout", *OPENED, **PUBLISHED)
     chain(
         await_delivery,
         open_run,
@@ -182,14 +195,15 @@ with DAG(
         run_job("build_features", *OPENED, **SPARK),
         run_job("score_customers", *OPENED, **SPARK),
         run_job("publish_predictions", *OPENED, "{{ '--dry-run' if params.dry_run else '' }}"),
-        run_job("measure_quality", *OPENED, **SPARK, **PUBLISHED),
+        measure_quality,
         run_job("report_drift", *OPENED, **PUBLISHED),
         run_job("measure_performance", *OPENED, **SPARK, **PUBLISHED),
-        # After a night that was not measured, a challenger goes no further.
-        run_job("advance_rollout", *OPENED, **PUBLISHED),
-        decide_retraining,
+        advance_rollout,
     )
-    tell_people(decide_retraining.output, open_run.output)
+    told = tell_people(decide_retraining.output, open_run.output)
+    chain([measure_quality, advance_rollout], decide_retraining)
+    # What failed before a decision that was made all the same leaves the run red.
+    chain([advance_rollout, told], EmptyOperator(task_id="night_complete"))
     chain(
         retraining_wanted(decide_retraining.output),
         TriggerDagRunOperator(

@@ -7,20 +7,22 @@ on, or take it back. See `advance_rollout` in `nightly_scoring`.
 
 **When a task is red**, the champion scores on.
 
-- `retrain_model`: a training stage failed, or the new model lost against a baseline; the log ends
-  with the stage. Clear it when the cause is gone: stages that were finished are not done again.
+- `retrain_model`: a training stage failed; the log ends with the stage. Clear it when the cause is
+  gone: stages that were finished are not done again.
 - `judge_challenger`: a bundle could not be fetched or loaded. Clear it.
 - `passed`, `approve`: nobody has answered in time. Clear it to be asked again.
+- `record_approval`: the warehouse is away. Clear it.
 - `start_rollout`, `promote_model`: the version is registered, but scores nobody. Clear it.
 - `tell`: a channel did not take the news of a lost gate; its log has them.
 
-A gate that is lost is not red: what follows is skipped, people are told, and the page says why.
+A gate that is lost, or a rejection, is not red: what follows is skipped. Of a lost gate people are
+told, and its page says why.
 A night that is running keeps the models it was opened with.
 """
 
 from datetime import timedelta
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, chain, task
 
 from dags.alert import Alert, tell
@@ -63,29 +65,29 @@ REASON = "--reason={{ params.reason or run_id }}"
 ACTOR = "dag_run.triggering_user_name or 'airflow'"
 VERSION = "--version={{ ti.xcom_pull('retrain_model')['version'] }}"
 VERDICT = "ti.xcom_pull('judge_challenger')"
-APPROVED_BY = (
-    "--actor={{ ((ti.xcom_pull('approve') or {}).get('responded_by_user') or {}).get('name') or "
-    f"{ACTOR} }}}}"
-)
+ASKS = f"(params.approval or {VERDICT}['approval']) == 'person'"
+ANSWER = "ti.xcom_pull('approve')"
+RECORDED = "ti.xcom_pull('record_approval')"
 # A first model has no champion to stand beside.
 AT_ONCE = (
     f"params.rollout == 'at once' or (params.rollout == 'shadow' and not {VERDICT}['champion'])"
 )
+IN_SHADOW = f"params.rollout == 'shadow' and {VERDICT}['champion'] is not none"
 
 
-class Approval(ApprovalOperator):
+class Approval(HITLOperator):
     """Asks a person in the Airflow UI, if ``asks`` renders to ``True``; else approves."""
 
-    template_fields = (*ApprovalOperator.template_fields, "asks")
+    template_fields = (*HITLOperator.template_fields, "asks")
 
     def __init__(self, *, asks: str, **kwargs) -> None:
         super().__init__(**kwargs)
         self.asks = asks
 
     def execute(self, context):
-        """Wait for the answer; who gave it goes into the task's result."""
+        """Wait for the answer; it, who gave it and why go into the task's result."""
         if self.asks != "True":
-            return {"chosen_options": [self.APPROVE], "responded_by_user": None}
+            return {"chosen_options": ["Approve"], "params_input": {}, "responded_by_user": None}
         return super().execute(context)
 
 
@@ -121,10 +123,21 @@ with DAG(
 
     approve = Approval(
         task_id="approve",
-        asks=f"{{{{ (params.approval or {VERDICT}['approval']) == 'person' }}}}",
-        subject=f"Let {{{{ {VERDICT}['version'] }}}} score beside {{{{ {VERDICT}['champion'] }}}}?",
+        asks=f"{{{{ {ASKS} }}}}",
+        subject=f"Let {{{{ {VERDICT}['version'] }}}} score customers"
+        f"{{{{ ' beside ' ~ {VERDICT}['champion'] if {VERDICT}['champion'] }}}}?",
         body=f"It has passed the gate: {{{{ {VERDICT}['reasons'] | join('; ') }}}}\n\n"
         f"The page with all numbers: {{{{ {VERDICT}['page'] }}}}",
+        options=["Approve", "Reject"],
+        params={
+            "why": Param(
+                None,
+                type=["null", "string"],
+                maxLength=1000,
+                title="Why",
+                description="Kept with the answer. Empty: why the model was trained.",
+            )
+        },
         response_timeout=timedelta(days=3),
         retries=0,
     )
@@ -143,22 +156,24 @@ with DAG(
         judge_challenger,
         passed(judge_challenger.output),
         approve,
+        run_job(
+            "record_approval",
+            VERSION,
+            f"--answer={{{{ {ANSWER}['chosen_options'][0] }}}}",
+            f"--approval={{{{ 'person' if {ASKS} else 'automatic' }}}}",
+            f"--actor={{{{ ({ANSWER}['responded_by_user'] or {{}}).get('name') or {ACTOR} }}}}",
+            f"--reason={{{{ {ANSWER}['params_input'].get('why') or params.reason or run_id }}}}",
+        ),
         [
             run_job(
                 job,
                 VERSION,
-                REASON,
-                APPROVED_BY,
-                only_if=only_if,
+                f"--reason={{{{ {RECORDED}['reason'] }}}}",
+                f"--actor={{{{ {RECORDED}['actor'] }}}}",
+                only_if=f"{{{{ {RECORDED}['approved'] and ({only_if}) }}}}",
                 execution_timeout=timedelta(minutes=30),
             )
-            for job, only_if in (
-                (
-                    "start_rollout",
-                    f"{{{{ params.rollout == 'shadow' and {VERDICT}['champion'] is not none }}}}",
-                ),
-                ("promote_model", f"{{{{ {AT_ONCE} }}}}"),
-            )
+            for job, only_if in (("start_rollout", IN_SHADOW), ("promote_model", AT_ONCE))
         ],
     )
     tell_people(judge_challenger.output)

@@ -74,17 +74,22 @@ def gather(
     rules = params.retraining
     night, horizon = record.score_date, timedelta(days=params.training.horizon_days)
     newest = warehouse.newest_night(engine)
+    is_past = (newest, warehouse.current_run(engine, newest)) != (night, record.run_id)
     trained_until = warehouse.training_until(engine, record.model_name, record.model_version)
     asked = warehouse.retrainings_asked(engine, night)
-    # A cohort's scores and its labels must both be free of wrong data.
     longest = timedelta(days=max(rules.drift_nights, rules.loss_cohorts))
-    incidents = warehouse.incident_nights(engine, night - horizon - longest, night)
+    # A cohort's scores and its labels must both be free of wrong data.
+    caught_up = timedelta(days=params.performance.catch_up_nights)
+    oldest_cohort = night - longest - caught_up - horizon
+    incidents = warehouse.incident_nights(engine, oldest_cohort, night)
     runs = warehouse.current_runs(engine, night - longest, night) | {night: record.run_id}
 
     def finding(day: date, stage: str, read) -> str:
         """What ``read`` makes of the facts of that night's stage."""
         facts = stage_facts(root, day, runs.get(day), stage)
         return "unknown" if facts is None else read(facts)
+
+    performance = stage_facts(root, night, record.run_id, "measure_performance")
 
     def clean(first: date, last: date) -> bool:
         return not any(first <= day <= last for day in incidents)
@@ -93,7 +98,11 @@ def gather(
         mature = facts["mature"]
         if mature is None:
             return "unknown"
-        cohort = RunRecord.read(root, date.fromisoformat(mature["score_date"]), mature["run_id"])
+        try:
+            score_date = date.fromisoformat(mature["score_date"])
+            cohort = RunRecord.read(root, score_date, mature["run_id"])
+        except FileNotFoundError:
+            return "unknown"
         if cohort.model_version != record.model_version:
             return "unknown"
         until = cohort.score_date + horizon
@@ -105,7 +114,7 @@ def gather(
     return Evidence(
         score_date=night,
         trained_until=trained_until,
-        is_past=past or newest > night,
+        is_past=past or is_past,
         incidents=tuple(StageRecord.read(root, record, "measure_quality").facts["incidents"]),
         drift=tuple(
             finding(day, "report_drift", lambda facts: facts["verdict"])
@@ -123,6 +132,7 @@ def gather(
             finding(day, "measure_performance", realised)
             for day in newest_nights(rules.loss_cohorts)
         ),
+        performance=performance and performance["sentence"],
         new_labels=warehouse.customers_scored(engine, fresh_cohorts(night, horizon, trained_until)),
         last_asked=asked[0] if asked else None,
         asked_this_month=sum((day.year, day.month) == (night.year, night.month) for day in asked),

@@ -20,13 +20,15 @@ class Evidence:
 
     Attributes:
         score_date: The night.
-        is_past: The night is a backfill, or a later night is published already.
+        is_past: The night is a backfill, or readers see a later night, or another run of it.
         incidents: What is wrong with the night's data, in sentences.
         drift: Verdicts of the newest nights, this one first: ``drift``, ``steady``,
             ``too_few_rows``, ``incident`` (its data were wrong), ``unknown`` (not measured).
         estimated: Findings from the probabilities of the newest nights, this one first: ``loss``,
             ``holds``, ``too_few``, ``incident``, ``unknown``.
         realised: The same from the labels of the newest mature cohorts that this champion scored.
+        performance: What is concluded of the newest of these cohorts, whose inputs were those of
+            its own night, and what tonight's scores promise, in a sentence; null if not measured.
         trained_until: The last day that its training looked at.
         new_labels: Customers whose labels have matured since; one cohort a horizon counts, as
             cohorts of successive days hold the same purchases.
@@ -42,6 +44,7 @@ class Evidence:
     drift: tuple[str, ...] = ()
     estimated: tuple[str, ...] = ()
     realised: tuple[str, ...] = ()
+    performance: str | None = None
     new_labels: int = 0
     last_asked: date | None = None
     asked_this_month: int = 0
@@ -88,7 +91,8 @@ def decide(evidence: Evidence, rules: Retraining) -> Decision:
     by learning again.
     """
     if evidence.is_past:
-        return Decision("ignore", None, ("this is a past night: the newest night decides",))
+        why = "this is a past night, or readers see another run of it: the newest decides"
+        return Decision("ignore", None, (why,))
     alarms = find_alarms(evidence, rules)
     if evidence.incidents:
         reasons = (*evidence.incidents, "wrong data never retrain a model")
@@ -108,15 +112,7 @@ def find_trigger(evidence: Evidence, rules: Retraining) -> tuple[Trigger | None,
     """What asks for a retraining, the gravest first, and why; none, and what speaks against it."""
     drifted = _in_a_row(evidence.drift, "drift")
     if _in_a_row(evidence.realised, "loss") >= rules.loss_cohorts:
-        cause = (
-            "while the inputs drifted: they changed"
-            if drifted
-            else "while the inputs were steady: customers behave differently, not the data"
-        )
-        return "performance", (
-            f"the newest {rules.loss_cohorts} cohorts whose labels are all there lost performance, "
-            f"{cause}",
-        )
+        return "performance", (_loss(evidence, rules),)
     estimated = _in_a_row(evidence.estimated, "loss")
     if drifted >= rules.drift_nights and estimated >= rules.drift_nights:
         return "drift", (
@@ -164,20 +160,20 @@ def find_alarms(evidence: Evidence, rules: Retraining) -> tuple[Alarm, ...]:
     """What people should hear of tonight."""
     alarms = [Alarm("data_incident", "critical", each) for each in evidence.incidents]
     if _in_a_row(evidence.realised, "loss") >= rules.loss_cohorts:
-        alarms.append(
-            Alarm(
-                "performance_loss",
-                "critical",
-                f"{rules.loss_cohorts} mature cohorts in a row did worse than the model was "
-                "accepted with",
-            )
-        )
+        alarms.append(Alarm("performance_loss", "critical", _loss(evidence, rules)))
     drifted = _in_a_row(evidence.drift, "drift")
     if drifted >= rules.drift_nights:
         alarms.append(
             Alarm("drift", "warning", f"the inputs have drifted for {drifted} nights in a row")
         )
     return tuple(alarms)
+
+
+def _loss(evidence: Evidence, rules: Retraining) -> str:
+    return (
+        f"the newest {rules.loss_cohorts} cohorts whose labels are all there lost performance; "
+        f"{evidence.performance}"
+    )
 
 
 def _in_a_row(findings: tuple[str, ...], wanted: str) -> int:

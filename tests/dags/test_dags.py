@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dags.alert import ALARMS
 from dags.business_day import BUSINESS_TIMEZONE, day_before
 from dags.run_job import JobOperator, JobSensor
 from params import read_params
@@ -27,7 +28,12 @@ RESULTS = {
         "page": "/reports/index.html",
         "approval": "automatic",
     },
-    "approve": {"responded_by_user": {"id": "7", "name": "ben"}},
+    "approve": {
+        "chosen_options": ["Approve"],
+        "params_input": {"why": "looks right"},
+        "responded_by_user": {"id": "7", "name": "ben"},
+    },
+    "record_approval": {"approved": True, "actor": "ben", "reason": "looks right"},
 }
 TYPED = {"score_date": "2026-04-01", "reason": "the report was wrong"}
 """What a person fills in where a form has no default."""
@@ -70,6 +76,8 @@ def outline(dag) -> str:
         lines += ["", f"{task.task_id} (after {', '.join(sorted(task.upstream_task_ids)) or '-'})"]
         if isinstance(task, JobOperator | JobSensor):
             lines += [f"    python -m jobs.{task.job}", *(f"        {a}" for a in task.arguments)]
+        if task.trigger_rule != "all_success":
+            lines.append(f"    when {task.trigger_rule.value}")
         if getattr(task, "only_if", "True") != "True":
             lines.append(f"    only if {task.only_if}")
         if task.pool != "default_pool":
@@ -113,6 +121,18 @@ def test_the_page_for_the_person_on_call_says_what_each_red_task_means(bag, dag_
         for task in re.findall(r"`(\w+)`", item)
     }
     assert explained == set(dag.task_ids)
+
+
+def anchors(page: str) -> set[str]:
+    """Where links into a Markdown page may lead: GitHub makes them of its headings."""
+    headings = re.findall(r"^#{1,6} +(.+?)[ #]*$", page, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_link_of_every_alert_leads_to_its_own_place_in_the_runbook(bag):
+    named = {task for dag_id in DAGS for task in bag.dags[dag_id].task_ids} | set(ALARMS)
+    page = (PROJECT_ROOT / "docs/runbook.md").read_text(encoding="utf-8")
+    assert named - anchors(page) == set()
 
 
 @pytest.mark.parametrize("dag_id", DAGS)

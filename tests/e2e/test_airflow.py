@@ -24,6 +24,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+import catalog
 from jobs.register_model import copy_history, open_registry
 from local.airflow import AirflowFailed, Client, RunFailed, run_nights, running
 from params import read_params
@@ -226,16 +227,7 @@ def test_a_bad_delivery_stops_its_night_and_the_last_night_stays(airflow, deploy
     assert "unit_price" in alert["message"]
     assert "docs/runbook.md#validate_delivery" in alert["message"]
     # Cleared in vain, it fails again; nobody is told twice.
-    airflow.call(
-        "POST",
-        "/dags/nightly_scoring/clearTaskInstances",
-        {
-            "dag_run_id": f"night__{BAD_NIGHT}",
-            "task_ids": ["validate_delivery"],
-            "dry_run": False,
-            "reset_dag_runs": True,
-        },
-    )
+    clear(airflow, "nightly_scoring", f"night__{BAD_NIGHT}", "validate_delivery")
     assert await_run(airflow, f"night__{BAD_NIGHT}") == "failed"
     assert len(inbox.bodies) == 1
     memory = json.loads(airflow.call("GET", "/variables/scoring_alerts_sent")["value"])
@@ -295,7 +287,7 @@ def test_a_spark_cluster_gives_the_tables_that_this_machine_gave(
 
 @pytest.fixture(scope="module")
 def challenger(airflow, good_night, deployment) -> str:  # noqa: ARG001
-    """A model trained through the retraining DAG's form and approved by a person; its version."""
+    """A model trained through the form of the DAG; a person rejected it, and then approved."""
     form = {"until": str(GOOD_NIGHT), "reason": "asked for by a test", "approval": "person"}
     run_id = airflow.trigger("retraining", None, form)
     question = f"/dags/retraining/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
@@ -303,7 +295,16 @@ def challenger(airflow, good_night, deployment) -> str:  # noqa: ARG001
     asked = airflow.call("GET", question)
     assert "v1.1.0" in asked["subject"]
     assert "v1.0.0" in asked["subject"]
-    airflow.call("PATCH", question, {"chosen_options": ["Approve"]})
+    answer = {"chosen_options": ["Reject"], "params_input": {"why": "not on a Friday"}}
+    airflow.call("PATCH", question, answer)
+    await_success(airflow, run_id, "retraining")
+    assert airflow.tasks("retraining", run_id)["start_rollout"]["state"] == "skipped"
+
+    clear(airflow, "retraining", run_id, "approve")
+    # The task has ended when it asked, when it had its answer, and when it asked again.
+    await_question(airflow, deployment, run_id, ended_times=3)
+    answer = {"chosen_options": ["Approve"], "params_input": {"why": "it is Monday"}}
+    airflow.call("PATCH", question, answer)
     await_success(airflow, run_id, "retraining")
     return "v1.1.0"
 
@@ -312,11 +313,14 @@ def test_a_better_model_is_trained_judged_and_approved_and_then_tried(
     airflow, challenger, deployment
 ):
     warehouse = connect(deployment.warehouse_url)
-    moves = [
-        (r["stage"], r["version"], r["percent"], r["actor"]) for r in rows(warehouse, PROMOTIONS)
-    ]
-    assert ("challenger", challenger, 0, "admin") in moves
-    assert [r["event"] for r in rows(warehouse, AUDIT_LOG)].count("gate_passed") == 1
+    columns = ("stage", "version", "percent", "actor", "reason")
+    moves = [tuple(row[name] for name in columns) for row in rows(warehouse, PROMOTIONS)]
+    assert ("challenger", challenger, 0, "admin", "it is Monday") in moves
+    audit = {row["event"]: row["details"] for row in rows(warehouse, AUDIT_LOG)}
+    assert audit["gate_passed"]["version"] == challenger
+    said = {"version": challenger, "approval": "person", "actor": "admin"}
+    assert audit["challenger_rejected"] == said | {"reason": "not on a Friday"}
+    assert audit["challenger_approved"] == said | {"reason": "it is Monday"}
     page = httpx.get(
         f"{airflow.url}/nightly-reports/files/models/{challenger}/gate/index.html",
         headers=airflow.headers(),
@@ -356,6 +360,28 @@ def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
     run_id = airflow.trigger("roll_back_predictions", None, back)
     await_success(airflow, run_id, "roll_back_predictions")
     assert current_run(warehouse, NIGHT_IN_SHADOW) == in_shadow
+
+
+@pytest.mark.usefixtures("challenger")
+def test_what_could_not_be_measured_leaves_the_run_red_and_the_decision_made(
+    airflow, deployment, inbox
+):
+    run_id = f"night__{NIGHT_IN_SHADOW}"
+    night = {"score_date": NIGHT_IN_SHADOW, "run_id": opened_run(airflow, run_id)}
+    features = deployment.data_root / catalog.FEATURES_LAYOUT.format(**night)
+    features.rename(features.with_name("away"))
+    clear(airflow, "nightly_scoring", run_id, "report_drift")
+    assert await_run(airflow, run_id) == "failed"
+
+    states = {n: t["state"] for n, t in airflow.tasks("nightly_scoring", run_id).items()}
+    assert states["report_drift"] == "failed"
+    assert states["measure_performance"] == states["night_complete"] == "upstream_failed"
+    assert states["decide_retraining"] == states["tell"] == "success"
+    assert inbox.bodies[-1]["title"] == "[warning] nightly_scoring: report_drift"
+
+    features.with_name("away").rename(features)
+    clear(airflow, "nightly_scoring", run_id, "report_drift")
+    await_success(airflow, run_id)
 
 
 @pytest.mark.usefixtures("airflow")
@@ -436,7 +462,16 @@ def await_success(airflow: Client, run_id: str, dag_id: str = "nightly_scoring")
         )
 
 
-def await_question(airflow: Client, deployment: Settings, run_id: str) -> None:
+def clear(airflow: Client, dag_id: str, run_id: str, task_id: str) -> None:
+    """Let a task and all that follows run again."""
+    what = {"dag_run_id": run_id, "task_ids": [task_id], "include_downstream": True}
+    how = {"dry_run": False, "reset_dag_runs": True, "only_failed": False}
+    airflow.call("POST", f"/dags/{dag_id}/clearTaskInstances", what | how)
+
+
+def await_question(
+    airflow: Client, deployment: Settings, run_id: str, ended_times: int = 1
+) -> None:
     """Wait until a training asks a person; an error if it ends first, or in ten minutes.
 
     Airflow 3.3 takes an answer for the death of the task as long as its scheduler has not seen that
@@ -447,7 +482,9 @@ def await_question(airflow: Client, deployment: Settings, run_id: str) -> None:
     ended = f"executor event with state success for task instance {ended}"
     for _ in range(600):
         tasks = airflow.tasks("retraining", run_id)
-        if tasks["approve"]["state"] == "awaiting_input" and ended in log.read_text():
+        if tasks["approve"]["state"] == "awaiting_input" and (
+            log.read_text().count(ended) >= ended_times
+        ):
             return
         assert airflow.run("retraining", run_id)["state"] in ("queued", "running"), tasks
         time.sleep(1)

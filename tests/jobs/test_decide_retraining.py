@@ -71,7 +71,11 @@ def a_night(
         "finding": cohort,
     }
     has_cohort = warehouse.current_run(engine, score_date - HORIZON) is not None
-    performance = {"mature": mature if has_cohort else None, "estimated": {"finding": estimated}}
+    performance = {
+        "mature": mature if has_cohort else None,
+        "estimated": {"finding": estimated},
+        "sentence": f"the cohort of {score_date - HORIZON} {cohort}",
+    }
     stages = {
         "measure_quality": {"verdict": "usual", "incidents": list(incidents)},
         "report_drift": {"verdict": drift},

@@ -26,6 +26,7 @@ QUIET = Evidence(
     drift=("steady",) * 3,
     estimated=("holds",) * 3,
     realised=("holds",) * 3,
+    performance="the cohort of 2026-05-16 did worse while its inputs were steady",
 )
 DRIFT, LOSS = ("drift",) * 3, ("loss",) * 3
 
@@ -50,11 +51,11 @@ CASES = {
     "the scores promise less without drift": ({"estimated": LOSS}, "ignore", None, "scores loss"),
     "the relation has changed": (
         {"realised": LOSS},
-        *("retrain", "performance", "customers behave differently"),
+        *("retrain", "performance", "2026-05-16 did worse while its inputs were steady"),
     ),
-    "loss under drift": (
+    "loss under drift: the cause is in the inputs of the cohort, not of tonight": (
         {"realised": LOSS, "drift": DRIFT},
-        *("retrain", "performance", "inputs drifted"),
+        *("retrain", "performance", "2026-05-16 did worse while its inputs were steady"),
     ),
     "two cohorts lost, the one before held": (
         {"realised": ("loss", "loss", "holds")},

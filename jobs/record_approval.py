@@ -1,0 +1,40 @@
+"""Write down who let a version that has passed the gate score customers, or refused, and why.
+
+Adds a line to the warehouse's audit log.
+"""
+
+import argparse
+
+import warehouse
+from jobs.entry import job_parser, start
+from settings import Settings
+
+PARSER = job_parser(__doc__)
+PARSER.add_argument("--version", required=True, help="the version, such as v1.2.0")
+PARSER.add_argument("--answer", required=True, choices=("Approve", "Reject"))
+PARSER.add_argument("--approval", required=True, choices=("automatic", "person"))
+PARSER.add_argument("--actor", required=True, help="who answered, or asked for the training")
+PARSER.add_argument("--reason", required=True, help="why")
+
+
+def run(
+    settings: Settings, version: str, answer: str, approval: str, actor: str, reason: str
+) -> dict:
+    """Record the answer; the facts say whether it was an approval."""
+    engine = warehouse.connect(settings.warehouse_url)
+    warehouse.check_migrated(engine)
+    is_approved = answer == "Approve"
+    details = {"version": version, "approval": approval, "actor": actor, "reason": reason}
+    with warehouse.writing(engine) as connection:
+        event = "challenger_approved" if is_approved else "challenger_rejected"
+        warehouse.append_audit(connection, event, details)
+    return {"approved": is_approved, "actor": actor, "reason": reason}
+
+
+def main(arguments: argparse.Namespace) -> dict:
+    """Record what the command line says."""
+    return run(Settings(), **vars(arguments))
+
+
+if __name__ == "__main__":
+    start(PARSER, main)
