@@ -10,15 +10,18 @@ nights as the steps of a rollout take. Writes docs/retraining_year.md.
 import argparse
 import os
 import shutil
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from statistics import mean
 
 import pandas as pd
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.progress import track
+from sklearn.metrics import roc_auc_score
 
 import catalog
 from deliveries.faults import Fault, Faults
@@ -45,7 +48,7 @@ from models.gate import GateVerdict, judge_challenger
 from models.golden import run_golden_rows
 from monitoring.decision import Evidence, decide
 from monitoring.drift import Thresholds, find_drift
-from monitoring.performance import estimate, judge_cohort, measure
+from monitoring.performance import conclude, estimate, judge_cohort, measure
 from monitoring.quality import ColumnStats, judge_features, judge_lines
 from params import Params, read_params
 from records import current_deliveries
@@ -129,6 +132,14 @@ class Year:
     backfill: list[str] = field(default_factory=list)
     gate: list[str] = field(default_factory=list)
     live: list[date] = field(default_factory=list)
+    roc_auc: dict[date, float] = field(default_factory=dict)
+
+    def by_month(self) -> dict[str, float]:
+        """The mean ROC AUC of the nights of each month whose labels are all there."""
+        months = defaultdict(list)
+        for night, value in self.roc_auc.items():
+            months[f"{night:%Y-%m}"].append(value)
+        return {month: mean(values) for month, values in months.items()}
 
 
 def prepare_history(spark: SparkSession, folder: Path, params: Params) -> Settings:
@@ -212,7 +223,7 @@ class Deployment:
         self, spark: SparkSession, settings: Settings, params: Params, calendar: Calendar
     ) -> None:
         self.spark, self.settings, self.params = spark, settings, params
-        self.eve = calendar.eve
+        self.eve, self.last_night = calendar.eve, calendar.last_night
         self.horizon = timedelta(days=params.training.horizon_days)
         self.folder = describe_nights(spark, settings, params, calendar)
         deliveries = current_deliveries(settings.data_root, calendar.last_night)
@@ -270,6 +281,8 @@ class Deployment:
         contacted = probability >= bundle.threshold
         self.scored[night] = customers[["label"]].assign(p=probability, contacted=contacted)
         self.version[night] = bundle.sha256
+        if night + self.horizon <= self.last_night:
+            self.year.roc_auc[night] = roc_auc_score(customers["label"], probability)
 
         current = customers.drop(columns="label")
         self.incidents[night] = self.find_incidents(night, current)
@@ -351,6 +364,11 @@ class Deployment:
                 for day in newest(count)
             )
 
+        cohort = night - self.horizon
+        performed = self.realised[night]
+        conclusion = conclude(
+            None if performed == "unknown" else performed, self.drift.get(cohort), cohort
+        )
         fresh = fresh_cohorts(night, self.horizon, self.trained_until)
         return Evidence(
             score_date=night,
@@ -360,6 +378,7 @@ class Deployment:
             drift=findings(self.drift, rules.drift_nights, timedelta()),
             estimated=findings(self.estimated, rules.drift_nights, timedelta()),
             realised=findings(self.realised, rules.loss_cohorts, self.horizon),
+            performance=conclusion.sentence,
             new_labels=sum(len(self.scored[day]) for day in fresh if day in self.scored),
             last_asked=asked[-1] if asked else None,
             asked_this_month=sum((d.year, d.month) == (night.year, night.month) for d in asked),
@@ -452,6 +471,21 @@ def write_table(years: dict[str, Year], params: Params, path: Path) -> None:
                 f"{story.backfill[1]}), run again at the end of that year, decided: "
                 f"{', '.join(sorted(set(decided)))}.",
             ]
+    by_month = {story.name: years[story.name].by_month() for story in STORIES}
+    months = list(by_month[STORIES[0].name])
+    lines += [
+        "",
+        "How well the scores turned out, whoever was champion: the mean ROC AUC of the nights of a "
+        "month. A new champion is fitted and calibrated on dates from before the loss that asked "
+        "for it, since both need labels, and a holdout to be judged on.",
+        "",
+        f"| story | {' | '.join(months)} |",
+        f"|---|{'---|' * len(months)}",
+        *(
+            f"| {name} | {' | '.join(f'{found[month]:.3f}' for month in months)} |"
+            for name, found in by_month.items()
+        ),
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -81,7 +81,8 @@ def newest_comparison(engine: sa.Engine, champion: str, challenger: str) -> list
     """
     c = PERFORMANCE.c
     of_arm = {"champion": champion, "challenger": challenger}
-    is_whole = (c.maturity == "mature") & (c.slice == "all") & c.low.isnot(None)
+    is_seen = c.run_id.in_(sa.select(CURRENT_RUNS.c.run_id))
+    is_whole = (c.maturity == "mature") & (c.slice == "all") & c.low.isnot(None) & is_seen
     runs = [
         sa.select(c.run_id).where(is_whole, c.arm == arm, c.model_version == version)
         for arm, version in of_arm.items()
@@ -89,7 +90,7 @@ def newest_comparison(engine: sa.Engine, champion: str, challenger: str) -> list
     in_both = is_whole & c.run_id.in_(runs[0]) & c.run_id.in_(runs[1])
     newest = sa.select(sa.func.max(c.score_date)).where(in_both).scalar_subquery()
     metrics = sa.select(c.score_date, c.arm, c.metric, c.low, c.high).where(
-        in_both, c.score_date == newest, c.run_id.in_(sa.select(CURRENT_RUNS.c.run_id))
+        in_both, c.score_date == newest
     )
     with engine.connect() as connection:
         return [ArmMetric(*row) for row in connection.execute(metrics)]

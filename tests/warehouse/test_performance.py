@@ -163,3 +163,47 @@ def test_a_changed_prediction_is_noticed(engine):
     for changed in (predictions("ada"), predictions("ada", "bob", probability=[0.5, 0.51])):
         with pytest.raises(PublishedChanged, match=r"run-1 .*restore the run's folder"):
             warehouse.check_published(engine, "run-1", [changed])
+
+
+def test_a_run_that_was_superseded_hides_no_older_comparison(engine):
+    later = NIGHT + timedelta(1)
+    publish(engine)
+    publish(engine, "run-2", later)
+    for run_id, night in (("run-1", NIGHT), ("run-2", later)):
+        arms = (
+            a_measurement(run_id=run_id, score_date=night, arm=arm, model_version=version)
+            for arm, version in (("champion", "v1.0.0"), ("challenger", "v1.1.0"))
+        )
+        replace(engine, *arms)
+
+    def compared() -> set[date]:
+        return {row.score_date for row in warehouse.newest_comparison(engine, "v1.0.0", "v1.1.0")}
+
+    assert compared() == {later}
+    publish(engine, "run-3", later)
+    assert compared() == {NIGHT}
+
+
+def test_a_night_of_which_nothing_mature_is_known_waits_to_be_measured(engine):
+    days = [NIGHT + timedelta(n) for n in range(3)]
+    for day in days:
+        publish(engine, f"run-{day}", day)
+    late = MATURED + timedelta(5)
+    for day, maturity, measured_on in (
+        (days[0], "mature", MATURED),
+        (days[1], "partial", MATURED),
+        (days[2], "mature", late),
+    ):
+        replace(
+            engine,
+            a_measurement(
+                run_id=f"run-{day}", score_date=day, maturity=maturity, measured_on=measured_on
+            ),
+        )
+
+    def waiting(night: date) -> list[date]:
+        return warehouse.unmeasured_cohorts(engine, days[0], days[-1], night)
+
+    assert waiting(late + timedelta(1)) == [days[1]]
+    # What tonight has found itself, it finds again.
+    assert waiting(late) == days[1:]
