@@ -24,7 +24,6 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-import catalog
 from jobs.register_model import copy_history, open_registry
 from local.airflow import AirflowFailed, Client, RunFailed, run_nights, running
 from params import read_params
@@ -363,24 +362,22 @@ def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
 
 
 @pytest.mark.usefixtures("challenger")
-def test_what_could_not_be_measured_leaves_the_run_red_and_the_decision_made(
+def test_a_failure_after_the_scores_are_out_leaves_the_run_red_and_the_decision_made(
     airflow, deployment, inbox
 ):
-    run_id = f"night__{NIGHT_IN_SHADOW}"
-    night = {"score_date": NIGHT_IN_SHADOW, "run_id": opened_run(airflow, run_id)}
-    features = deployment.data_root / catalog.FEATURES_LAYOUT.format(**night)
-    features.rename(features.with_name("away"))
-    clear(airflow, "nightly_scoring", run_id, "report_drift")
+    run_id, registry = f"night__{NIGHT_IN_SHADOW}", Path(deployment.registry_url)
+    registry.rename(registry.with_name("away"))
+    clear(airflow, "nightly_scoring", run_id, "advance_rollout")
     assert await_run(airflow, run_id) == "failed"
 
     states = {n: t["state"] for n, t in airflow.tasks("nightly_scoring", run_id).items()}
-    assert states["report_drift"] == "failed"
-    assert states["measure_performance"] == states["night_complete"] == "upstream_failed"
+    assert (states["advance_rollout"], states["night_complete"]) == ("failed", "upstream_failed")
     assert states["decide_retraining"] == states["tell"] == "success"
-    assert inbox.bodies[-1]["title"] == "[warning] nightly_scoring: report_drift"
+    assert inbox.bodies[-1]["title"] == "[warning] nightly_scoring: advance_rollout"
+    assert "cannot read the model registry" in inbox.bodies[-1]["message"]
 
-    features.with_name("away").rename(features)
-    clear(airflow, "nightly_scoring", run_id, "report_drift")
+    registry.with_name("away").rename(registry)
+    clear(airflow, "nightly_scoring", run_id, "advance_rollout")
     await_success(airflow, run_id)
 
 
