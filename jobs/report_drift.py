@@ -81,6 +81,7 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
             current,
             result,
             bundle.categories,
+            warehouse.missing_shares(engine, record.run_id),
         )
     except Exception:
         # The page and the warehouse have it all; the dashboard is a convenience.

@@ -63,6 +63,7 @@ def show_nights(console: Console, settings: Settings, limit: int, python: str = 
     if rules:
         console.print(rules_table(rules))
     console.print(scores_table(nights, settings.data_root))
+    print_whether_it_works(console, nights[-1])
     print_where(console, settings, nights[-1], python)
     return len(nights)
 
@@ -107,6 +108,7 @@ def scores_table(nights: list[warehouse.Night], root: Path) -> Table:
         table.add_column(name, justify="right")
     table.add_column("0 ... 1")
     table.add_column("Drift, in columns")
+    table.add_column("Decided")
     for night in nights:
         table.add_row(
             str(night.score_date),
@@ -118,6 +120,7 @@ def scores_table(nights: list[warehouse.Night], root: Path) -> Table:
             f"{night.contacted_share:.1%}",
             sparkline(night.histogram),
             drift_verdict(night, root),
+            night.decision or "nothing yet",
         )
     return table
 
@@ -141,6 +144,16 @@ def drift_verdict(night: warehouse.Night, root: Path) -> str:
         return "not compared"
     verdict = read_json(report)["verdict"]
     return f"{verdict}, {night.drifted_columns} of {night.compared_columns}"
+
+
+def print_whether_it_works(console: Console, newest: warehouse.Night) -> None:
+    """What was decided after the newest night, and why."""
+    if newest.decision is None:
+        return
+    console.print(f"Does the model still work? {newest.score_date}: {newest.decision}")
+    for sentence in filter(None, (*newest.reasons, newest.performance)):
+        console.print(f"  - {sentence}", soft_wrap=True)
+    console.print()
 
 
 def print_where(console: Console, settings: Settings, newest: warehouse.Night, python: str) -> None:

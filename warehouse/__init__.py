@@ -39,7 +39,7 @@ from warehouse.publish import (
     TakenBack,
     publish,
 )
-from warehouse.quality import replace_quality
+from warehouse.quality import missing_shares, replace_quality
 from warehouse.queries import (
     Night,
     RuleCount,
@@ -91,6 +91,7 @@ __all__ = [
     "incident_nights",
     "look_up",
     "migrate",
+    "missing_shares",
     "newest_comparison",
     "newest_night",
     "newest_nights",

@@ -41,3 +41,15 @@ def replace_quality(engine: sa.Engine, run_id: str, findings: Iterable[Finding])
         connection.execute(QUALITY.delete().where(QUALITY.c.run_id == run_id))
         if rows:
             connection.execute(QUALITY.insert(), rows)
+
+
+def missing_shares(engine: sa.Engine, run_id: str) -> dict[str, float]:
+    """The share of rows without a value, by ``dataset.column``; empty if it was not measured."""
+    c = QUALITY.c
+    query = (
+        sa.select(c.dataset, c.column_name, c.value)
+        .where(c.run_id == run_id, c.measure == "missing_share")
+        .order_by(c.dataset.desc(), c.column_name)
+    )
+    with engine.connect() as connection:
+        return {f"{row.dataset}.{row.column_name}": row.value for row in connection.execute(query)}

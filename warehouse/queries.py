@@ -11,6 +11,7 @@ from warehouse.tables import (
     DRIFT,
     PREDICTIONS,
     QUARANTINE_COUNTS,
+    RETRAINING_DECISIONS,
     SCORING_RUNS,
 )
 
@@ -23,6 +24,8 @@ class Night:
 
     ``histogram`` counts customers by probability, in ten equal steps from 0 to 1.
     ``drifted_columns`` of ``compared_columns`` have drifted; both are 0 before report_drift.
+    ``decision``, its ``reasons`` and what is known of the ``performance``, in a sentence, are null
+    or empty before decide_retraining.
     """
 
     score_date: date
@@ -40,6 +43,9 @@ class Night:
     histogram: tuple[int, ...]
     compared_columns: int
     drifted_columns: int
+    decision: str | None
+    reasons: tuple[str, ...]
+    performance: str | None
     published_at: datetime
 
 
@@ -135,6 +141,10 @@ def _night(connection: sa.Connection, run: sa.Row) -> Night:
             DRIFT.c.kind != "night",
         )
     ).one()
+    c = RETRAINING_DECISIONS.c
+    decided = connection.execute(
+        sa.select(c.decision, c.reasons, c.evidence).where(c.run_id == run.run_id)
+    ).one_or_none()
     return Night(
         score_date=run.score_date,
         run_id=run.run_id,
@@ -151,6 +161,9 @@ def _night(connection: sa.Connection, run: sa.Row) -> Night:
         histogram=tuple(by_bucket.get(step, 0) for step in range(BUCKETS)),
         compared_columns=drift.compared,
         drifted_columns=drift.drifted,
+        decision=decided and decided.decision,
+        reasons=tuple(decided.reasons) if decided else (),
+        performance=decided and decided.evidence.get("performance"),
         published_at=run.published_at,
     )
 

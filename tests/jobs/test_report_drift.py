@@ -151,11 +151,14 @@ def test_the_dashboard_shows_columns_that_the_first_night_lacked(deployed, publi
     report_drift.run(deployed, PARAMS, published("r1", recency_days=400.0))
     lacking = drawn()
     report_drift.run(deployed, PARAMS, published("r2", night=NIGHT + timedelta(days=1)))
-    assert drawn() == [2, 1, lacking[2] + 1]
+    assert drawn() == [2, 1, lacking[2] + 1, 0]
     # Nor does a night that lacks a column take it away.
     third = published("r3", night=NIGHT + timedelta(days=2), recency_days=400.0)
+    missing = QualityFinding("transactions", "customer_id", "missing_share", 0.12, "as usual")
+    engine = warehouse.connect(deployed.warehouse_url)
+    warehouse.replace_quality(engine, third.run_id, [missing])
     report_drift.run(deployed, PARAMS, third)
-    assert drawn() == [2, 1, lacking[2] + 1]
+    assert drawn() == [2, 1, lacking[2] + 1, 1]
 
 
 def test_a_night_is_also_compared_with_the_same_weekday_before(deployed, published):

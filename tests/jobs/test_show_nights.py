@@ -66,6 +66,18 @@ def publish_nights(engine, settings):
             ]
         },
     )
+    warehouse.record_decision(
+        engine,
+        warehouse.RecordedDecision(
+            run_id=tonight.run_id,
+            score_date=tonight.score_date,
+            decision="alarm",
+            trigger=None,
+            reasons=["the inputs have drifted for 3 nights or more"],
+            evidence={"performance": "the cohort of 2026-03-02 did well"},
+            child_run=None,
+        ),
+    )
     key = {"score_date": tonight.score_date, "run_id": tonight.run_id}
     reports = settings.data_root / catalog.REPORTS.format(**key)
     write_json(reports / "drift/drift.json", {"verdict": "drift"})
