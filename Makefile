@@ -22,7 +22,7 @@ run: $(READY)   ## Input, training and some nights through Airflow: make run [SO
 	@python -m local.run $(if $(SOURCE),--source-files "$(SOURCE)")
 
 test: check   ## All tests
-	@python -m pytest --numprocesses 2 --dist loadfile
+	@python -m pytest
 
 check: $(READY)   ## Style
 	@ruff check . && ruff format --check .
