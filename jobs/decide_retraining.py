@@ -18,7 +18,7 @@ from records import RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
-PARSER.add_argument("--past", action="store_true", help="a past night: it decides nothing")
+PARSER.add_argument("--past", action="store_true", help="decide nothing: a backfill, or told so")
 PARSER.add_argument("--in-flight", default="", help="what is under way already, in words")
 
 

@@ -20,7 +20,8 @@ class Evidence:
 
     Attributes:
         score_date: The night.
-        is_past: The night is a backfill, or readers see a later night, or another run of it.
+        is_past: The run may not decide: it was told so (a form, a backfill), or readers see a later
+            night, or another run of this one.
         incidents: What is wrong with the night's data, in sentences.
         drift: Verdicts of the newest nights, this one first: ``drift``, ``steady``,
             ``too_few_rows``, ``incident`` (its data were wrong), ``unknown`` (not measured).
@@ -91,7 +92,10 @@ def decide(evidence: Evidence, rules: Retraining) -> Decision:
     by learning again.
     """
     if evidence.is_past:
-        why = "this is a past night, or readers see another run of it: the newest decides"
+        why = (
+            "this run decides nothing: it was told not to, it is a backfill, or readers see a "
+            "newer night or another run"
+        )
         return Decision("ignore", None, (why,))
     alarms = find_alarms(evidence, rules)
     if evidence.incidents:

@@ -72,7 +72,7 @@ CASES = {
     ),
     "a past night": (
         {"is_past": True, "realised": LOSS, "incidents": ("country is missing",)},
-        *("ignore", None, "past night"),
+        *("ignore", None, "decides nothing"),
     ),
     "a training is under way": (
         {"realised": LOSS, "in_flight": "a retraining is running"},
