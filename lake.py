@@ -117,7 +117,7 @@ def write_deliveries(
     return rows
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object, mode: int = 0o644) -> None:
     """Write ``value`` as sorted, indented JSON; readers see the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -126,7 +126,7 @@ def write_json(path: Path, value: object) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.chmod(name, 0o644)
+    os.chmod(name, mode)
     os.replace(name, path)
 
 

@@ -39,7 +39,7 @@ from jobs import (
 )
 from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.decide_retraining import fresh_cohorts
-from jobs.measure_quality import describe_lines, usual
+from jobs.measure_quality import describe_lines, still, usual
 from jobs.session import spark_session
 from lake import read_json, value_sha256
 from models import Bundle, bundle_sha256, read_bundle, score
@@ -316,6 +316,7 @@ class Deployment:
         weeks = range(1, self.params.drift.weekday_nights + 1)
         before = [night - timedelta(weeks=back) for back in weeks]
         reference = usual(self.champion)
+        stats = stats_of(features, reference)
         findings = [
             *judge_lines(
                 self.lines.get(night, {}),
@@ -326,7 +327,7 @@ class Deployment:
                 ],
                 self.params.quality,
             ),
-            *judge_features(stats_of(features, reference), reference, self.params.quality),
+            *judge_features(stats, reference, self.params.quality, still(stats)),
         ]
         return tuple(each.sentence for each in findings if each.verdict == "incident")
 

@@ -97,8 +97,8 @@ def next_step(
     tried, move = record.challenger, state.challenge
     if tried is None:
         return RolloutStep("none", None, ("no challenger scored along",))
-    newest = warehouse.newest_night(engine)
-    if (newest, warehouse.current_run(engine, newest)) != (record.score_date, record.run_id):
+    if not warehouse.is_newest(engine, record.score_date, record.run_id):
+        newest = warehouse.newest_night(engine)
         why = f"readers see another run, or a newer night ({newest}), which decides"
         return RolloutStep("none", tried.percent, (why,))
     if move is None or (move.version, move.percent) != (tried.version, tried.percent):

@@ -73,8 +73,6 @@ def gather(
     """What was recorded about this night and those before it, up to this night and no further."""
     rules = params.retraining
     night, horizon = record.score_date, timedelta(days=params.training.horizon_days)
-    newest = warehouse.newest_night(engine)
-    is_past = (newest, warehouse.current_run(engine, newest)) != (night, record.run_id)
     trained_until = warehouse.training_until(engine, record.model_name, record.model_version)
     asked = warehouse.retrainings_asked(engine, night)
     longest = timedelta(days=max(rules.drift_nights, rules.loss_cohorts))
@@ -88,8 +86,6 @@ def gather(
         """What ``read`` makes of the facts of that night's stage."""
         facts = stage_facts(root, day, runs.get(day), stage)
         return "unknown" if facts is None else read(facts)
-
-    performance = stage_facts(root, night, record.run_id, "measure_performance")
 
     def clean(first: date, last: date) -> bool:
         return not any(first <= day <= last for day in incidents)
@@ -111,10 +107,11 @@ def gather(
     def newest_nights(count: int) -> list[date]:
         return [night - timedelta(days=back) for back in range(count)]
 
+    performance = stage_facts(root, night, record.run_id, "measure_performance")
     return Evidence(
         score_date=night,
         trained_until=trained_until,
-        is_past=past or is_past,
+        is_past=past or not warehouse.is_newest(engine, night, record.run_id),
         incidents=tuple(StageRecord.read(root, record, "measure_quality").facts["incidents"]),
         drift=tuple(
             finding(day, "report_drift", lambda facts: facts["verdict"])

@@ -121,17 +121,18 @@ def find_cohorts(
         if record is None:
             skipped.append({"score_date": str(score_date), "reason": reason})
             continue
-        age = min((night.score_date - score_date).days, horizon)
-        later = (score_date + timedelta(days=n) for n in range(1, age + 1))
+        known_days = min((night.score_date - score_date).days, horizon)
+        later = (score_date + timedelta(days=n) for n in range(1, known_days + 1))
         missing = tuple(day for day in later if day not in night.deliveries)
-        if age == horizon and missing:
+        is_due = score_date <= due
+        if is_due and missing:
             days = ", ".join(map(str, missing))
             reason = f"no delivery was accepted for {days}: its labels are partial"
             skipped.append({"score_date": str(score_date), "reason": reason})
             log.warning("cohort %s: %s", score_date, reason)
             if score_date < due:
                 continue
-        maturity = "mature" if age == horizon and not missing else "partial"
+        maturity = "mature" if is_due and not missing else "partial"
         cohorts.append(Cohort(record, maturity, horizon, missing))
     return [*cohorts, Cohort(night, "estimated", horizon)], skipped
 

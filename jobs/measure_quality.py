@@ -7,7 +7,7 @@ bundle; writes the warehouse's `quality` rows of the run.
 import re
 import time
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +62,11 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     features = spark.read.parquet(str(root / catalog.FEATURES_LAYOUT.format(**record.key)))
 
     before = [lines[day] for day in days[1:] if day in lines]
-    described = describe_features(features, bundle)
+    usually = usual(bundle)
+    described = describe_features(features, bundle, usually)
     findings = [
         *judge_lines(lines.get(record.score_date, {}), before, params.quality),
-        *judge_features(described, usual(bundle), params.quality, still(described)),
+        *judge_features(described, usually, params.quality, still(described)),
         *informing(root, record),
     ]
 
@@ -78,16 +79,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
 
 
 def same_weekdays(engine: sa.Engine, record: RunRecord, count: int) -> list[date]:
-    """The night, and the same weekdays before it that the run has a delivery of.
-
-    Left out are days that were an incident themselves, or wrong data would be usual in a week.
-    """
-    earlier = [record.score_date - timedelta(weeks=back) for back in range(1, count + 1)]
-    wrong = warehouse.incident_nights(engine, earlier[-1], earlier[0])
-    return [
-        record.score_date,
-        *(day for day in earlier if day in record.deliveries and day not in wrong),
-    ]
+    """The night, and the usual ones of its weekday before it that the run has a delivery of."""
+    earlier = warehouse.usual_weekdays(engine, record.score_date, count)
+    return [record.score_date, *(day for day in earlier if day in record.deliveries)]
 
 
 def describe_lines(
@@ -146,9 +140,11 @@ def describe_lines(
     }
 
 
-def describe_features(features: DataFrame, bundle: Bundle) -> dict[str, ColumnStats]:
+def describe_features(
+    features: DataFrame, bundle: Bundle, usually: Mapping[str, Usual]
+) -> dict[str, ColumnStats]:
     """The features of the population, by column; one pass, and one for each category."""
-    edges, usually = reference_edges(bundle), usual(bundle)
+    edges = reference_edges(bundle)
     measures: dict[str, Column] = {"rows": F.count("*")}
     for feature in bundle.schema:
         name, column = feature.name, F.col(feature.name)
@@ -192,12 +188,10 @@ def describe_features(features: DataFrame, bundle: Bundle) -> dict[str, ColumnSt
 def still(features: Mapping[str, ColumnStats]) -> set[str]:
     """Features of the last days in which nobody bought anything, such as ``spend_7d``."""
     quiet_days = features["recency_days"].low
+    if quiet_days is None:
+        return set()
     windows = {name: re.search(r"_(\d+)d$", name) for name in features}
-    return {
-        name
-        for name, window in windows.items()
-        if quiet_days is not None and window and int(window[1]) <= quiet_days
-    }
+    return {name for name, window in windows.items() if window and int(window[1]) <= quiet_days}
 
 
 def reference_edges(bundle: Bundle) -> dict[str, Sequence[float]]:

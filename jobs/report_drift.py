@@ -8,7 +8,6 @@ and the trailing nights of the same weekday; writes the drift page, drift.json a
 import argparse
 import logging
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -126,13 +125,10 @@ def same_weekday(
     Left out are nights whose data were wrong, those without a feature that tonight's model reads,
     and those that the lake no longer has.
     """
-    weeks = range(1, params.drift.weekday_nights + 1)
-    nights = [record.score_date - timedelta(weeks=back) for back in weeks]
-    wrong = warehouse.incident_nights(engine, nights[-1], nights[0])
     samples = []
-    for night in nights:
+    for night in warehouse.usual_weekdays(engine, record.score_date, params.drift.weekday_nights):
         run_id = warehouse.current_run(engine, night)
-        if run_id is None or night in wrong:
+        if run_id is None:
             continue
         try:
             samples.append(sample(root, params, RunRecord.read(root, night, run_id), bundle))

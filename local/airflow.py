@@ -12,7 +12,6 @@ import base64
 import contextlib
 import fcntl
 import functools
-import json
 import os
 import secrets
 import shutil
@@ -20,7 +19,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -251,19 +249,9 @@ def _secrets(home: Path) -> dict[str, str]:
             "session": secrets.token_urlsafe(64),
             "fernet": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         }
-        _write_secret(home / "passwords.json", {USER: made["password"]})
-        _write_secret(path, made)
+        write_json(home / "passwords.json", {USER: made["password"]}, mode=0o600)
+        write_json(path, made, mode=0o600)
     return read_json(path)
-
-
-def _write_secret(path: Path, value: dict) -> None:
-    """Put the file down whole, readable by its owner alone."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(name, path)
 
 
 def _free_port(wanted: int = 0) -> int:

@@ -138,7 +138,7 @@ def judge_lines(
             findings.append(_differs(name, now, past))
         if now.categories:
             findings += _categories(
-                *("transactions", name, now, _shares_of(past)), _newness(past), rules
+                "transactions", name, now, _shares_of(past), _newness(past), rules
             )
     return findings
 
@@ -243,9 +243,7 @@ def _differs(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Qualit
 
     So many invoices would all hold the commonest value of before once in a million days.
     """
-    values = Counter()
-    for day in past:
-        values.update(day.categories)
+    values = _counted(past)
     others = 1 - max(values.values()) / values.total() if values else 0.0
     by_chance = (1 - others) ** now.independent
     if now.categories:
@@ -302,20 +300,25 @@ def _median(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Quality
     )
 
 
-def _shares_of(past: Sequence[ColumnStats]) -> dict[str, float]:
-    """The share that each category had of the rows of those days together."""
+def _counted(past: Sequence[ColumnStats]) -> Counter[str]:
+    """The rows of each category on those days together."""
     counts = Counter()
     for day in past:
         counts.update(day.categories)
+    return counts
+
+
+def _shares_of(past: Sequence[ColumnStats]) -> dict[str, float]:
+    """The same as shares of all rows."""
     rows = sum(day.rows for day in past)
-    return {value: count / rows for value, count in counts.items()}
+    return {value: count / rows for value, count in _counted(past).items()}
 
 
 def _newness(past: Sequence[ColumnStats]) -> float:
     """The largest share that a day held of what none of the others did; of one day nothing."""
     found = [0.0]
     for position, day in enumerate(past):
-        if others := _shares_of([*past[:position], *past[position + 1 :]]):
+        if others := _counted([*past[:position], *past[position + 1 :]]):
             found.append(_share_not_in(day, others))
     return max(found)
 

@@ -12,10 +12,12 @@ from warehouse.decisions import (
     customers_scored,
     decision_of,
     incident_nights,
+    is_newest,
     newest_night,
     record_decision,
     retrainings_asked,
     training_until,
+    usual_weekdays,
 )
 from warehouse.drift import replace_drift
 from warehouse.migrate import NotMigrated, check_migrated, migrate
@@ -89,6 +91,7 @@ __all__ = [
     "decision_of",
     "estimate_errors",
     "incident_nights",
+    "is_newest",
     "look_up",
     "migrate",
     "missing_shares",
@@ -112,5 +115,6 @@ __all__ = [
     "top_rules",
     "training_until",
     "unmeasured_cohorts",
+    "usual_weekdays",
     "writing",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -45,6 +45,17 @@ def newest_night(engine: sa.Engine) -> date | None:
         return connection.scalar(sa.select(sa.func.max(CURRENT_RUNS.c.score_date)))
 
 
+def is_newest(engine: sa.Engine, night: date, run_id: str) -> bool:
+    """Whether that run is what readers see of the newest night."""
+    newest = (
+        sa.select(CURRENT_RUNS.c.score_date, CURRENT_RUNS.c.run_id)
+        .order_by(CURRENT_RUNS.c.score_date.desc())
+        .limit(1)
+    )
+    with engine.connect() as connection:
+        return connection.execute(newest).one_or_none() == (night, run_id)
+
+
 def incident_nights(engine: sa.Engine, first: date, last: date) -> set[date]:
     """The nights from ``first`` to ``last`` whose published data had a quality incident."""
     nights = (
@@ -55,6 +66,16 @@ def incident_nights(engine: sa.Engine, first: date, last: date) -> set[date]:
     )
     with engine.connect() as connection:
         return set(connection.scalars(nights))
+
+
+def usual_weekdays(engine: sa.Engine, night: date, count: int) -> list[date]:
+    """The same weekdays of so many weeks before, the newest first, without the incidents.
+
+    What is compared with them must not be: wrong data would be usual in a week.
+    """
+    weekdays = [night - timedelta(weeks=back) for back in range(1, count + 1)]
+    wrong = incident_nights(engine, weekdays[-1], weekdays[0])
+    return [day for day in weekdays if day not in wrong]
 
 
 def customers_scored(engine: sa.Engine, nights: Iterable[date]) -> int:

@@ -1,6 +1,7 @@
 """Airflow on one machine, without starting it: its secrets, and what is said of a red night."""
 
 import json
+import os
 import stat
 from datetime import date
 
@@ -15,19 +16,18 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("survived", [0, 1])
 def test_secrets_half_made_are_made_anew_with_a_login_that_fits(tmp_path, monkeypatch, survived):
-    dump, written = json.dump, []
+    sync, written = os.fsync, []
 
-    def dump_until_killed(value, file):
+    def sync_until_killed(file):
         if len(written) == survived:
-            file.write("{")
             raise Killed
-        written.append(value)
-        dump(value, file)
+        written.append(file)
+        sync(file)
 
-    monkeypatch.setattr("json.dump", dump_until_killed)
+    monkeypatch.setattr("os.fsync", sync_until_killed)
     with pytest.raises(Killed):
         airflow._secrets(tmp_path)
-    monkeypatch.setattr("json.dump", dump)
+    monkeypatch.setattr("os.fsync", sync)
 
     made = airflow._secrets(tmp_path)
     assert json.loads((tmp_path / "passwords.json").read_text()) == {"admin": made["password"]}
