@@ -57,5 +57,4 @@ $(READY): requirements.txt
 	@awk '/^[a-z]/ {wanted = /^uv==/} wanted' requirements.txt > .venv/uv.txt
 	@python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
 	@uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
-	@python -m jobs.session
 	@touch $@

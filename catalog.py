@@ -4,6 +4,7 @@ Folders are below ``Settings.data_root``. A partition is written whole, once, an
 its key holds the identity of what went in (a delivery's content hash, a run's input hash).
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +22,15 @@ class Dataset:
     schema: str
     layout: str
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns.
+
+        >>> Dataset("pairs", "id string, counts map<string, int>, day date", "").columns
+        ['id', 'counts', 'day']
+        """
+        return [column.split()[0] for column in re.split(r",\s*(?![^<]*>)", self.schema)]
+
     def partition(self, root: Path, **key: date | str) -> Path:
         """The folder of one partition, e.g. ``partition(root, known_on=d, delivery_id="ab12")``."""
         return root / self.layout.format(**key)
@@ -28,11 +38,11 @@ class Dataset:
 
 LINE = (
     "invoice_id string, product_id string, customer_id string, quantity int, "
-    "unit_price_micros bigint, invoiced_at timestamp, country string"
+    "unit_price_micros bigint, invoiced_at timestamp, country string, known_on date"
 )
 """The canonical transaction line. ``quantity`` is negative for a return, ``unit_price_micros`` is
 in millionths of the currency unit, ``invoiced_at`` is UTC, ``customer_id`` is null for a sale
-without a customer. ``known_on`` and ``delivery_id`` come from the folder."""
+without a customer, ``known_on`` the day of the delivery."""
 
 INCOMING_TRANSACTIONS = "incoming/transactions/{known_on}"
 """What upstream puts down for one day; Parquet or CSV in the source's own columns.
@@ -83,13 +93,14 @@ ACTIVITY = Dataset(
     "customer_id string, activity_on date, country string, "
     "purchase_invoice_ids array<string>, purchase_product_ids array<string>, "
     "purchase_lines bigint, purchase_quantity bigint, purchase_micros bigint, "
-    "return_lines bigint, return_quantity bigint, return_micros bigint",
+    "return_lines bigint, return_quantity bigint, return_micros bigint, known_on date",
     "lake/activity/known_on={known_on}/delivery_id={delivery_id}",
 )
 """One row per customer and business day with activity, from one delivery; exact and additive.
 
 Purchases have ``quantity > 0``, returns ``quantity < 0``; ``return_quantity`` and
-``return_micros`` are positive. The arrays are sorted and distinct. No nulls.
+``return_micros`` are positive. The arrays are sorted and distinct. ``known_on`` is the day of the
+delivery. No nulls.
 
 Made by: summarise_activity, load_history. Used by: build_features, list_training_window,
 build_training_set, measure_performance.

@@ -74,6 +74,8 @@ class RunRecord(_Record):
 
     ``deliveries`` maps each day (known on) to the delivery used, the score date's own included.
     ``previous_run_id`` is the run that was current before this night, for fallback scores.
+    ``engine`` is what computes the night (see ``jobs/session.py``); engines give the same bits, so
+    it is no part of the run's id.
     """
 
     run_id: str
@@ -89,6 +91,7 @@ class RunRecord(_Record):
     code_version: str
     previous_run_id: str | None
     reason: str
+    engine: str = "local[*]"
 
     @property
     def key(self) -> dict[str, date | str]:

@@ -34,8 +34,15 @@ class Settings(BaseSettings):
         "http://127.0.0.1:8085",
         description="Where Airflow's side bar finds the dashboard of nights.",
     )
-    spark_master: str = "local[*]"
-    spark_driver_memory: str = "2g"
+    spark: str = Field(
+        "auto",
+        pattern=r"^(auto|embedded|local(\[.+\])?|yarn|(spark|k8s|sc)://.+)$",
+        description="The engine: auto chooses by size between embedded (Sail, in the job's own "
+        "process) and local[*] (Apache Spark on this machine); or a cluster (spark://, yarn, "
+        "k8s://), or a Spark Connect server that runs already (sc://host:port).",
+    )
+    spark_embedded_memory: str = Field("4g", description="That the embedded engine may take.")
+    spark_driver_memory: str = Field("2g", description="Of Apache Spark's Java beside the job.")
     spark_executor_memory: str = Field("2g", description="Of each worker; local masters have none.")
 
     @model_validator(mode="before")

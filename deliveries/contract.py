@@ -20,14 +20,13 @@ class SourceColumn:
     """One column as a file has it.
 
     ``kind`` is text, integer, float, decimal, zoned or naive (timestamps), empty (nothing but
-    nulls, so nothing is known of it) or other. ``type_name`` is the file's own word for it.
-    ``spark_type`` is the type to read it with, None when Spark cannot.
+    nulls, so nothing is known of it), other, or nested (no single value, so it is left out).
+    ``type_name`` is the file's own word for it.
     """
 
     name: str
     kind: str
     type_name: str
-    spark_type: str | None
 
 
 KINDS = {
@@ -73,7 +72,7 @@ def file_columns(path: Path, format: str) -> tuple[SourceColumn, ...]:
         DeliveryUnreadable: If the footer or the header cannot be read.
     """
     if format == "csv":
-        return tuple(SourceColumn(name, "text", "text", "string") for name in csv_header(path))
+        return tuple(SourceColumn(name, "text", "text") for name in csv_header(path))
 
     parquet = open_parquet(path)
     int96 = {
@@ -83,9 +82,7 @@ def file_columns(path: Path, format: str) -> tuple[SourceColumn, ...]:
     }
     return tuple(
         # The oldest Parquet timestamps carry no zone by name, but are UTC by custom.
-        SourceColumn(field.name, "zoned", "int96", "timestamp")
-        if field.name in int96
-        else _arrow_column(field)
+        SourceColumn(field.name, "zoned", "int96") if field.name in int96 else _arrow_column(field)
         for field in parquet.schema_arrow
     )
 
@@ -155,40 +152,18 @@ def _expected(kind: str, source: Source) -> str:
 
 def _arrow_column(field: pa.Field) -> SourceColumn:
     type_ = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    kind, spark_type = _kind(type_)
-    return SourceColumn(field.name, kind, str(type_), spark_type)
+    return SourceColumn(field.name, _kind(type_), str(type_))
 
 
-def _kind(type_: pa.DataType) -> tuple[str, str | None]:
-    integers = {
-        pa.int8(): "tinyint",
-        pa.int16(): "smallint",
-        pa.int32(): "int",
-        pa.int64(): "bigint",
-        pa.uint8(): "smallint",
-        pa.uint16(): "int",
-        pa.uint32(): "bigint",
-        pa.uint64(): "decimal(20,0)",
+def _kind(type_: pa.DataType) -> str:
+    kinds = {
+        "integer": pa.types.is_integer,
+        "float": lambda one: pa.types.is_float32(one) or pa.types.is_float64(one),
+        "text": lambda one: pa.types.is_string(one) or pa.types.is_large_string(one),
+        "decimal": pa.types.is_decimal,
+        "empty": pa.types.is_null,
+        "other": lambda one: pa.types.is_boolean(one) or pa.types.is_date32(one),
     }
-    others = {
-        pa.float32(): ("float", "float"),
-        pa.float64(): ("float", "double"),
-        pa.bool_(): ("other", "boolean"),
-        pa.date32(): ("other", "date"),
-        pa.null(): ("empty", "void"),
-    }
-    if type_ in integers:
-        return "integer", integers[type_]
-    if type_ in others:
-        return others[type_]
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return "text", "string"
-    if pa.types.is_decimal128(type_):
-        return "decimal", f"decimal({type_.precision},{type_.scale})"
     if pa.types.is_timestamp(type_):
-        kind = "zoned" if type_.tz else "naive"
-        if type_.unit == "ns":
-            # Spark has no such type, but gives the number behind it.
-            return kind, "bigint"
-        return kind, "timestamp" if type_.tz else "timestamp_ntz"
-    return "other", None
+        return "zoned" if type_.tz else "naive"
+    return next((kind for kind, holds in kinds.items() if holds(type_)), "nested")

@@ -99,10 +99,8 @@ def feature_rules() -> list[Expectation]:
 
 def unscorable(spark: SparkSession, features: DataFrame) -> DataFrame:
     """``features`` with ``is_scorable boolean``: whether the row keeps every row rule."""
-    broken = F.lit(False)
-    for condition in breaks(spark, features, feature_rules()).values():
-        broken = broken | condition
-    return features.withColumn("is_scorable", ~broken)
+    conditions = breaks(spark, features, feature_rules()).values()
+    return features.withColumn("is_scorable", ~F.array_contains(F.array(*conditions), True))
 
 
 def verify_features(features: DataFrame, docs: Path, active_days: int) -> list[str]:
@@ -163,12 +161,9 @@ def verify_features(features: DataFrame, docs: Path, active_days: int) -> list[s
         ),
     ]
     batch = unscorable(features.sparkSession, features)
-    batch = batch.withColumn("disordered_windows", _disordered_windows()).persist()
-    try:
-        rules = [*whole, *feature_rules()]
-        return verify("features", batch, rules, docs, "all active customers")
-    finally:
-        batch.unpersist()
+    batch = batch.withColumn("disordered_windows", _disordered_windows())
+    rules = [*whole, *feature_rules()]
+    return verify("features", batch, rules, docs, "all active customers")
 
 
 def _disordered_windows() -> Column:

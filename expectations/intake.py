@@ -24,7 +24,7 @@ from expectations.split import (
 )
 from expectations.transactions import EXACT_DUPLICATE, verify_transactions
 from expectations.volume import Volume, judge_volume, same_weekday_rows
-from lake import write_deliveries
+from lake import kept, write_deliveries
 from params import Params
 from records import DeliveredFile, DeliveryRecord
 
@@ -100,10 +100,10 @@ def take_deliveries(
 ) -> Intake:
     """Split delivered lines, write every partition, and record each delivery last.
 
-    The lines are read once and tagged once; the tagged lines are kept (in memory, beyond that on
-    disk) for the counts, the verdict and one write per outcome. One write for all outcomes would
-    have to put the same columns into every file; tagging costs more than writing, so three writes
-    of what is tagged already are as good, and every file holds what the catalog promises.
+    The lines are read once and tagged once; the tagged lines are kept in a file for the counts, the
+    verdict and one write per outcome. One write for all outcomes would have to put the same columns
+    into every file; tagging costs more than writing, so three writes of what is tagged already are
+    as good, and every file holds what the catalog promises.
 
     Args:
         lines: All rows of ``deliveries``, as read from them.
@@ -122,12 +122,11 @@ def take_deliveries(
     ids = {delivery.known_on: delivery.delivery_id for delivery in deliveries}
     layout = layout_for([delivery.rows for delivery in deliveries])
 
-    tagged = split_lines(spark, lines, source, params.business.timezone, layout)
+    split = split_lines(spark, lines, source, params.business.timezone, layout)
     # Nobody needs the payload of a good line again.
     kept_raw = F.when(F.col("outcome") == QUARANTINED, F.col("raw"))
-    tagged = tagged.withColumn("raw", kept_raw).persist()
     log.info("reading %s", about(deliveries))
-    try:
+    with kept(split.withColumn("raw", kept_raw), root) as tagged:
         counts = count_outcomes(tagged)
         for delivery in deliveries:
             account_for_rows(delivery, counts.get(delivery.known_on, {}))
@@ -155,8 +154,6 @@ def take_deliveries(
             _write(rows, EXCLUDED, root, taken, counts)
             _write(rows, ACCEPTED, root, taken, counts)
         log.info("wrote %d deliveries, refused %d", len(taken), len(refusals))
-    finally:
-        tagged.unpersist()
 
     records = [
         _record(

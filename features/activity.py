@@ -1,34 +1,36 @@
 """From transaction lines to one exact row per customer and day, and back from the lake."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import catalog
+from lake import read_parquet
 
 
-def summarise_activity(lines: DataFrame, timezone: str, by: Sequence[str] = ()) -> DataFrame:
-    """One row per customer and business day with activity; sums are exact integers.
+def summarise_activity(lines: DataFrame, timezone: str) -> DataFrame:
+    """One row per day of delivery, customer and business day with activity; sums are exact.
 
     Args:
         lines: Accepted lines (``catalog.LINE``), each with a customer.
         timezone: The zone at whose midnight days are cut.
-        by: Columns of ``lines`` that keep apart what must not be summed, such as
-            ``("known_on", "delivery_id")`` when there are lines of many deliveries.
 
     Returns:
-        The columns of ``catalog.ACTIVITY``, without nulls, after those of ``by``. Summaries of two
-        deliveries add up to the summary of both.
+        The columns of ``catalog.ACTIVITY``, without nulls. Summaries of two deliveries add up to
+        the summary of both. A sum beyond 64 bits is an error.
     """
     is_purchase, is_return = F.col("quantity") > 0, F.col("quantity") < 0
-    micros = F.col("quantity") * F.col("unit_price_micros")
+    # A product of bigint that overflows is an error on one engine and another number on the next.
+    micros = F.col("quantity").cast("decimal(10,0)") * F.col("unit_price_micros").cast(
+        "decimal(19,0)"
+    )
 
     dated = lines.where(is_purchase | is_return).withColumn(
         "activity_on", F.to_date(F.from_utc_timestamp("invoiced_at", timezone))
     )
-    return dated.groupBy(*by, "customer_id", "activity_on").agg(
+    summed = dated.groupBy("known_on", "customer_id", "activity_on").agg(
         # Of the purchases if there are any: features look at where a customer buys.
         F.coalesce(F.min(F.when(is_purchase, F.col("country"))), F.min("country")).alias("country"),
         _distinct("invoice_id", is_purchase).alias("purchase_invoice_ids"),
@@ -40,25 +42,16 @@ def summarise_activity(lines: DataFrame, timezone: str, by: Sequence[str] = ()) 
         _total(-F.col("quantity"), is_return).alias("return_quantity"),
         _total(-micros, is_return).alias("return_micros"),
     )
+    return summed.select(*catalog.ACTIVITY.columns)
 
 
-def read_activity(spark: SparkSession, root: Path, paths: Iterable[Path]) -> DataFrame:
-    """Activity from exactly these partitions (or files) of the lake, with ``known_on date``.
+def read_activity(spark: SparkSession, paths: Iterable[Path]) -> DataFrame:
+    """Activity from exactly these partitions (or files) of the lake.
 
     Raises:
-        FileNotFoundError: If one of them is not there; names the first and says how to make it.
+        PieceMissing, PieceOutdated: If one of them is not there, or lacks a column.
     """
-    paths = list(paths)
-    missing = [path for path in paths if not path.exists()]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(paths)} pieces of activity are not in the lake, the first is "
-            f"{missing[0]}. Load that day: python -m jobs.load_history --until <the day before the "
-            "first night>, or for a day of a night, clear its summarise_activity."
-        )
-    schema = f"{catalog.ACTIVITY.schema}, known_on date, delivery_id string"
-    reader = spark.read.schema(schema).option("basePath", str(root / "lake/activity"))
-    return reader.parquet(*map(str, paths)).drop("delivery_id")
+    return read_parquet(spark, paths, catalog.ACTIVITY)
 
 
 def _distinct(column: str, condition: Column) -> Column:
@@ -66,4 +59,5 @@ def _distinct(column: str, condition: Column) -> Column:
 
 
 def _total(value: Column, condition: Column) -> Column:
-    return F.coalesce(F.sum(F.when(condition, value.cast("bigint"))), F.lit(0).cast("bigint"))
+    sum_ = F.sum(F.when(condition, value.cast("decimal(29,0)"))).cast("bigint")
+    return F.coalesce(sum_, F.lit(0).cast("bigint"))

@@ -3,7 +3,10 @@
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from features.windows import distinct, is_purchase, purchase_days, purchase_days_ago, within
+from features.windows import distinct, is_purchase, purchase_days, purchase_days_ago, ratio, within
+
+SUNDAY, SATURDAY = 1, 7
+"""As ``dayofweek`` numbers them."""
 
 
 def purchase_days_7d() -> Column:
@@ -59,9 +62,9 @@ def weekend_share_365d() -> Column:
 
     Null if there were no purchase days.
     """
-    is_weekend = F.weekday("activity_on") >= 5
+    is_weekend = F.dayofweek("activity_on").isin(SUNDAY, SATURDAY)
     weekend_day = F.when(is_purchase() & within(365) & is_weekend, F.col("days_ago"))
-    return F.try_divide(F.size(F.collect_set(weekend_day)), purchase_days(365))
+    return ratio(F.size(F.collect_set(weekend_day)), purchase_days(365))
 
 
 FREQUENCY_FEATURES = (

@@ -12,9 +12,36 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from features.build import build_features
+from features.build import CATEGORICAL, FEATURE_NAMES, build_features
 
 GOLDEN_CUSTOMERS = 200
+
+_DAY, _IDS, _COUNT = pa.date32(), pa.list_(pa.string()), pa.int64()
+
+GOLDEN_ACTIVITY = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("activity_on", _DAY),
+        ("country", pa.string()),
+        ("purchase_invoice_ids", _IDS),
+        ("purchase_product_ids", _IDS),
+        ("purchase_lines", _COUNT),
+        ("purchase_quantity", _COUNT),
+        ("purchase_micros", _COUNT),
+        ("return_lines", _COUNT),
+        ("return_quantity", _COUNT),
+        ("return_micros", _COUNT),
+        ("known_on", _DAY),
+    ]
+)
+
+GOLDEN_FEATURES = pa.schema(
+    [
+        ("as_of", _DAY),
+        ("customer_id", pa.string()),
+        *((name, pa.string() if name in CATEGORICAL else pa.float64()) for name in FEATURE_NAMES),
+    ]
+)
 
 ACTIVITY_FILE = "golden_activity.parquet"
 FEATURES_FILE = "golden_features.parquet"
@@ -53,10 +80,14 @@ def write_golden(activity: DataFrame, folder: Path, as_of: date, active_days: in
         .orderBy(F.sha2("customer_id", 256))
         .limit(GOLDEN_CUSTOMERS)
     )
+    rows = activity.join(F.broadcast(chosen), on="customer_id", how="left_semi")
+    # In types of our own, so that the bytes are the same whichever engine gave the rows.
     golden = (
-        activity.join(F.broadcast(chosen), on="customer_id", how="left_semi")
+        rows.select(*GOLDEN_ACTIVITY.names)
         .orderBy("customer_id", "activity_on", "known_on")
         .toArrow()
+        .cast(GOLDEN_ACTIVITY)
+        .combine_chunks()
     )
     if not golden.num_rows:
         raise ValueError(f"no customer was active as of {as_of}; nothing to record")
@@ -111,4 +142,5 @@ def check_golden(spark: SparkSession, folder: Path) -> int:
 
 def _features(spark: SparkSession, activity: pa.Table, as_of: date, active_days: int) -> pa.Table:
     rows = spark.createDataFrame(activity)
-    return build_features(rows, [as_of], active_days).orderBy("customer_id").toArrow()
+    described = build_features(rows, [as_of], active_days).orderBy("customer_id")
+    return described.toArrow().cast(GOLDEN_FEATURES).combine_chunks()

@@ -1,9 +1,8 @@
 """What the customer sends back. Values are positive."""
 
 from pyspark.sql import Column
-from pyspark.sql import functions as F
 
-from features.windows import amount, total
+from features.windows import amount, ratio, total
 
 
 def returned_7d() -> Column:
@@ -32,7 +31,7 @@ def returned_share_365d() -> Column:
     Above 1 if more came back than was bought in that time. Null if nothing was bought, or only for
     nothing.
     """
-    return F.try_divide(total("return_micros", 365), total("purchase_micros", 365))
+    return ratio(total("return_micros", 365), total("purchase_micros", 365))
 
 
 RETURNS_FEATURES = (returned_7d, returned_30d, returned_90d, returned_365d, returned_share_365d)

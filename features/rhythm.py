@@ -6,7 +6,7 @@ A gap is the number of days from one purchase day to the next: 1 for two days ru
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from features.windows import is_purchase, purchase_days_ago
+from features.windows import is_purchase, purchase_days_ago, ratio
 
 
 def recency_days() -> Column:
@@ -21,7 +21,7 @@ def tenure_days() -> Column:
 
 def gap_mean_days() -> Column:
     """Mean gap between purchase days, days. Null below two purchase days."""
-    return F.try_divide(tenure_days() - recency_days(), _gap_count())
+    return ratio(tenure_days() - recency_days(), _gap_count())
 
 
 def gap_std_days() -> Column:
@@ -45,7 +45,7 @@ def overdue_ratio() -> Column:
 
     Null below two purchase days.
     """
-    return F.try_divide(recency_days() * _gap_count(), tenure_days() - recency_days())
+    return ratio(recency_days() * _gap_count(), tenure_days() - recency_days())
 
 
 def _gap_count() -> Column:
@@ -55,9 +55,7 @@ def _gap_count() -> Column:
 def _gaps() -> Column:
     days = purchase_days_ago()
     before = F.slice(days, 2, F.size(days))
-    # The first purchase day has none before it; its difference is null.
-    gaps = F.zip_with(before, days, lambda earlier, later: earlier - later)
-    return F.transform(F.array_compact(gaps), lambda gap: gap.cast("bigint"))
+    return F.transform(before, lambda ago, n: (ago - F.get(days, n)).cast("bigint"))
 
 
 RHYTHM_FEATURES = (

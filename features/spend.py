@@ -1,9 +1,8 @@
 """How much the customer buys for, returns not taken off."""
 
 from pyspark.sql import Column
-from pyspark.sql import functions as F
 
-from features.windows import MICROS, amount, distinct, total
+from features.windows import MICROS, amount, distinct, ratio, total
 
 
 def spend_7d() -> Column:
@@ -29,7 +28,7 @@ def spend_365d() -> Column:
 def basket_mean_365d() -> Column:
     """Mean value of an invoice of the last 365 days, currency units. Null if there were none."""
     invoices = distinct("purchase_invoice_ids", 365).cast("bigint")
-    return F.try_divide(total("purchase_micros", 365), invoices * MICROS)
+    return ratio(total("purchase_micros", 365), invoices * MICROS)
 
 
 SPEND_FEATURES = (spend_7d, spend_30d, spend_90d, spend_365d, basket_mean_365d)

@@ -21,8 +21,19 @@ def within(days: int) -> Column:
 
 
 def total(column: str, days: int) -> Column:
-    """Exact sum of a bigint column over the last ``days`` days; 0 if there is nothing to sum."""
-    return F.coalesce(F.sum(F.when(within(days), F.col(column))), F.lit(0).cast("bigint"))
+    """Exact sum of a bigint column over the last ``days`` days; 0 if there is nothing to sum.
+
+    A sum beyond 64 bits is an error.
+    """
+    return F.coalesce(exact_sum(F.when(within(days), F.col(column))), F.lit(0).cast("bigint"))
+
+
+def exact_sum(value: Column) -> Column:
+    """Sum of a bigint as a bigint; null if there is nothing to sum, an error beyond 64 bits.
+
+    Not every engine notices when a sum of bigint overflows, so it is taken in more digits.
+    """
+    return F.sum(value.cast("decimal(20,0)")).cast("bigint")
 
 
 def amount(column: str, days: int) -> Column:
@@ -32,7 +43,7 @@ def amount(column: str, days: int) -> Column:
 
 def distinct(column: str, days: int) -> Column:
     """How many different elements the arrays in ``column`` hold over the last ``days`` days."""
-    return F.size(F.collect_union(F.when(within(days), F.col(column))))
+    return F.size(F.array_distinct(F.flatten(F.collect_list(F.when(within(days), F.col(column))))))
 
 
 def purchase_days_ago() -> Column:
@@ -50,6 +61,13 @@ def change(recent: Column, recent_days: int, before: Column, before_days: int) -
 
     The difference of the two rates over their sum, as one division of integers. Null if both are 0.
     """
-    recent_weighed = recent.cast("bigint") * before_days
-    before_weighed = before.cast("bigint") * recent_days
-    return F.try_divide(recent_weighed - before_weighed, recent_weighed + before_weighed)
+    # Wide enough for every product; only the two operands of the division are rounded.
+    recent_weighed = recent.cast("decimal(20,0)") * F.lit(before_days).cast("decimal(4,0)")
+    before_weighed = before.cast("decimal(20,0)") * F.lit(recent_days).cast("decimal(4,0)")
+    difference, sum_ = recent_weighed - before_weighed, recent_weighed + before_weighed
+    return ratio(difference, sum_)
+
+
+def ratio(part: Column, whole: Column) -> Column:
+    """One division of two exact numbers, each rounded to a double first; null if ``whole`` is 0."""
+    return F.when(whole != 0, part.cast("double") / whole.cast("double"))

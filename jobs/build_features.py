@@ -7,7 +7,6 @@ features. First the customers recorded with the model must come out as they did 
 import logging
 import time
 
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 import catalog
@@ -15,15 +14,12 @@ from expectations import verify_features
 from features import build_features, check_golden, read_activity
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
-from lake import replacing
+from lake import read_parquet, replacing, write_sorted
 from params import Params
 from records import RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
-
-# One sorted file; row groups small enough that scoring it is work for many hands.
-ROW_GROUP_BYTES = 16 * 1024**2
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +40,14 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         catalog.ACTIVITY.partition(root, known_on=day, delivery_id=delivery_id)
         for day, delivery_id in record.deliveries.items()
     ]
-    activity = read_activity(spark, root, partitions)
+    activity = read_activity(spark, partitions)
 
     features = build_features(activity, [record.score_date], active_days).drop("as_of")
 
     docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "features"
     with replacing(root / catalog.FEATURES_LAYOUT.format(**record.key)) as fresh:
-        ordered = features.repartition(1).sortWithinPartitions("customer_id")
-        ordered.write.option("parquet.block.size", ROW_GROUP_BYTES).parquet(str(fresh))
-        findings = verify_features(spark.read.parquet(str(fresh)), docs, active_days)
-        population = sum(pq.read_metadata(file).num_rows for file in fresh.glob("*.parquet"))
+        population = write_sorted(features, fresh, ["customer_id"])
+        findings = verify_features(read_parquet(spark, [fresh]), docs, active_days)
     for finding in findings:
         log.warning("%s", finding)
     facts = {"population": population, "golden": golden, "findings": findings}

@@ -25,8 +25,9 @@ from features import (
     read_activity,
     write_golden,
 )
+from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
-from jobs.session import spark_session
+from jobs.session import session
 from lake import file_sha256, read_json, replacing
 from params import Params, Training, read_params
 from settings import Settings
@@ -59,7 +60,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
     check_files(root, window["files"])
     as_of = as_of_dates(date.fromisoformat(window["training_until"]), training)
     short = check_history(window["files"], as_of, training, active_days)
-    activity = read_activity(spark, root, [root / entry["path"] for entry in window["files"]])
+    activity = read_activity(spark, [root / entry["path"] for entry in window["files"]])
 
     features = build_features(activity, as_of, active_days)
     labels = label_purchases(activity, as_of, training.horizon_days)
@@ -152,12 +153,12 @@ def write_training_set(
     counts = {}
     with tempfile.TemporaryDirectory(prefix=".training_set.", dir=root) as folder:
         ordered = labelled.repartition("as_of").sortWithinPartitions("as_of", "customer_id")
-        ordered.write.mode("overwrite").partitionBy("as_of").parquet(folder)
+        ordered.write.partitionBy("as_of").parquet(f"{folder}/rows")
 
         schema = training_schema()
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for day in as_of:
-                files = list(Path(folder, f"as_of={day}").glob("*.parquet"))
+                files = list(Path(folder, f"rows/as_of={day}").glob("*.parquet"))
                 if not files:
                     raise TooLittleHistory(f"no customer was active as of {day}")
                 [file] = files
@@ -187,12 +188,13 @@ def training_schema() -> pa.Schema:
 
 def main(_arguments: argparse.Namespace) -> dict:
     """Read and write in the current folder, where DVC keeps the window and the set."""
-    settings, params = Settings(), read_params()
-    spark = spark_session(settings, "build_training_set")
-    try:
-        return run(spark, settings, params, Path("artifacts"))
-    finally:
-        spark.stop()
+    settings, params, artifacts = Settings(), read_params(), Path("artifacts")
+    listed = read_json(artifacts / "training_window.json")["files"]
+    # Every row is looked at for every date.
+    rows = sum(entry["rows"] for entry in listed) * params.training.as_of_count
+    engine = choose_engine(settings.spark, rows)
+    with session(settings, "build_training_set", engine) as spark:
+        return run(spark, settings, params, artifacts)
 
 
 if __name__ == "__main__":

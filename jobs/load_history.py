@@ -9,7 +9,7 @@ the end.
 import argparse
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from deliveries import delivered_files, delivery_id, read_lines
 from errors import BadData
 from expectations import Delivery, DeliveryRefused, take_deliveries
 from features import summarise_activity
+from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
-from jobs.session import spark_session
+from jobs.session import session
 from jobs.validate_delivery import is_in_lake, open_delivery
-from lake import write_deliveries
-from params import Params, Source, read_params
-from records import DeliveryRecord, current_deliveries, make_current
+from lake import is_whole, read_parquet, write_deliveries
+from params import Params, read_params
+from records import DeliveredFile, DeliveryRecord, current_deliveries, make_current
 from settings import Settings
 
 PARSER = job_parser(__doc__)
@@ -33,53 +34,83 @@ PARSER.add_argument(
     "--until", type=date.fromisoformat, required=True, help="the last day to take in"
 )
 
+LINES = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS)
+PIECES = (*LINES, catalog.ACTIVITY)
+"""What nights read of a delivery; a piece that is lost, or lacks a column, is written again."""
+
+BYTES_OF_A_LINE = 60
+
+Delivered = dict[date, list[DeliveredFile]]
+
 log = logging.getLogger(__name__)
 
 
-def run(spark: SparkSession, settings: Settings, params: Params, until: date) -> dict:
+def run(
+    spark: SparkSession,
+    settings: Settings,
+    params: Params,
+    until: date,
+    new: Delivered | None = None,
+) -> dict:
     """Take in what is new and let later nights use it; totals of all history up to ``until``.
+
+    Args:
+        new: What ``new_deliveries`` has found, if it was asked before.
 
     Raises:
         DeliveryRefused: If deliveries break the contract or the budget; all others are taken in.
     """
-    source = params.source(settings.source)
-    delivered = delivered_ids(settings.data_root, source, until)
-    current = current_deliveries(settings.data_root, until)
-    new = {day: name for day, name in delivered.items() if current.get(day) != name}
-    log.info("%d deliveries up to %s, %d of them new", len(delivered), until, len(new))
-
+    new = new_deliveries(settings, params, until) if new is None else new
     refusals = take_in(spark, settings, params, new, until)
-    summarise(spark, settings, params, {day: new[day] for day in new if day not in refusals})
+    taken = {day: delivery_id(files) for day, files in new.items() if day not in refusals}
+    summarise(spark, settings, params, taken)
     if refusals:
         raise DeliveryRefused(refusals)
 
     return totals(settings.data_root, until)
 
 
-def delivered_ids(root: Path, source: Source, until: date) -> dict[date, str]:
-    """What lies in incoming/transactions for each day up to ``until``."""
+def new_deliveries(settings: Settings, params: Params, until: date) -> Delivered:
+    """What lies in incoming/transactions up to ``until`` and is not in the lake, or not whole."""
+    root, source = settings.data_root, params.source(settings.source)
     incoming = catalog.incoming_folder(root, until).parent
     days = sorted(date.fromisoformat(path.name) for path in incoming.glob("????-??-??"))
-    return {
-        day: delivery_id(delivered_files(catalog.incoming_folder(root, day), source.format))
+    delivered = {
+        day: delivered_files(catalog.incoming_folder(root, day), source.format)
         for day in days
         if day <= until
     }
+    current = current_deliveries(root, until)
+    new = {
+        day: files
+        for day, files in delivered.items()
+        if current.get(day) != delivery_id(files) or not is_complete(root, day, current[day])
+    }
+    log.info("%d deliveries up to %s, %d of them new", len(delivered), until, len(new))
+    return new
+
+
+def is_complete(
+    root: Path, day: date, delivery: str, pieces: Sequence[catalog.Dataset] = PIECES
+) -> bool:
+    """Whether the lake has these pieces of a delivery, with all columns they have today."""
+    key = {"known_on": day, "delivery_id": delivery}
+    return all(is_whole(each.partition(root, **key), each) for each in pieces)
 
 
 def take_in(
-    spark: SparkSession, settings: Settings, params: Params, ids: Mapping[date, str], until: date
+    spark: SparkSession, settings: Settings, params: Params, new: Delivered, until: date
 ) -> dict[date, list[str]]:
     """Split the deliveries that have no record yet; the reasons of those refused."""
     root, source = settings.data_root, params.source(settings.source)
     deliveries: list[Delivery] = []
     refusals: dict[date, list[str]] = {}
-    for day, name in ids.items():
-        if is_in_lake(root, day, name):
+    for day, files in new.items():
+        name = delivery_id(files)
+        if is_in_lake(root, day, name) and is_complete(root, day, name, LINES):
             continue
         folder = catalog.incoming_folder(root, day)
         try:
-            files = delivered_files(folder, source.format)
             deliveries.append(open_delivery(folder, day, files, source))
         except BadData as error:
             refusals[day] = [str(error)]
@@ -88,17 +119,18 @@ def take_in(
 
     folders = {one.known_on: catalog.incoming_folder(root, one.known_on) for one in deliveries}
     earlier = current_deliveries(root, until)
-    intake = take_deliveries(
-        spark,
-        read_lines(spark, folders, source),
-        deliveries,
-        root,
-        settings.source,
-        params,
-        root / catalog.HISTORY_DOCS.format(until=until),
-        {day: DeliveryRecord.read(root, day, earlier[day]).delivered for day in earlier},
-        is_history=True,
-    )
+    with read_lines(spark, folders, source, root) as lines:
+        intake = take_deliveries(
+            spark,
+            lines,
+            deliveries,
+            root,
+            settings.source,
+            params,
+            root / catalog.HISTORY_DOCS.format(until=until),
+            {day: DeliveryRecord.read(root, day, earlier[day]).delivered for day in earlier},
+            is_history=True,
+        )
     for sentence in intake.warnings:
         log.warning("%s", sentence)
     return refusals | intake.refusals
@@ -111,17 +143,12 @@ def summarise(
     if not ids:
         return
     root = settings.data_root
-    lines = (
-        spark.read.schema(f"{catalog.TRANSACTIONS.schema}, known_on date, delivery_id string")
-        .option("basePath", str(root / "lake/transactions"))
-        .parquet(
-            *[
-                str(catalog.TRANSACTIONS.partition(root, known_on=day, delivery_id=name))
-                for day, name in ids.items()
-            ]
-        )
-    )
-    activity = summarise_activity(lines, params.business.timezone, by=("known_on",))
+    accepted = [
+        catalog.TRANSACTIONS.partition(root, known_on=day, delivery_id=name)
+        for day, name in ids.items()
+    ]
+    lines = read_parquet(spark, accepted, catalog.TRANSACTIONS)
+    activity = summarise_activity(lines, params.business.timezone)
 
     rows = write_deliveries(
         activity.repartition("known_on"),
@@ -159,11 +186,18 @@ def totals(root: Path, until: date) -> dict:
 def main(arguments: argparse.Namespace) -> dict:
     """Do the job in a session of its own."""
     settings, params = Settings(), read_params()
-    spark = spark_session(settings, "load_history")
-    try:
-        return run(spark, settings, params, arguments.until)
-    finally:
-        spark.stop()
+    new = new_deliveries(settings, params, arguments.until)
+    if not new:
+        return totals(settings.data_root, arguments.until)
+    engine = choose_engine(settings.spark, rows_of(new))
+    with session(settings, f"load_history {arguments.until}", engine) as spark:
+        return run(spark, settings, params, arguments.until, new)
+
+
+def rows_of(new: Delivered) -> int:
+    """About how many rows are delivered: those of Parquet are known, those of text guessed."""
+    files = [file for files in new.values() for file in files]
+    return sum(file.bytes // BYTES_OF_A_LINE if file.rows is None else file.rows for file in files)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from jobs.entry import run_parser, start
 from jobs.publish_predictions import read_batches
 from jobs.score_customers import decile, tenths
 from jobs.session import on_spark
-from lake import read_json
+from lake import read_json, read_parquet
 from models.gate import TENURE_BANDS
 from monitoring import Measured, conclude, estimate, judge_cohort, measure
 from params import Params, Performance
@@ -220,11 +220,11 @@ def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFr
         ``customer_id``, ``probability``, ``is_contacted``, ``decile`` (of that arm), ``status``.
     """
     columns = ("customer_id", "probability", "is_contacted", "decile", "status")
-    predictions = spark.read.parquet(str(catalog.PREDICTIONS.partition(root, **record.key)))
+    predictions = read_parquet(spark, [catalog.PREDICTIONS.partition(root, **record.key)])
     if record.challenger is None:
         return {"champion": predictions.select(*columns)}
 
-    both = spark.read.parquet(str(catalog.ARM_SCORES.partition(root, **record.key)))
+    both = read_parquet(spark, [catalog.ARM_SCORES.partition(root, **record.key)])
     both = both.join(predictions.select("customer_id", "status"), on="customer_id", how="inner")
     result = {}
     for arm in ("champion", "challenger"):
@@ -247,7 +247,7 @@ def describe_customers(spark: SparkSession, root: Path, record: RunRecord) -> Da
         log.warning("no features in %s: countries and tenures are unknown", folder)
         empty = "customer_id string, country_slice string, tenure_slice string"
         return spark.createDataFrame([], empty)
-    features = spark.read.parquet(str(folder))
+    features = read_parquet(spark, [folder])
     by_size = features.groupBy("country").count().orderBy(F.desc("count"), "country")
     home = by_size.first()["country"]
     country = F.when(F.col("country") == home, home).when(
@@ -288,7 +288,7 @@ def later_activity(spark: SparkSession, root: Path, night: RunRecord, cohort: Co
         for day, delivery_id in night.deliveries.items()
         if score_date < day <= score_date + horizon
     ]
-    return read_activity(spark, root, partitions)
+    return read_activity(spark, partitions)
 
 
 def histogram(customers: DataFrame) -> pd.DataFrame:
@@ -346,7 +346,7 @@ def maturity_curve(spark: SparkSession, root: Path, night: RunRecord, cohort: Co
     by_day = (
         bought.groupBy("customer_id")
         .agg(known_after.alias("days"))
-        .join(spark.read.parquet(str(predictions)), on="customer_id", how="left_semi")
+        .join(read_parquet(spark, [predictions]), on="customer_id", how="left_semi")
         .groupBy("days")
         .count()
         .collect()

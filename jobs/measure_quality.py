@@ -21,7 +21,7 @@ import warehouse
 from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
-from lake import read_json
+from lake import read_json, read_parquet
 from models import Bundle, read_bundle
 from monitoring.drift import Thresholds
 from monitoring.quality import (
@@ -59,7 +59,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     engine = warehouse.connect(settings.warehouse_url)
     days = same_weekdays(engine, record, params.drift.weekday_nights)
     lines = describe_lines(spark, root, {day: record.deliveries[day] for day in days})
-    features = spark.read.parquet(str(root / catalog.FEATURES_LAYOUT.format(**record.key)))
+    features = read_parquet(spark, [root / catalog.FEATURES_LAYOUT.format(**record.key)])
 
     before = [lines[day] for day in days[1:] if day in lines]
     usually = usual(bundle)
@@ -91,22 +91,20 @@ def describe_lines(
 
     A day without such lines is left out.
     """
-    schema = f"{catalog.LINE}, known_on date, delivery_id string"
     parts = []
     for dataset in (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS):
         paths = [
             dataset.partition(root, known_on=day, delivery_id=name)
             for day, name in deliveries.items()
         ]
-        there = [str(path) for path in paths if path.exists()]
-        base = str(root / dataset.layout.split("/known_on")[0])
+        there = [path for path in paths if path.exists()]
         if there:
-            parts.append(spark.read.schema(schema).option("basePath", base).parquet(*there))
+            parts.append(read_parquet(spark, there, dataset).select(*catalog.TRANSACTIONS.columns))
     if not parts:
         return {}
     both = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
 
-    measures = {"rows": F.count("*"), "invoices": F.approx_count_distinct("invoice_id")}
+    measures = {"rows": F.count("*"), "invoices": F.count_distinct("invoice_id")}
     for name in (*TEXTS, *CATEGORIES, *NUMBERS):
         measures[f"missing {name}"] = F.count_if(F.col(name).isNull())
     for name in NUMBERS:

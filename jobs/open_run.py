@@ -8,10 +8,13 @@ import logging
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 import catalog
 from deliveries import delivered_files, delivery_id
 from errors import BadData
 from features import FEATURE_NAMES, features_sha256
+from jobs.engine import choose_engine
 from jobs.entry import night_parser, start
 from jobs.register_model import open_registry
 from lake import value_sha256
@@ -95,6 +98,7 @@ def run(
         code_version=code_version(),
         previous_run_id=run_before(warehouse, score_date),
         reason=reason,
+        engine=choose_engine(settings.spark, rows_of_activity(root, history)),
     )
 
     is_new = not (root / catalog.RUN_RECORD.format(**record.key)).exists()
@@ -108,7 +112,18 @@ def run(
         "deliveries": len(record.deliveries),
         "challenger": challenger and challenger.model_dump(include={"version", "percent"}),
         "challenger_refused": refusal,
+        "engine": RunRecord.read(root, score_date, record.run_id).engine,
     }
+
+
+def rows_of_activity(root: Path, deliveries: dict[date, str]) -> int:
+    """The rows that the night's features are made from, tonight's own delivery left out."""
+    partitions = [
+        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=name)
+        for day, name in deliveries.items()
+    ]
+    files = [file for partition in partitions for file in partition.glob("*.parquet")]
+    return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 def check_usable(settings: Settings, version: ModelVersion) -> None:

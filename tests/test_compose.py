@@ -98,7 +98,7 @@ def test_every_setting_given_to_jobs_is_one_they_have(monkeypatch):
     for name, value in SERVICES["scheduler"]["environment"].items():
         if name.startswith("SCORING_") and "${" not in value:
             monkeypatch.setenv(name, value)
-    assert Settings().spark_master == SERVICES["spark-worker"]["command"][-1]
+    assert Settings().spark == SERVICES["spark-worker"]["command"][-1]
 
 
 def test_every_airflow_setting_is_one_that_airflow_has():

@@ -73,11 +73,17 @@ def test_each_delivery_gets_its_rows_sorted_and_an_empty_one_an_empty_file(frame
     assert [path.name for path in (tmp_path / "lake").iterdir()] == ["names"]
 
 
-def test_a_day_that_lies_in_several_partitions_gets_several_files(frame, tmp_path):
-    rows = write_deliveries(frame.repartition(3), NAMES, tmp_path, DAYS, order=["name"])
+def test_a_day_that_lies_in_several_partitions_is_sorted_within_each_file(spark, tmp_path):
+    columns = ("'c' as name", "cast(id as int) as size", "date'2026-04-01' as known_on")
+    frame = spark.range(50_000).selectExpr(*columns).repartition(3, "size")
+    rows = write_deliveries(frame, NAMES, tmp_path, DAYS, order=["name", "size"])
 
-    assert list(rows.values()) == [4, 1, 0]
-    assert len(list((tmp_path / "lake/names/known_on=2026-04-01/id=aa").iterdir())) > 1
+    assert list(rows.values()) == [50_000, 0, 0]
+    files = sorted((tmp_path / "lake/names/known_on=2026-04-01/id=aa").iterdir())
+    assert files
+    for file in files:
+        sizes = pq.ParquetFile(file).read()["size"].to_pylist()
+        assert sizes == sorted(sizes)
 
 
 def test_columns_of_another_type_and_days_without_a_delivery_are_refused(frame, tmp_path):

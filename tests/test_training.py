@@ -105,7 +105,7 @@ class Checkout:
             "DVC_SITE_CACHE_DIR": str(self.data_root / "dvc-site-cache"),
             "SCORING_SOURCE": "generated",
             "SCORING_DATA_ROOT": str(self.data_root),
-            "SCORING_SPARK_MASTER": "local[2]",
+            "SCORING_SPARK": "local[2]",
         }
         done = subprocess.run(
             [sys.executable, "-m", "dvc", "repro"],

@@ -83,13 +83,14 @@ def deliver_text(tmp_path):
 
 
 @pytest.fixture
-def read(spark):
+def read(spark, tmp_path):
     """``read(source, folder, ...)`` gives the lines of these deliveries as rows, times in UTC."""
 
     def collect(source: Source, *folders: Path) -> list:
         by_day = {date.fromisoformat(folder.name): folder for folder in folders}
-        lines = read_lines(spark, by_day, source)
-        # Without a zone, Python shows what Spark holds, whatever the machine's zone.
-        return lines.withColumn("invoiced_at", lines.invoiced_at.cast("timestamp_ntz")).collect()
+        with read_lines(spark, by_day, source, tmp_path) as lines:
+            # Without a zone, Python shows what Spark holds, whatever the machine's zone.
+            local = lines.invoiced_at.cast("timestamp_ntz")
+            return lines.withColumn("invoiced_at", local).collect()
 
     return collect

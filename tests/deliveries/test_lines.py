@@ -31,9 +31,10 @@ def csv_row(**values) -> str:
     return ",".join((row | values).values()) + "\n"
 
 
-def test_gives_the_canonical_line_and_where_it_came_from(spark, deliver, read, source):
+def test_gives_the_canonical_line_and_where_it_came_from(spark, deliver, read, source, tmp_path):
     folder = deliver(line())
-    schema = read_lines(spark, {DAY: folder}, source).schema
+    with read_lines(spark, {DAY: folder}, source, tmp_path) as lines:
+        schema = lines.schema
     declared = spark.createDataFrame([], catalog.LINE).schema
     assert [(field.name, field.dataType) for field in schema][: len(declared)] == [
         (field.name, field.dataType) for field in declared
@@ -129,9 +130,13 @@ def test_a_column_missing_from_one_file_of_many_is_never_nulls(deliver, read, so
         read(source, *folders)
 
 
-def test_a_folder_that_is_not_named_for_its_day_is_refused(spark, deliver, source):
-    with pytest.raises(ValueError, match="2026-04-02"):
-        read_lines(spark, {date(2026, 4, 2): deliver(line())}, source)
+def test_a_folder_that_is_not_named_for_its_day_is_refused(spark, deliver, source, tmp_path):
+    wrong = {date(2026, 4, 2): deliver(line())}
+    with (
+        pytest.raises(ValueError, match="2026-04-02"),
+        read_lines(spark, wrong, source, tmp_path),
+    ):
+        pass
 
 
 def test_a_folder_that_is_not_there_is_missing(tmp_path, read, source):

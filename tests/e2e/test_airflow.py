@@ -270,7 +270,7 @@ def test_a_spark_cluster_gives_the_tables_that_this_machine_gave(
         data_root=root,
         registry_url=deployment.registry_url,
         model_store_url=deployment.model_store_url,
-        spark_master=cluster,
+        spark=cluster,
         spark_executor_memory="512m",
     )
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 JOB = """
 import sys
 from settings import Settings
-from jobs.session import spark_session
+from jobs.session import session
 
 def where(batches):
     import os, sys
@@ -25,19 +25,18 @@ def where(batches):
         here = [f"{sys.executable} {catalog.__file__} {os.environ['OMP_WAIT_POLICY']}"] * len(batch)
         yield pa.RecordBatch.from_arrays([batch["id"], pa.array(here)], ["id", "here"])
 
-spark = spark_session(Settings(), "cluster")
-rows = spark.range(1000).repartition(4).mapInArrow(where, "id long, here string")
-rows.write.parquet(sys.argv[1])
-spark.read.parquet(sys.argv[1]).groupBy("here").count().write.json(sys.argv[2])
-print(spark.sparkContext.master)
-spark.stop()
+with session(Settings(), "cluster", Settings().spark) as spark:
+    rows = spark.range(1000).repartition(4).mapInArrow(where, "id long, here string")
+    rows.write.parquet(sys.argv[1])
+    spark.read.parquet(sys.argv[1]).groupBy("here").count().write.json(sys.argv[2])
+    print(spark.sparkContext.master)
 """
 
 
 def test_a_job_runs_on_the_cluster_with_our_python_and_our_modules(cluster, tmp_path):
     environment = os.environ | {
         "PYTHONPATH": str(PROJECT_ROOT),
-        "SCORING_SPARK_MASTER": cluster,
+        "SCORING_SPARK": cluster,
         "SCORING_SPARK_EXECUTOR_MEMORY": "512m",
         "SPARK_LOCAL_IP": "127.0.0.1",
     }

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 import catalog
 from params import Params, Source, read_params
 
-DELIVERED = f"{catalog.LINE}, known_on date, source_file string, raw map<string, string>"
+DELIVERED = f"{catalog.LINE}, source_file string, raw map<string, string>"
 
 
 @pytest.fixture(scope="session")

@@ -179,14 +179,13 @@ dirty_lines = st.fixed_dictionaries(
 def test_the_verdict_and_the_split_count_the_same_rows(spark, source, line, delivered, rows):
     strict = source.model_copy(update={"countries": ["France", "United Kingdom"]})
     rules = transaction_rules(strict)
-    tagged = split_lines(spark, delivered([line(**row) for row in rows]), strict, LONDON).persist()
+    tagged = split_lines(spark, delivered([line(**row) for row in rows]), strict, LONDON)
 
     verdict = {outcome.rule: outcome.broken for outcome in judge("transactions", tagged, rules)}
     split = {
         row.rule: row["count"]
         for row in tagged.select(F.explode("rules").alias("rule")).groupBy("rule").count().collect()
     }
-    tagged.unpersist()
 
     assert {rule: rows for rule, rows in verdict.items() if rows} == split
     assert set(verdict) == {rule_of(rule) for rule in rules}

@@ -11,6 +11,7 @@ from pyspark.sql.types import StructType
 
 import catalog
 from features import build_features, read_activity, summarise_activity
+from lake import PieceOutdated
 
 LINE_FIELDS = tuple(part.split()[0] for part in catalog.LINE.split(", "))
 
@@ -24,6 +25,7 @@ def line(
     quantity=1,
     unit_price_micros=2_500_000,
     country="France",
+    known_on=date(2026, 2, 28),
 ) -> tuple:
     """An accepted line; ``at`` is UTC."""
     at = at if isinstance(at, datetime) else datetime.fromisoformat(at).replace(tzinfo=UTC)
@@ -137,11 +139,11 @@ def test_two_deliveries_summarised_apart_give_the_features_of_both_together(spar
              product_id=str(n % 11), quantity=n % 4 - 1 or 6, unit_price_micros=n * 333_333)
         for n in range(1, 120)
     ]  # fmt: skip
-    known_on, as_of = F.lit(date(2026, 2, 20)).alias("known_on"), [date(2026, 2, 28)]
+    as_of = [date(2026, 2, 28)]
 
     def summary(some):
         frame = spark.createDataFrame(some, catalog.LINE)
-        return summarise_activity(frame, "Europe/London").select("*", known_on)
+        return summarise_activity(frame, "Europe/London")
 
     apart = summary(lines[::2]).unionByName(summary(lines[1::2]))
     together = summary(lines)
@@ -153,27 +155,34 @@ def test_two_deliveries_summarised_apart_give_the_features_of_both_together(spar
     assert one == other
 
 
-def test_deliveries_summarised_at_once_are_kept_apart_when_asked_for(spark):
+def test_deliveries_of_other_days_summarised_at_once_are_kept_apart(spark):
     lines = spark.createDataFrame([line(), line()], catalog.LINE)
     told = lines.withColumn("known_on", F.explode(F.lit([date(2026, 2, 27), date(2026, 3, 1)])))
-    rows = summarise_activity(told, "Europe/London", by=("known_on",)).collect()
+    rows = summarise_activity(told, "Europe/London").collect()
     assert {(row.known_on.day, row.purchase_lines) for row in rows} == {(27, 2), (1, 2)}
 
 
 def test_exactly_the_partitions_asked_for_are_read_with_the_day_they_were_known(spark, tmp_path):
-    summary = summarise_activity(spark.createDataFrame([line()], catalog.LINE), "Europe/London")
-    partitions = [
-        catalog.ACTIVITY.partition(tmp_path, known_on=f"2026-03-0{day}", delivery_id="00" + name)
-        for day, name in ((1, "12"), (1, "34"), (2, "56"))
-    ]
-    for partition in partitions:
-        summary.write.parquet(str(partition))
-    [row] = read_activity(spark, tmp_path, partitions[1:2]).collect()
+    partitions = []
+    for day, name in ((1, "12"), (1, "34"), (2, "56")):
+        lines = spark.createDataFrame([line(known_on=date(2026, 3, day))], catalog.LINE)
+        key = {"known_on": f"2026-03-0{day}", "delivery_id": "00" + name}
+        partitions.append(catalog.ACTIVITY.partition(tmp_path, **key))
+        summarise_activity(lines, "Europe/London").write.parquet(str(partitions[-1]))
+    [row] = read_activity(spark, partitions[1:2]).collect()
     assert row.known_on == date(2026, 3, 1)
-    assert read_activity(spark, tmp_path, partitions[1:]).count() == 2
+    assert read_activity(spark, partitions[1:]).count() == 2
 
 
 def test_activity_that_is_not_in_the_lake_is_named(spark, tmp_path):
     absent = catalog.ACTIVITY.partition(tmp_path, known_on="2026-03-01", delivery_id="ab")
     with pytest.raises(FileNotFoundError, match=r"1 of 1 .*known_on=2026-03-01.*load_history"):
-        read_activity(spark, tmp_path, [absent])
+        read_activity(spark, [absent])
+
+
+def test_activity_that_lacks_a_column_is_named_and_never_read_as_nulls(spark, tmp_path):
+    lines = spark.createDataFrame([line()], catalog.LINE)
+    piece = catalog.ACTIVITY.partition(tmp_path, known_on="2026-03-01", delivery_id="ab")
+    summarise_activity(lines, "Europe/London").drop("return_micros").write.parquet(str(piece))
+    with pytest.raises(PieceOutdated, match=r"known_on=2026-03-01.*return_micros.*load_history"):
+        read_activity(spark, [piece])

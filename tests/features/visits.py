@@ -48,8 +48,7 @@ def visit(
 
 def activity(spark: SparkSession, visits: Iterable[dict]) -> DataFrame:
     """The visits as Spark sees them in the lake."""
-    schema = f"{catalog.ACTIVITY.schema}, known_on date"
-    return spark.createDataFrame([tuple(one.values()) for one in visits], schema)
+    return spark.createDataFrame([tuple(one.values()) for one in visits], catalog.ACTIVITY.schema)
 
 
 def expected_features(
@@ -142,7 +141,7 @@ def deliver(root: Path, known_on: date, visits: Iterable[dict], delivery_id="00a
     day, many, number = pa.date32(), pa.list_(pa.string()), pa.int64()
     types = [pa.string(), day, pa.string(), many, many, *[number] * 6, day]
     schema = pa.schema(list(zip(visit(), types, strict=True)))
-    table = pa.Table.from_pylist(list(visits), schema=schema).drop_columns("known_on")
+    table = pa.Table.from_pylist(list(visits), schema=schema)
     pq.write_table(table, partition / "part-00000.parquet")
     make_current(root, known_on, delivery_id)
     return partition / "part-00000.parquet"

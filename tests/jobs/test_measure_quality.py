@@ -28,6 +28,7 @@ LINES = pa.schema(
         ("unit_price_micros", pa.int64()),
         ("invoiced_at", pa.timestamp("us", tz="UTC")),
         ("country", pa.string()),
+        ("known_on", pa.date32()),
     ]
 )
 
@@ -45,10 +46,14 @@ def put_lines(root, day: date, customers: list[str | None], quantity: int = 3) -
             "unit_price_micros": [1_000_000 + n for n in range(count)],
             "invoiced_at": [None] * count,
             "country": ["Norway" if n % 4 else "Spain" for n in range(count)],
+            "known_on": [day] * count,
         }
+        schema = LINES if is_ours else LINES.append(pa.field("rule", pa.string()))
+        if not is_ours:
+            rows["rule"] = ["no_customer"] * count
         folder = dataset.partition(root, known_on=day, delivery_id="d1")
         folder.mkdir(parents=True)
-        pq.write_table(pa.table(rows, schema=LINES), folder / "part-0.parquet")
+        pq.write_table(pa.table(rows, schema=schema), folder / "part-0.parquet")
     DeliveryRecord(
         known_on=day,
         delivery_id="d1",

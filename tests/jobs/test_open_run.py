@@ -70,6 +70,7 @@ def test_a_run_pins_its_deliveries_its_model_and_its_reason(ready):
         "deliveries": 8,
         "challenger": None,
         "challenger_refused": None,
+        "engine": "embedded",
     }
     night_files = delivered_files(catalog.incoming_folder(ready.data_root, NIGHT), "parquet")
     assert record.deliveries == {

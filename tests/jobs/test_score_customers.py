@@ -129,7 +129,9 @@ def predictions(settings, record, dataset=catalog.PREDICTIONS) -> pa.Table:
     """All rows, in the order of the files."""
     folder = dataset.partition(settings.data_root, **record.key)
     files = sorted(folder.glob("*.parquet"))
-    return pa.concat_tables(pq.read_table(file) for file in files).combine_chunks()
+    rows = pa.concat_tables(pq.read_table(file) for file in files).combine_chunks()
+    # Whether a column could hold nulls is the engine's guess.
+    return rows.cast(pa.schema([field.with_nullable(True) for field in rows.schema]))
 
 
 @dataclass

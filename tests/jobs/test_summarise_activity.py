@@ -37,7 +37,8 @@ def accept(spark, root, invoiced_at):
     """Put one accepted line of the delivery into the lake."""
     row = spark.sql(
         "select '1' invoice_id, 'tea' product_id, 'ada' customer_id, 2 quantity, "
-        f"1500000L unit_price_micros, timestamp'{invoiced_at}' invoiced_at, 'Spain' country"
+        f"1500000L unit_price_micros, timestamp'{invoiced_at}' invoiced_at, 'Spain' country, "
+        f"date'{DAY}' known_on"
     )
     folder = catalog.TRANSACTIONS.partition(root, **KEY)
     row.write.mode("overwrite").parquet(str(folder))

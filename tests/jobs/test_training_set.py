@@ -154,7 +154,7 @@ def test_rows_are_the_active_customers_of_each_date_with_what_came_after(
     assert check_golden(spark, tmp_path / "training_set") == sum(key[0] == days[-1] for key in keys)
 
 
-def test_the_same_window_gives_the_same_bytes_in_another_process(
+def test_the_same_window_gives_the_same_bytes_in_another_process_on_another_engine(
     spark, settings, lake, params, tmp_path
 ):
     here, there = tmp_path / "here", tmp_path / "there"
@@ -165,17 +165,16 @@ def test_the_same_window_gives_the_same_bytes_in_another_process(
     program = (
         "from pathlib import Path\n"
         "from jobs.build_training_set import run\n"
-        "from jobs.session import spark_session\n"
+        "from jobs.session import session\n"
         "from params import read_params\n"
         "from settings import Settings\n"
-        "spark = spark_session(Settings(), 'again')\n"
-        "run(spark, Settings(), read_params(Path('params.yaml')), Path('artifacts'))\n"
+        "with session(Settings(), 'again', 'local[1]') as spark:\n"
+        "    run(spark, Settings(), read_params(Path('params.yaml')), Path('artifacts'))\n"
     )
     (there / "again.py").write_text(program)
     place = {
         "PYTHONPATH": str(PROJECT_ROOT),
         "SCORING_DATA_ROOT": str(lake),
-        "SCORING_SPARK_MASTER": "local[1]",
     }
     subprocess.run(
         [sys.executable, "again.py"], cwd=there, env=os.environ | place, check=True, timeout=300
