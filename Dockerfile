@@ -30,8 +30,8 @@ RUN python -m venv .venv \
 
 # Java comes with the lock. Its home, and the cache that lets it start fast, belong to who runs it.
 COPY --chown=scoring catalog.py lake.py params.py records.py settings.py ./
-COPY --chown=scoring jobs/__init__.py jobs/session.py jobs/
-RUN python -m jobs.session
+COPY --chown=scoring jobs/__init__.py jobs/java.py jobs/
+RUN python -m jobs.java
 ENV JAVA_HOME=/app/.venv/java
 
 COPY --chown=scoring . .

@@ -25,9 +25,10 @@ from sklearn.metrics import roc_auc_score
 
 import catalog
 from deliveries.faults import Fault, Faults
-from expectations import DeliveryRefused
-from features import build_features, label_purchases
+from expectations.intake import DeliveryRefused
 from features.activity import read_activity
+from features.build import build_features
+from features.labels import label_purchases
 from jobs import (
     build_bundle,
     build_training_set,
@@ -42,8 +43,8 @@ from jobs.decide_retraining import fresh_cohorts
 from jobs.measure_quality import describe_lines, still, usual
 from jobs.session import spark_session
 from lake import read_json, value_sha256
-from models import Bundle, bundle_sha256, read_bundle, score
-from models.bundle import read_holdout
+from models.apply import score
+from models.bundle import Bundle, bundle_sha256, read_bundle, read_holdout
 from models.gate import GateVerdict, judge_challenger
 from models.golden import run_golden_rows
 from monitoring.decision import Evidence, decide

@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features import features_sha256
+from features.build import features_sha256
 from jobs.entry import job_parser, start
 from lake import file_sha256, read_json, replacing, value_sha256, write_json
-from models import score
+from models.apply import score
 from models.bundle import Origin, bundle_sha256, read_bundle, write_bundle
 from models.fit import FittedModel, rows_of
 from monitoring.drift import Thresholds

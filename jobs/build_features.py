@@ -10,8 +10,10 @@ import time
 from pyspark.sql import SparkSession
 
 import catalog
-from expectations import verify_features
-from features import build_features, check_golden, read_activity
+from expectations.features import verify_features
+from features.activity import read_activity
+from features.build import build_features
+from features.golden import check_golden
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from lake import read_parquet, replacing, write_sorted

@@ -17,14 +17,10 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from errors import BadData
-from features import (
-    CATEGORICAL,
-    FEATURE_NAMES,
-    build_features,
-    label_purchases,
-    read_activity,
-    write_golden,
-)
+from features.activity import read_activity
+from features.build import CATEGORICAL, FEATURE_NAMES, build_features
+from features.golden import write_golden
+from features.labels import label_purchases
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import session

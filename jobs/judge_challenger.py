@@ -9,8 +9,7 @@ from jobs.entry import job_parser, start
 from jobs.model_pages import write_card, write_gate
 from jobs.register_model import open_registry
 from lake import read_json
-from models import Bundle, read_bundle
-from models.bundle import read_holdout
+from models.bundle import Bundle, read_bundle, read_holdout
 from models.gate import judge_challenger
 from models.golden import run_golden_rows
 from models.registry import CHAMPION, ModelVersion, fetch_bundle

@@ -16,10 +16,11 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import catalog
-from deliveries import delivered_files, delivery_id, read_lines
+from deliveries.files import delivered_files, delivery_id
+from deliveries.lines import read_lines
 from errors import BadData
-from expectations import Delivery, DeliveryRefused, take_deliveries
-from features import summarise_activity
+from expectations.intake import Delivery, DeliveryRefused, take_deliveries
+from features.activity import summarise_activity
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import session

@@ -24,14 +24,15 @@ from pyspark.sql import functions as F
 
 import catalog
 import warehouse
-from features import label_purchases, read_activity
+from features.activity import read_activity
+from features.labels import label_purchases
 from jobs.entry import run_parser, start
 from jobs.publish_predictions import read_batches
 from jobs.score_customers import decile, tenths
 from jobs.session import on_spark
 from lake import read_json, read_parquet
 from models.gate import TENURE_BANDS
-from monitoring import Measured, conclude, estimate, judge_cohort, measure
+from monitoring.performance import Measured, conclude, estimate, judge_cohort, measure
 from params import Params, Performance
 from records import RunRecord, StageRecord
 from settings import Settings

@@ -22,7 +22,7 @@ from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from lake import read_json, read_parquet
-from models import Bundle, read_bundle
+from models.bundle import Bundle, read_bundle
 from monitoring.drift import Thresholds
 from monitoring.quality import (
     ColumnStats,

@@ -11,14 +11,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 import catalog
-from deliveries import delivered_files, delivery_id
+from deliveries.files import delivered_files, delivery_id
 from errors import BadData
-from features import FEATURE_NAMES, features_sha256
+from features.build import FEATURE_NAMES, features_sha256
 from jobs.engine import choose_engine
 from jobs.entry import night_parser, start
 from jobs.register_model import open_registry
 from lake import value_sha256
-from models import Bundle, read_bundle
+from models.bundle import Bundle, read_bundle
 from models.registry import CHAMPION, ModelVersion, RegistryState, fetch_bundle
 from params import Params, read_params
 from records import Challenger, RunRecord, code_version, current_deliveries, run_id

@@ -10,7 +10,7 @@ import getpass
 from jobs.entry import job_parser, start
 from jobs.register_model import copy_history, open_registry
 from lake import read_json
-from models import read_bundle
+from models.bundle import read_bundle
 from models.judge import require_better
 from models.registry import CHAMPION, Promotion, fetch_bundle
 from params import Params, read_params

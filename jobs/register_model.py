@@ -17,7 +17,7 @@ import yaml
 
 from jobs.entry import job_parser, start
 from jobs.model_pages import refresh_cards
-from models import bundle_sha256
+from models.bundle import bundle_sha256
 from models.registry import ModelVersion, Registry, Trained, download_bundle, git
 from params import Params, read_params
 from settings import PROJECT_ROOT, Settings

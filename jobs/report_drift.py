@@ -18,7 +18,8 @@ import warehouse
 from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.entry import run_parser, start
 from lake import read_json, replacing, write_json
-from models import Bundle, read_bundle, score
+from models.apply import score
+from models.bundle import Bundle, read_bundle
 from models.schema import FeatureMismatch
 from monitoring.dashboard import add_night
 from monitoring.drift import Thresholds, find_drift

@@ -14,7 +14,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import catalog
-from expectations import unscorable, verify_predictions
+from expectations.features import unscorable
+from expectations.predictions import verify_predictions
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from lake import kept, read_parquet, replacing, write_sorted

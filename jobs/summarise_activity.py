@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 import catalog
-from features import summarise_activity
+from features.activity import summarise_activity
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from lake import PieceMissing, is_whole, read_parquet, write_deliveries

@@ -14,9 +14,11 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import catalog
-from deliveries import check_contract, delivered_files, delivery_id, read_lines
+from deliveries.contract import check_contract
+from deliveries.files import delivered_files, delivery_id
+from deliveries.lines import read_lines
 from errors import BadData
-from expectations import Delivery, DeliveryRefused, take_deliveries
+from expectations.intake import Delivery, DeliveryRefused, take_deliveries
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from params import Params, Source

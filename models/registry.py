@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from lake import replacing
-from models import BundleRefused, bundle_sha256
+from models.bundle import BundleRefused, bundle_sha256
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"

@@ -15,7 +15,7 @@ import yaml
 
 import catalog
 from lake import read_json
-from models import bundle_sha256, read_bundle
+from models.bundle import bundle_sha256, read_bundle
 from records import make_current
 from settings import PROJECT_ROOT
 

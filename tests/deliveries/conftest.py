@@ -8,7 +8,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from deliveries import read_lines
+from deliveries.lines import read_lines
 from params import Source, read_params
 
 DAY = date(2026, 4, 1)

@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from deliveries import ContractBroken, check_contract, delivered_files
+from deliveries.contract import ContractBroken, check_contract
+from deliveries.files import delivered_files
 from tests.deliveries.conftest import line
 
 

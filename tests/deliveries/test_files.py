@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deliveries import (
+from deliveries.files import (
     DeliveryMissing,
     DeliveryUnreadable,
     data_files,

@@ -11,8 +11,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from deliveries import DeliveryUnreadable, check_contract, delivered_files
+from deliveries.contract import check_contract
 from deliveries.faults import Fault, Faults
+from deliveries.files import DeliveryUnreadable, delivered_files
 from deliveries.generator import Shop, days_between
 from jobs import generate_deliveries
 from params import read_params

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 
 import catalog
-from deliveries import DeliveryMissing, delivered_files
 from deliveries.faults import Fault, Faults
+from deliveries.files import DeliveryMissing, delivered_files
 from jobs import await_delivery, generate_deliveries
 from params import read_params
 from settings import PROJECT_ROOT

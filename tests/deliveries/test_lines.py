@@ -11,7 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import catalog
-from deliveries import ContractBroken, DeliveryMissing, read_lines
+from deliveries.contract import ContractBroken
+from deliveries.files import DeliveryMissing
+from deliveries.lines import read_lines
 from tests.deliveries.conftest import DAY, line
 
 HEADER = "invoice,product,customer,quantity,unit_price,invoiced_at,country\n"

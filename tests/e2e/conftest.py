@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.session import java_home
+from jobs.java import java_home
 from settings import PROJECT_ROOT
 
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-from expectations import ExpectationsBroken, unscorable, verify_features
 from expectations.features import (
     CATEGORIES,
     OTHER_COUNTS,
@@ -13,8 +12,11 @@ from expectations.features import (
     TRENDS,
     WINDOWED,
     WINDOWS,
+    unscorable,
+    verify_features,
 )
-from features import CATEGORICAL, FEATURE_NAMES
+from expectations.verdict import ExpectationsBroken
+from features.build import CATEGORICAL, FEATURE_NAMES
 
 SCHEMA = ", ".join(
     ["customer_id string"]

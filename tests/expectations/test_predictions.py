@@ -3,7 +3,8 @@
 import pytest
 
 import catalog
-from expectations import ExpectationsBroken, verify_predictions
+from expectations.predictions import verify_predictions
+from expectations.verdict import ExpectationsBroken
 
 
 def prediction(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from features import build_features
+from features.build import build_features
 from tests.features.visits import AS_OF, activity
 
 

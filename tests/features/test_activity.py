@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 import catalog
-from features import build_features, read_activity, summarise_activity
+from features.activity import read_activity, summarise_activity
+from features.build import build_features
 from lake import PieceOutdated
 
 LINE_FIELDS = tuple(part.split()[0] for part in catalog.LINE.split(", "))

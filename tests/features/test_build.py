@@ -8,7 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql.connect.expressions import Expression, UnresolvedFunction
 
-from features import FEATURE_NAMES, FEATURES, build_features
+from features.build import FEATURE_NAMES, FEATURES, build_features
 from features.windows import total
 from tests.features.visits import AS_OF, activity, expected_features, visit
 
@@ -239,5 +239,5 @@ def test_a_saturday_and_a_sunday_are_the_weekend(described):
 def test_a_sum_beyond_64_bits_stops_instead_of_wrapping_around(spark):
     rows = activity(spark, [visit(days_ago=n, micros=2**62) for n in range(3)])
     dated = rows.selectExpr("*", "0 as days_ago").groupBy("customer_id")
-    with pytest.raises(Exception, match="CAST_OVERFLOW|out of range Int64"):
+    with pytest.raises(Exception, match=r"CAST_OVERFLOW|out of range Int64"):
         dated.agg(total("purchase_micros", 30)).collect()

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import Column
 
 import features
-from features import CATEGORICAL, FEATURE_NAMES, FEATURES, features_sha256
+from features.build import CATEGORICAL, FEATURE_NAMES, FEATURES, features_sha256
 from features.dictionary import DICTIONARY_FILE, data_dictionary
 
 

@@ -7,8 +7,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from features import FeaturesDiffer, check_golden, write_golden
-from features.golden import ACTIVITY_FILE, FEATURES_FILE, GOLDEN_CUSTOMERS
+from features.golden import (
+    ACTIVITY_FILE,
+    FEATURES_FILE,
+    GOLDEN_CUSTOMERS,
+    FeaturesDiffer,
+    check_golden,
+    write_golden,
+)
 from tests.features.visits import AS_OF, activity, visit
 
 

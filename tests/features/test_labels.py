@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from features import label_purchases
+from features.labels import label_purchases
 from tests.features.visits import AS_OF, activity, visit
 
 

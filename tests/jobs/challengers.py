@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from jobs.register_model import open_registry
-from models import bundle_sha256
+from models.bundle import bundle_sha256
 from models.registry import Trained
 from params import read_params
 from settings import Settings

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from features import FEATURE_NAMES
+from features.build import FEATURE_NAMES
 from jobs.build_bundle import DRIFT_THRESHOLDS, quiet_thresholds
 from lake import write_json
-from models import bundle_sha256, score
-from models.bundle import Origin, write_bundle
+from models.apply import score
+from models.bundle import Origin, bundle_sha256, write_bundle
 from models.fit import fit_model, rows_of
 from models.judge import judge
 from models.registry import Registry, Trained, git

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
-from features import FEATURE_NAMES, FeaturesDiffer, write_golden
-from features.golden import FEATURES_FILE
+from features.build import FEATURE_NAMES
+from features.golden import FEATURES_FILE, FeaturesDiffer, write_golden
 from jobs import build_features
 from params import read_params
 from records import RunRecord, StageRecord

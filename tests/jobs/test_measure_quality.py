@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import catalog
 import warehouse
 from jobs import measure_quality
-from models import bundle_sha256, read_bundle
+from models.bundle import bundle_sha256, read_bundle
 from monitoring.quality import ColumnStats
 from params import read_params
 from records import DeliveryRecord, RunRecord, StageRecord

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
-from deliveries import DeliveryMissing, delivered_files, delivery_id
+from deliveries.files import DeliveryMissing, delivered_files, delivery_id
 from errors import BadData
 from jobs import open_run
 from jobs.open_run import DaysMissing, ModelDoesNotFit, scoring_params_sha256
 from jobs.register_model import open_registry
-from models import BundleRefused
+from models.bundle import BundleRefused
 from models.registry import BundleDiffers, VersionUnknown
 from params import read_params
 from records import RunRecord, make_current

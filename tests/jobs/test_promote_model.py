@@ -5,10 +5,10 @@ import shutil
 import pytest
 import sqlalchemy as sa
 
-from features import FEATURE_NAMES
+from features.build import FEATURE_NAMES
 from jobs import promote_model
 from jobs.register_model import open_registry
-from models import BundleRefused
+from models.bundle import BundleRefused
 from models.judge import ModelNotBetter
 from models.registry import StoreUnavailable, VersionUnknown
 from params import read_params

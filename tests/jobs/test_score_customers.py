@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
-from features import CATEGORICAL, FEATURE_NAMES
+from features.build import CATEGORICAL, FEATURE_NAMES
 from jobs import build_bundle, evaluate_model, score_customers, train_model
 from lake import read_json, write_json
-from models import BundleRefused, bundle_sha256, read_bundle, score
+from models.apply import score
 from models.arms import bucket, bucket_column
 from models.batches import batch_scorer, pair_scorer
+from models.bundle import BundleRefused, bundle_sha256, read_bundle
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from features import FEATURE_NAMES, check_golden
+from features.build import FEATURE_NAMES
+from features.golden import check_golden
 from jobs import build_training_set, list_training_window
 from jobs.build_training_set import TooLittleHistory, WindowChanged, as_of_dates
 from jobs.list_training_window import HistoryEndsEarly

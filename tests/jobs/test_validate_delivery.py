@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
-from deliveries import delivered_files, delivery_id
-from expectations import DeliveryRefused, ExpectationsBroken
+from deliveries.files import delivered_files, delivery_id
+from expectations.intake import DeliveryRefused
+from expectations.verdict import ExpectationsBroken
 from jobs import load_history, split_deliveries, validate_delivery
 from params import read_params
 from records import DeliveryRecord, RunRecord, StageRecord, current_deliveries

@@ -5,8 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from models import score
-from models.apply import feature_contributions
+from models.apply import feature_contributions, score
 from models.fit import fit_model
 from models.schema import Feature, FeatureMismatch, describe_features, feature_matrix
 from models.split import split_by_time

@@ -12,10 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from lake import read_json, write_json
-from models import BundleRefused, bundle_sha256, read_bundle, score
+from models.apply import score
 from models.bundle import (
+    BundleRefused,
     Origin,
+    bundle_sha256,
     contact_threshold,
+    read_bundle,
     read_holdout,
     threshold_version,
     write_bundle,

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from models import bundle_sha256
+from models.bundle import bundle_sha256
 from models.golden import peak_mebibytes, run_golden_rows
 from tests.models.test_bundle import write
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models import bundle_sha256
+from models.bundle import bundle_sha256
 from models.registry import (
     BundleDiffers,
     ModelVersion,

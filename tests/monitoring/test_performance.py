@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.judge import judge
-from monitoring import Measured, conclude, estimate, judge_cohort, measure, performance
+from monitoring import performance
+from monitoring.performance import Measured, conclude, estimate, judge_cohort, measure
 from params import read_params
 
 RULES = read_params().performance
