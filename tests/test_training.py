@@ -47,6 +47,7 @@ def write_lake(root: Path) -> None:
 
         days = [begins + timedelta(days=int(day)) for day in random.integers(0, 30, len(buys))]
         ones = np.ones(len(buys), dtype="int64")
+        known_on = begins + timedelta(days=29)
         table = pa.table(
             {
                 "customer_id": [f"c{customer:04}" for customer in buys],
@@ -60,9 +61,9 @@ def write_lake(root: Path) -> None:
                 "return_lines": ones * 0,
                 "return_quantity": ones * 0,
                 "return_micros": ones * 0,
+                "known_on": pa.array([known_on] * len(buys), pa.date32()),
             }
         )
-        known_on = begins + timedelta(days=29)
         partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id="d1")
         partition.mkdir(parents=True)
         pq.write_table(table, partition / "part-0.parquet")
@@ -97,7 +98,7 @@ class Checkout:
             ["git", *arguments], cwd=at, check=True, capture_output=True, text=True
         ).stdout
 
-    def repro(self) -> str:
+    def repro(self, engine: str = "embedded") -> str:
         """What `dvc repro` says; fails with it if a stage fails."""
         environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -105,7 +106,7 @@ class Checkout:
             "DVC_SITE_CACHE_DIR": str(self.data_root / "dvc-site-cache"),
             "SCORING_SOURCE": "generated",
             "SCORING_DATA_ROOT": str(self.data_root),
-            "SCORING_SPARK": "local[2]",
+            "SCORING_SPARK": engine,
         }
         done = subprocess.run(
             [sys.executable, "-m", "dvc", "repro"],

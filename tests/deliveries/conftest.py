@@ -1,5 +1,7 @@
 """A deliverer of small tables, and the source that they follow."""
 
+import csv
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 
@@ -49,6 +51,27 @@ def line(**values) -> dict:
     } | values
 
 
+def write_parquet(folder: Path, lines: Sequence[dict], name="part-0.parquet", **types) -> Path:
+    """Write lines as a file of a delivery; returns its folder."""
+    columns = {key: type_ for key, type_ in (TYPES | types).items() if type_ is not None}
+    table = pa.table(
+        {key: pa.array([row.get(key) for row in lines], columns[key]) for key in columns}
+    )
+    folder.mkdir(exist_ok=True)
+    pq.write_table(table, folder / name)
+    return folder
+
+
+def write_csv(folder: Path, lines: Sequence[dict], name="part-0.csv") -> Path:
+    """The same as text, quoted where it must be."""
+    folder.mkdir(exist_ok=True)
+    with (folder / name).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(TYPES), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+    return folder
+
+
 @pytest.fixture
 def deliver(tmp_path):
     """``deliver(line(...), ..., day=, name=, **types)`` writes a file; returns its folder.
@@ -57,14 +80,7 @@ def deliver(tmp_path):
     """
 
     def write(*lines: dict, day: date = DAY, name: str = "part-0.parquet", **types) -> Path:
-        columns = {key: type_ for key, type_ in (TYPES | types).items() if type_ is not None}
-        table = pa.table(
-            {key: pa.array([row.get(key) for row in lines], columns[key]) for key in columns}
-        )
-        folder = tmp_path / str(day)
-        folder.mkdir(exist_ok=True)
-        pq.write_table(table, folder / name)
-        return folder
+        return write_parquet(tmp_path / str(day), lines, name, **types)
 
     return write
 

@@ -21,28 +21,29 @@ def source(params) -> Source:
     return params.source("generated")
 
 
+def good_line(**values: object) -> dict:
+    """A good line. Its payload is its values, unless ``raw`` is given."""
+    good = {
+        "invoice_id": "536365",
+        "product_id": "85123A",
+        "customer_id": "17850",
+        "quantity": 6,
+        "unit_price_micros": 2_550_000,
+        "invoiced_at": datetime(2026, 4, 1, 8, 26, tzinfo=UTC),
+        "country": "United Kingdom",
+        "known_on": date(2026, 4, 1),
+        "source_file": "part-0.parquet",
+    }
+    built = good | values
+    payload = {name: None if value is None else str(value) for name, value in built.items()}
+    del payload["source_file"], payload["known_on"]
+    return {"raw": payload} | built
+
+
 @pytest.fixture(scope="session")
 def line():
-    """A good line. Its payload is its values, unless ``raw`` is given."""
-
-    def build(**values: object) -> dict:
-        good = {
-            "invoice_id": "536365",
-            "product_id": "85123A",
-            "customer_id": "17850",
-            "quantity": 6,
-            "unit_price_micros": 2_550_000,
-            "invoiced_at": datetime(2026, 4, 1, 8, 26, tzinfo=UTC),
-            "country": "United Kingdom",
-            "known_on": date(2026, 4, 1),
-            "source_file": "part-0.parquet",
-        }
-        built = good | values
-        payload = {name: None if value is None else str(value) for name, value in built.items()}
-        del payload["source_file"], payload["known_on"]
-        return {"raw": payload} | built
-
-    return build
+    """The builder of a good line."""
+    return good_line
 
 
 @pytest.fixture(scope="session")

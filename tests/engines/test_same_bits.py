@@ -1,0 +1,299 @@
+"""Whatever the project asks an engine, both give the same bits."""
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import catalog
+from deliveries.lines import read_lines
+from expectations.features import unscorable
+from expectations.split import Layout, split_lines
+from features.activity import summarise_activity
+from features.build import build_features
+from features.labels import label_purchases
+from jobs import measure_performance, measure_quality, score_customers
+from jobs.score_customers import decile, tenths
+from jobs.score_customers import place as mid_decile
+from lake import write_deliveries, write_sorted
+from models.arms import bucket_column
+from params import read_params
+from tests.deliveries.conftest import DAY, line, write_csv, write_parquet
+from tests.engines.conftest import rows
+from tests.expectations.conftest import DELIVERED, good_line
+from tests.expectations.test_split import dirty_lines
+from tests.features.test_build import AS_OFS, visits
+from tests.features.visits import activity
+
+SOURCE = read_params().source("generated")
+
+# What differs is shown as it was found; to look for the smallest case takes minutes.
+few = settings(
+    max_examples=2,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
+
+texts = st.text(max_size=8) | st.sampled_from(["", " ", "\u00a0a\t", "ß", "NULL", "'", '"', "a,b"])
+numbers = (
+    st.floats(width=64)
+    | st.sampled_from([0.0000005, -0.0000005, 2.675, 1e-9, 1e22, -0.0, 17850.0, 1 / 3])
+    | st.integers(-(2**63), 2**63 - 1).map(float)
+)
+number_texts = (
+    st.sampled_from(["6", " -6 ", "12.0", "2.5", "six", "1e2", "1,5", "5-", "+5", ".5", "5."])
+    | st.decimals(allow_nan=True, places=9).map(str)
+    | st.floats(width=64).map(str)
+)
+time_texts = st.sampled_from(
+    [
+        "2026-07-15 12:00",
+        "2026-07-15T12:00:00.5Z",
+        "2026-07-15T12:00:00-04:00",
+        "2026-02-31 10:00",
+        "2026-03-29 01:30",
+        "2026-10-25 01:30:00.123456789",
+        "1899-12-31T23:59",
+        "2026-07-15",
+        "12:00",
+        "yesterday",
+        "",
+    ]
+)
+# Beyond 2099 an engine need not know when clocks change; such a line is quarantined anyhow.
+times = st.datetimes(datetime(1900, 1, 1), datetime(2099, 1, 1))  # noqa: DTZ001
+
+
+@few
+@given(
+    st.lists(
+        st.builds(
+            line,
+            invoice=texts,
+            customer=st.none() | numbers,
+            quantity=st.none() | numbers,
+            unit_price=st.none() | numbers,
+            invoiced_at=st.none() | times,
+            country=st.none() | texts,
+        ),
+        min_size=100,
+        max_size=200,
+    )
+)
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_delivered_parquet(same, tmp_path_factory, unit, delivered):
+    floats = {"customer": pa.float64(), "quantity": pa.float64(), "invoiced_at": pa.timestamp(unit)}
+    folder = write_parquet(tmp_path_factory.mktemp("delivered") / str(DAY), delivered, **floats)
+    same(lambda spark: lines_of(spark, folder, SOURCE))
+
+
+@few
+@given(
+    st.lists(
+        st.builds(
+            line,
+            invoice=texts,
+            customer=texts,
+            quantity=number_texts,
+            unit_price=number_texts,
+            invoiced_at=time_texts,
+            country=texts,
+        ),
+        min_size=100,
+        max_size=200,
+    )
+)
+@pytest.mark.parametrize("pattern", [None, "yyyy-MM-dd HH:mm", "yyyy-MM-dd'T'HH:mm:ssXXX"])
+def test_delivered_text(same, tmp_path_factory, pattern, delivered):
+    source = SOURCE.model_copy(update={"format": "csv", "timestamp_format": pattern})
+    folder = write_csv(tmp_path_factory.mktemp("delivered") / str(DAY), delivered)
+    same(lambda spark: lines_of(spark, folder, source))
+
+
+def lines_of(spark, folder, source) -> list:
+    with read_lines(spark, {DAY: folder}, source, folder.parent) as lines:
+        return rows(lines)
+
+
+@few
+@given(st.lists(dirty_lines, min_size=200, max_size=300))
+@pytest.mark.parametrize("layout", [Layout(), Layout(3, 2)])
+def test_the_split_of_a_delivery(same, layout, dirty):
+    strict = SOURCE.model_copy(update={"countries": ["France", "United Kingdom"]})
+    built = [good_line(**one) for one in dirty]
+    same(
+        lambda spark: rows(
+            split_lines(
+                spark, spark.createDataFrame(built, DELIVERED), strict, "Europe/London", layout
+            )
+        )
+    )
+
+
+@few
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("1234"),
+            st.sampled_from(["tea", "jam"]),
+            st.sampled_from(["ada", "bob", "Åsa"]),
+            st.integers(-20_000, 20_000),
+            st.integers(0, 5_000_000_000),
+            st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),  # noqa: DTZ001
+            st.sampled_from(["France", "Åland"]),
+            st.just(DAY),
+        ),
+        min_size=100,
+        max_size=300,
+    )
+)
+@pytest.mark.parametrize("zone", ["Europe/London", "America/New_York", "Australia/Lord_Howe"])
+def test_activity(same, zone, lines):
+    same(
+        lambda spark: rows(
+            summarise_activity(spark.createDataFrame(lines, catalog.LINE), zone),
+        )
+    )
+
+
+customers = st.sampled_from([f"c{n}" for n in range(20)])
+histories = st.lists(
+    st.tuples(visits, customers).map(lambda pair: pair[0] | {"customer_id": pair[1]}),
+    min_size=100,
+    max_size=300,
+)
+
+
+@few
+@given(histories)
+def test_features_and_labels(same, history):
+    def ask(spark):
+        frame = activity(spark, history)
+        described = build_features(frame, AS_OFS, 365)
+        return (
+            rows(described),
+            rows(label_purchases(frame, AS_OFS, 30)),
+            rows(unscorable(spark, described.drop("as_of"))),
+        )
+
+    same(ask)
+
+
+probabilities = st.floats(0, 1) | st.sampled_from([0.0, 0.1, 0.5, 1.0])
+
+
+@few
+@given(st.lists(probabilities, min_size=50, max_size=200))
+def test_deciles_and_shares_of_a_challenger(same, scores):
+    def ask(spark):
+        data = [(f"c{n:03}", score) for n, score in enumerate(scores)]
+        frame = spark.createDataFrame(data, "customer_id string, p double")
+        cuts = tenths(frame, "p")
+        return cuts, rows(
+            frame.select("*", decile("p", cuts), mid_decile("p", cuts), bucket_column("v1.1.0"))
+        )
+
+    same(ask)
+
+
+@few
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | probabilities,
+            st.none() | probabilities,
+            st.none() | probabilities,
+            st.sampled_from(["Norway", "Spain", None]),
+            st.none() | st.integers(0, 900),
+            st.booleans(),
+        ),
+        min_size=50,
+        max_size=200,
+    )
+)
+def test_predictions_of_two_models_and_their_performance(same, customers):
+    data = [(f"c{n:03}", *one) for n, one in enumerate(customers)]
+    schema = (
+        "customer_id string, probability double, challenger_probability double, "
+        "previous_probability double, country string, tenure_days int, bought boolean"
+    )
+
+    def ask(spark):
+        frame = spark.createDataFrame(data, schema)
+        scores = score_customers.fill_gaps(
+            frame.drop("previous_probability"),
+            frame.select("customer_id", "previous_probability"),
+            0.25,
+        )
+        slices = frame.select(
+            "customer_id",
+            frame["country"].alias("country_slice"),
+            measure_performance.tenure_band().alias("tenure_slice"),
+            frame["bought"].cast("int").alias("bought"),
+        )
+        judged = scores.selectExpr(
+            "customer_id", "probability", "probability > 0.5 is_contacted", "status"
+        ).withColumn("decile", decile("probability", tenths(scores, "probability")))
+        cells = measure_performance.histogram(judged.join(slices, "customer_id", "left"))
+        return rows(scores.select("customer_id", "probability", "status")), cells.to_csv(
+            float_format=float.hex
+        )
+
+    same(ask)
+
+
+def test_what_is_seen_of_the_lines_of_a_day(same, tmp_path):
+    days = {DAY - timedelta(days=7): "d1", DAY: "d2"}
+    delivered = [
+        (str(n), "tea", None if n % 5 == 0 else f"c{n % 40}", n % 7 - 2, n * 333_333, None,
+         "France" if n % 3 else None, day)
+        for day in days for n in range(200)
+    ]  # fmt: skip
+
+    def ask(spark):
+        root = tmp_path / spark.session_id
+        frame = spark.createDataFrame(delivered, catalog.LINE)
+        write_deliveries(
+            frame.where("customer_id is not null"), catalog.TRANSACTIONS, root, days, ["invoice_id"]
+        )
+        write_deliveries(
+            frame.where("customer_id is null").selectExpr("*", "'no_customer' as rule"),
+            catalog.EXCLUDED_TRANSACTIONS, root, days, ["invoice_id"],
+        )  # fmt: skip
+        return measure_quality.describe_lines(spark, root, days)
+
+    found = same(ask)
+    assert found[DAY]["country"].missing == 67
+
+
+def test_files_are_sorted_over_all_their_parts(same, tmp_path):
+    """An engine may deal rows out to several files, and the order is lost where nobody looks."""
+    import pyarrow.parquet as pq
+
+    def ask(spark):
+        folder = tmp_path / spark.session_id
+        frame = spark.range(300_000).selectExpr("sha2(cast(id as string), 256) as name", "id")
+        assert write_sorted(frame, folder, ["name"]) == 300_000
+        files = sorted(folder.glob("part-*.parquet"))
+        names = [name for file in files for name in pq.read_table(file)["name"].to_pylist()]
+        assert names == sorted(names)
+        return names[:3]
+
+    same(ask)
+
+
+def test_a_day_beyond_what_64_bits_hold_stops_both(spark, apache):
+    large = [("1", "tea", "ada", 20_000, 2**62, datetime(2026, 4, 1), "France", DAY)] * 3  # noqa: DTZ001
+    for engine in (spark, apache):
+        lines = engine.createDataFrame(large, catalog.LINE)
+        with pytest.raises(Exception, match=r"CAST_OVERFLOW|out of range Int64"):
+            summarise_activity(lines, "Europe/London").collect()
+
+
+def test_dates_and_decimals_come_back_as_they_went(same):
+    values = [(date(1900, 1, 1), Decimal("0.123456")), (date(2199, 12, 31), Decimal("-1"))]
+    same(lambda spark: rows(spark.createDataFrame(values, "day date, amount decimal(24,6)")))
