@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from jobs.register_model import open_registry
+from jobs.registry import open_registry
 from models.bundle import bundle_sha256
 from models.registry import Trained
 from params import read_params

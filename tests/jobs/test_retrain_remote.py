@@ -189,7 +189,7 @@ def test_a_model_trained_from_a_bare_remote_into_s3_becomes_champion(remote, mod
     # Each content once, and the list of them.
     assert len(objects(remote)) == len({path.read_bytes() for path in files}) + 1
 
-    promote_model.run(remote, read_params(), "v1.0.0", "first", "ada")
+    promote_model.run(remote, read_params(), version="v1.0.0", reason="first", actor="ada")
     assert registry_of(remote).resolve("champion") == version
     bundle = remote.data_root / "bundles" / version.bundle_sha256
     assert sorted(p.name for p in bundle.iterdir()) == sorted(p.name for p in files)
