@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from features.build import FEATURE_NAMES
-from jobs.build_bundle import DRIFT_THRESHOLDS, quiet_thresholds
+from jobs.build_bundle import quiet_thresholds
 from lake import write_json
 from models.apply import score
 from models.bundle import Origin, bundle_sha256, write_bundle
@@ -22,6 +22,7 @@ from models.fit import fit_model, rows_of
 from models.judge import judge
 from models.registry import Registry, Trained, git
 from models.split import split_by_time
+from monitoring.drift import DRIFT_THRESHOLDS
 from params import read_params
 from settings import Settings
 from warehouse import migrate
