@@ -13,17 +13,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from lake import read_json
-from models.bundle import bundle_sha256
-from models.registry import (
-    CHAMPION,
-    ModelVersion,
-    Promotion,
-    Registry,
-    Trained,
-    download_bundle,
-    fetch_bundle,
-    git,
-)
+from models.git import git
+from models.registry import CHAMPION, ModelVersion, Promotion, Registry, Trained
+from models.store import bundle_sha256, download_bundle, fetch_bundle
 from params import Params
 from settings import Settings
 from warehouse import (

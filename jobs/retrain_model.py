@@ -22,7 +22,8 @@ import yaml
 
 from jobs.entry import job_parser, start
 from jobs.registry import copy_history, open_registry, promote, register_commit, version_facts
-from models.registry import FOREIGN_GIT, ModelVersion, absolute, git, shown
+from models.git import FOREIGN_GIT, absolute, git, shown
+from models.registry import ModelVersion
 from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect

@@ -13,8 +13,8 @@ from errors import BadData
 from jobs import open_run
 from jobs.open_run import DaysMissing, scoring_params_sha256
 from jobs.registry import ModelDoesNotFit, open_registry
-from models.bundle import BundleRefused
-from models.registry import BundleDiffers, VersionUnknown
+from models.registry import VersionUnknown
+from models.store import BundleDiffers, BundleRefused
 from params import read_params
 from records import RunRecord, make_current
 from tests.jobs.challengers import register_challenger

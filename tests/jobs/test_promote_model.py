@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from features.build import FEATURE_NAMES
 from jobs import promote_model
 from jobs.registry import open_registry
-from models.bundle import BundleRefused
 from models.judge import ModelNotBetter
-from models.registry import StoreUnavailable, VersionUnknown
+from models.registry import VersionUnknown
+from models.store import BundleRefused, StoreUnavailable
 from params import read_params
 from tests.jobs.conftest import register, run_dvc, write_model
 from warehouse import NotMigrated, connect

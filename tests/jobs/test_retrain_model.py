@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 from jobs.registry import NotCommitted, open_registry, register_commit
 from jobs.retrain_model import CodeUnavailable, clone_code, set_training_until
-from models.registry import Registry, StoreUnavailable, fetch_bundle, git
+from models.git import git
+from models.registry import Registry
+from models.store import StoreUnavailable, fetch_bundle
 from params import PARAMS_FILE, read_params
 from settings import PROJECT_ROOT, Settings
 from warehouse import connect

@@ -18,7 +18,8 @@ import pytest
 import sqlalchemy as sa
 
 from jobs import promote_model
-from models.registry import StoreUnavailable, fetch_bundle, git
+from models.git import git
+from models.store import StoreUnavailable, fetch_bundle
 from params import read_params
 from settings import PROJECT_ROOT, Settings
 from tests.jobs.test_retrain_model import (

@@ -18,7 +18,8 @@ from lake import read_json, write_json
 from models.apply import score
 from models.arms import bucket, bucket_column
 from models.batches import batch_scorer, pair_scorer
-from models.bundle import BundleRefused, bundle_sha256, read_bundle
+from models.bundle import read_bundle
+from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
