@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from catalog import Dataset
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import Column, DataFrame, SparkSession
 
 ROW_GROUP_BYTES = 16 * 1024**2
@@ -222,6 +223,21 @@ def _take_files(written: Path, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = sorted(written.glob("*.parquet"))
     return [file.rename(folder / f"part-{number:05}.parquet") for number, file in enumerate(files)]
+
+
+def sorted_files(folder: Path) -> list[Path]:
+    """The files that `write_sorted` has put into ``folder``, in the order of their rows.
+
+    None if there is no such folder.
+    """
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def read_batches(files: Iterable[Path]) -> "Iterator[pa.RecordBatch]":
+    """The rows of these files, a batch at a time, so that memory does not grow with the rows."""
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            yield from file.iter_batches()
 
 
 def write_json(path: Path, value: object, mode: int = 0o644) -> None:

@@ -1,6 +1,7 @@
 """The two JSON records that tie a night together: what was delivered, and what a run is made of."""
 
 import subprocess
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -22,6 +23,20 @@ class DeliveredFile(_Record):
     bytes: int
     sha256: str
     rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery that keeps the contract.
+
+    ``rows`` is counted without Spark; ``findings`` are sentences about what was tolerated.
+    """
+
+    known_on: date
+    delivery_id: str
+    files: list[DeliveredFile]
+    rows: int
+    findings: list[str]
 
 
 class DeliveryRecord(_Record):
@@ -46,6 +61,12 @@ class DeliveryRecord(_Record):
         """Put the record into the lake."""
         key = {"known_on": self.known_on, "delivery_id": self.delivery_id}
         write_json(root / catalog.DELIVERY_RECORD.format(**key), self.model_dump(mode="json"))
+
+    @staticmethod
+    def exists(root: Path, known_on: date, delivery_id: str) -> bool:
+        """Whether that delivery has been taken in already."""
+        path = catalog.DELIVERY_RECORD.format(known_on=known_on, delivery_id=delivery_id)
+        return (root / path).exists()
 
     @classmethod
     def read(cls, root: Path, known_on: date, delivery_id: str) -> "DeliveryRecord":

@@ -30,12 +30,11 @@ from benchmarks.year import (
     prepare_story,
     train,
 )
-from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.session import spark_session
 from lake import read_json
 from models.apply import score
 from models.bundle import Bundle
-from monitoring.drift import Thresholds, find_drift
+from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
 from params import Params, read_params
 from settings import PROJECT_ROOT, Settings
 

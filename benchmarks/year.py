@@ -38,17 +38,17 @@ from jobs import (
     load_history,
     train_model,
 )
-from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.decide_retraining import fresh_cohorts
 from jobs.measure_quality import describe_lines, still, usual
 from jobs.session import spark_session
 from lake import read_json, value_sha256
 from models.apply import score
-from models.bundle import Bundle, bundle_sha256, read_bundle, read_holdout
+from models.bundle import Bundle, read_bundle, read_holdout
 from models.gate import GateVerdict, judge_challenger
 from models.golden import run_golden_rows
+from models.store import bundle_sha256
 from monitoring.decision import Evidence, decide
-from monitoring.drift import Thresholds, find_drift
+from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
 from monitoring.performance import conclude, estimate, judge_cohort, measure
 from monitoring.quality import ColumnStats, judge_features, judge_lines
 from params import Params, read_params

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 
-from deliveries.files import csv_header, open_parquet
+from deliveries.files import csv_header, csv_rows, delivery_id, open_parquet
 from errors import BadData
 from params import Source
-from records import DeliveredFile
+from records import DeliveredFile, Delivery
 
 NAMES_SHOWN = 10
 FILES_SHOWN = 5
@@ -130,6 +131,17 @@ def check_contract(folder: Path, files: Sequence[DeliveredFile], source: Source)
         f"{len(columns)} file(s); it is not used."
         for name in sorted(set(new) - agreed)
     ]
+
+
+def open_delivery(folder: Path, day: date, files: list[DeliveredFile], source: Source) -> Delivery:
+    """The delivery in ``folder``, if it keeps the contract.
+
+    Raises:
+        ContractBroken: If a column is gone or of another kind.
+    """
+    findings = check_contract(folder, files, source)
+    rows = sum(csv_rows(folder / file.name) if file.rows is None else file.rows for file in files)
+    return Delivery(day, delivery_id(files), files, rows, findings)
 
 
 def _is_readable(column: SourceColumn, kind: str, source: Source) -> bool:

@@ -109,6 +109,12 @@ def csv_header(path: Path) -> list[str]:
         raise DeliveryUnreadable(path, "it is empty, not even a header") from None
 
 
+def csv_rows(path: Path) -> int:
+    """How many rows a CSV file has beside its header; a quoted value may hold line breaks."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return sum(1 for row in csv.reader(file) if row) - 1
+
+
 def _read_through(path: Path, format: str) -> int | None:
     if format == "csv":
         csv_header(path)

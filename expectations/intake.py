@@ -26,7 +26,7 @@ from expectations.transactions import EXACT_DUPLICATE, verify_transactions
 from expectations.volume import Volume, judge_volume, same_weekday_rows
 from lake import kept, write_deliveries
 from params import Params
-from records import DeliveredFile, DeliveryRecord
+from records import Delivery, DeliveryRecord
 
 log = logging.getLogger(__name__)
 
@@ -61,20 +61,6 @@ class DeliveryRefused(BadData):
 
 class RowsUnaccounted(RuntimeError):
     """Delivered rows and their outcomes do not add up; nothing of the delivery is used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A delivery that keeps the contract.
-
-    ``rows`` is counted without Spark; ``findings`` are sentences about what was tolerated.
-    """
-
-    known_on: date
-    delivery_id: str
-    files: list[DeliveredFile]
-    rows: int
-    findings: list[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 import warehouse
 from jobs.entry import run_parser, start
-from jobs.register_model import copy_history, open_registry
+from jobs.registry import copy_history, open_registry
 from models.registry import Challenge, Promotion, Registry, RegistryState
 from monitoring.rollout import (
     EVERYBODY,

@@ -14,16 +14,14 @@ from features.build import features_sha256
 from jobs.entry import job_parser, start
 from lake import file_sha256, read_json, replacing, value_sha256, write_json
 from models.apply import score
-from models.bundle import Origin, bundle_sha256, read_bundle, write_bundle
+from models.bundle import Origin, read_bundle, write_bundle
 from models.fit import FittedModel, rows_of
-from monitoring.drift import Thresholds
+from models.store import bundle_sha256
+from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
 from monitoring.placebo import placebo_thresholds
 from params import Params, read_params
 
 PARSER = job_parser(__doc__)
-
-DRIFT_THRESHOLDS = "drift.json"
-"""The file of the bundle with the thresholds of report_drift."""
 
 
 def run(params: Params, artifacts: Path) -> dict:

@@ -7,12 +7,12 @@ with exit code 0.
 
 from jobs.entry import job_parser, start
 from jobs.model_pages import write_card, write_gate
-from jobs.register_model import open_registry
+from jobs.registry import open_registry, usable_bundle
 from lake import read_json
-from models.bundle import Bundle, read_bundle, read_holdout
+from models.bundle import read_holdout
 from models.gate import judge_challenger
 from models.golden import run_golden_rows
-from models.registry import CHAMPION, ModelVersion, fetch_bundle
+from models.registry import CHAMPION
 from params import Params, read_params
 from settings import Settings
 from warehouse import append_audit, check_migrated, connect, writing
@@ -39,8 +39,8 @@ def run(settings: Settings, params: Params, version: str, against: str = CHAMPIO
     state = open_registry(settings, params).read()
     judged = state.resolve(version)
     beside = None if against == CHAMPION and not state.promotions else state.resolve(against)
-    challenger = fetched(settings, judged)
-    champion = fetched(settings, beside) if beside else None
+    challenger = usable_bundle(settings, judged)
+    champion = usable_bundle(settings, beside) if beside else None
     holdout = read_holdout(challenger.folder)
     beats_baselines = read_json(challenger.folder / "metrics.json")["is_better"]
 
@@ -64,13 +64,6 @@ def run(settings: Settings, params: Params, version: str, against: str = CHAMPIO
     with writing(engine) as connection:
         append_audit(connection, event, facts | evidence)
     return facts | {"approval": params.gate.approval, "page": str(page)}
-
-
-def fetched(settings: Settings, version: ModelVersion) -> Bundle:
-    """The version's bundle, checked."""
-    cache = settings.data_root / "bundles"
-    folder = fetch_bundle(version, settings.model_store_url, cache)
-    return read_bundle(folder, version.bundle_sha256)
 
 
 def main(arguments) -> dict:

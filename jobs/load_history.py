@@ -16,18 +16,18 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import catalog
+from deliveries.contract import open_delivery
 from deliveries.files import delivered_files, delivery_id
 from deliveries.lines import read_lines
 from errors import BadData
-from expectations.intake import Delivery, DeliveryRefused, take_deliveries
+from expectations.intake import DeliveryRefused, take_deliveries
 from features.activity import summarise_activity
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import session
-from jobs.validate_delivery import is_in_lake, open_delivery
 from lake import is_whole, read_parquet, write_deliveries
 from params import Params, read_params
-from records import DeliveredFile, DeliveryRecord, current_deliveries, make_current
+from records import DeliveredFile, Delivery, DeliveryRecord, current_deliveries, make_current
 from settings import Settings
 
 PARSER = job_parser(__doc__)
@@ -108,7 +108,7 @@ def take_in(
     refusals: dict[date, list[str]] = {}
     for day, files in new.items():
         name = delivery_id(files)
-        if is_in_lake(root, day, name) and is_complete(root, day, name, LINES):
+        if DeliveryRecord.exists(root, day, name) and is_complete(root, day, name, LINES):
             continue
         folder = catalog.incoming_folder(root, day)
         try:

@@ -17,7 +17,6 @@ from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import sqlalchemy as sa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -27,10 +26,9 @@ import warehouse
 from features.activity import read_activity
 from features.labels import label_purchases
 from jobs.entry import run_parser, start
-from jobs.publish_predictions import read_batches
-from jobs.score_customers import decile, tenths
 from jobs.session import on_spark
-from lake import read_json, read_parquet
+from lake import read_batches, read_json, read_parquet, sorted_files
+from models.deciles import decile, tenths
 from models.gate import TENURE_BANDS
 from monitoring.performance import Measured, conclude, estimate, judge_cohort, measure
 from params import Params, Performance
@@ -177,16 +175,10 @@ def check_published(engine: sa.Engine, root: Path, record: RunRecord) -> None:
         PublishedChanged: If it does not.
     """
     predictions, arm_scores = (
-        lake_batches(dataset.partition(root, **record.key))
+        read_batches(sorted_files(dataset.partition(root, **record.key)))
         for dataset in (catalog.PREDICTIONS, catalog.ARM_SCORES)
     )
     warehouse.check_published(engine, record.run_id, predictions, arm_scores)
-
-
-def lake_batches(folder: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of a partition in the order of its files; none if there is no such partition."""
-    # Spark numbers the files of a sorted write in the order of the sort.
-    return read_batches(sorted(folder.glob("part-*.parquet")))
 
 
 def measure_cohort(

@@ -18,12 +18,11 @@ from pyspark.sql import functions as F
 
 import catalog
 import warehouse
-from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from lake import read_json, read_parquet
 from models.bundle import Bundle, read_bundle
-from monitoring.drift import Thresholds
+from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
 from monitoring.quality import (
     ColumnStats,
     QualityFinding,

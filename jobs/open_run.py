@@ -13,13 +13,12 @@ import pyarrow.parquet as pq
 import catalog
 from deliveries.files import delivered_files, delivery_id
 from errors import BadData
-from features.build import FEATURE_NAMES, features_sha256
+from features.build import features_sha256
 from jobs.engine import choose_engine
 from jobs.entry import night_parser, start
-from jobs.register_model import open_registry
+from jobs.registry import check_usable, open_registry
 from lake import value_sha256
-from models.bundle import Bundle, read_bundle
-from models.registry import CHAMPION, ModelVersion, RegistryState, fetch_bundle
+from models.registry import CHAMPION, RegistryState
 from params import Params, read_params
 from records import Challenger, RunRecord, code_version, current_deliveries, run_id
 from settings import Settings
@@ -42,10 +41,6 @@ log = logging.getLogger("jobs.open_run")
 
 class DaysMissing(BadData):
     """The lake has no accepted delivery of some day before the night, or of none at all."""
-
-
-class ModelDoesNotFit(RuntimeError):
-    """The model was trained on other features than this code computes."""
 
 
 def run(
@@ -126,17 +121,6 @@ def rows_of_activity(root: Path, deliveries: dict[date, str]) -> int:
     return sum(pq.read_metadata(file).num_rows for file in files)
 
 
-def check_usable(settings: Settings, version: ModelVersion) -> None:
-    """Nothing, when the version's bundle is here and can score.
-
-    Raises:
-        StoreUnavailable, BundleDiffers: If the bundle cannot be had.
-        BundleRefused, ModelDoesNotFit: If it cannot score here.
-    """
-    folder = fetch_bundle(version, settings.model_store_url, settings.data_root / "bundles")
-    check_features(read_bundle(folder, version.bundle_sha256), version.version)
-
-
 def pin_challenger(
     settings: Settings, registry: RegistryState, score_date: date
 ) -> tuple[Challenger | None, str | None]:
@@ -193,22 +177,6 @@ def check_history(
             f"{', '.join(missing[:DAYS_SHOWN])}{more}. Have them delivered and take them in "
             f"(python -m jobs.load_history --until {eve}), or score without them: "
             "--accept-missing-days."
-        )
-
-
-def check_features(bundle: Bundle, version: str) -> None:
-    """Nothing, when the model reads exactly the features that this code computes.
-
-    Raises:
-        ModelDoesNotFit: Names the differences.
-    """
-    reads, computed = set(bundle.feature_names), set(FEATURE_NAMES)
-    if reads != computed:
-        raise ModelDoesNotFit(
-            f"model {version} reads {sorted(reads - computed) or 'nothing'} that features/ does "
-            f"not compute, and does not know {sorted(computed - reads) or 'nothing'} that it does. "
-            "Train with this code: python -m jobs.retrain_model --help. Or score with the code "
-            "that the version's tag points to."
         )
 
 

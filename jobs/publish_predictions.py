@@ -10,16 +10,15 @@ import getpass
 import logging
 import os
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 import catalog
 import warehouse
 from jobs.entry import run_parser, start
+from lake import read_batches, sorted_files
 from records import DeliveryRecord, RunRecord, StageRecord
 from settings import Settings
 
@@ -136,8 +135,7 @@ def files_of(
     They are in the order of their customers.
     """
     folder = dataset.partition(root, **record.key)
-    # Spark numbers the files of a sorted write in the order of the sort.
-    files = sorted(folder.glob("part-*.parquet"))
+    files = sorted_files(folder)
     if not files:
         raise PredictionsMissing(
             f"{folder} holds no {dataset.name}. Run score_customers for run {record.run_id} again."
@@ -149,13 +147,6 @@ def files_of(
             f"{population}. Run score_customers for run {record.run_id} again."
         )
     return files
-
-
-def read_batches(files: list[Path]) -> Iterator[pa.RecordBatch]:
-    """Their rows, a batch at a time, so that memory does not grow with the customers."""
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            yield from file.iter_batches()
 
 
 def main(arguments: argparse.Namespace) -> dict:

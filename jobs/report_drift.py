@@ -15,14 +15,13 @@ import sqlalchemy as sa
 
 import catalog
 import warehouse
-from jobs.build_bundle import DRIFT_THRESHOLDS
 from jobs.entry import run_parser, start
 from lake import read_json, replacing, write_json
 from models.apply import score
 from models.bundle import Bundle, read_bundle
 from models.schema import FeatureMismatch
 from monitoring.dashboard import add_night
-from monitoring.drift import Thresholds, find_drift
+from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
 from monitoring.report import comparison, write_page
 from monitoring.sample import sample_scored
 from params import Params, read_params

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import yaml
 
-from jobs import promote_model, register_model
 from jobs.entry import job_parser, start
-from models.registry import FOREIGN_GIT, ModelVersion, absolute, git, shown
+from jobs.registry import copy_history, open_registry, promote, register_commit, version_facts
+from models.git import FOREIGN_GIT, absolute, git, shown
+from models.registry import ModelVersion
 from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect
@@ -97,13 +98,13 @@ def run(
     # Better now than after an hour of training.
     params.source(settings.source)
     check_migrated(connect(settings.warehouse_url))
-    registry = register_model.open_registry(settings, params)
+    registry = open_registry(settings, params)
     registry.create()
     with only_training(settings.data_root / "retraining") as folder:
         for version in registry.read().versions:
             if token is not None and version.token == token:
                 log.info("%s was made by this training (token %s)", version.version, token)
-                register_model.copy_history(settings, registry)
+                copy_history(settings, registry)
                 return version
 
         clone = clone_code(settings, folder)
@@ -115,7 +116,15 @@ def run(
         message = f"Train {params.model.name} on {settings.source} until {until}\n\n{reason}"
         git(*COMMIT, "--allow-empty", "-m", message, folder=clone)
         dvc("push", clone=clone, environment=environment)
-        version = register_model.run(settings, params, clone, reason, actor, token, asked_at)
+        version = register_commit(
+            settings,
+            params,
+            clone,
+            reason=reason,
+            actor=actor,
+            token=token,
+            asked_at=asked_at,
+        )
         log.info("%s is registered", version.version)
         return version
 
@@ -242,10 +251,10 @@ def main(arguments) -> dict:
     version = run(
         settings, params, arguments.until, reason, actor, arguments.token, arguments.asked_at
     )
-    registry = register_model.open_registry(settings, params)
+    registry = open_registry(settings, params)
     if arguments.promote_first and not registry.read().promotions:
-        promote_model.run(settings, params, version.version, reason, actor)
-    return register_model.facts(version)
+        promote(settings, params, version=version.version, reason=reason, actor=actor)
+    return version_facts(version)
 
 
 if __name__ == "__main__":

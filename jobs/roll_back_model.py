@@ -7,9 +7,8 @@ Scores that are published stay: roll_back_predictions takes those from readers.
 
 import getpass
 
-from jobs import promote_model
 from jobs.entry import job_parser, start
-from jobs.register_model import copy_history, open_registry
+from jobs.registry import copy_history, open_registry, promote, promotion_facts
 from params import Params, read_params
 from settings import Settings
 
@@ -23,6 +22,7 @@ PARSER.add_argument("--token", help="names the attempt: again with the same one 
 def run(
     settings: Settings,
     params: Params,
+    *,
     version: str | None,
     reason: str,
     actor: str,
@@ -43,17 +43,29 @@ def run(
     for promotion in state.promotions:
         if token is not None and promotion.token == token:
             copy_history(settings, registry)
-            return promote_model.facts(promotion)
+            return promotion_facts(promotion)
 
     wanted = version or state.champion_before().version
-    return promote_model.run(settings, params, wanted, f"roll-back: {reason}", actor, token)
+    promotion = promote(
+        settings,
+        params,
+        version=wanted,
+        reason=f"roll-back: {reason}",
+        actor=actor,
+        token=token,
+    )
+    return promotion_facts(promotion)
 
 
 def main(arguments) -> dict:
     """Start the job from the command line."""
-    actor = arguments.actor or getpass.getuser()
     return run(
-        *(Settings(), read_params(), arguments.version, arguments.reason, actor), arguments.token
+        Settings(),
+        read_params(),
+        version=arguments.version,
+        reason=arguments.reason,
+        actor=arguments.actor or getpass.getuser(),
+        token=arguments.token,
     )
 
 

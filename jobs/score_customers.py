@@ -10,7 +10,7 @@ import logging
 import time
 from pathlib import Path
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import catalog
@@ -22,6 +22,7 @@ from lake import kept, read_parquet, replacing, write_sorted
 from models.arms import bucket_column
 from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
 from models.bundle import Bundle, read_bundle
+from models.deciles import decile, mid_decile, tenths
 from monitoring.rollout import TwoModels, unfit
 from params import Params
 from records import Challenger, RunRecord, StageRecord
@@ -154,13 +155,6 @@ def decide(scores: DataFrame, bundle: Bundle) -> DataFrame:
     return rows.select(*catalog.PREDICTIONS.columns)
 
 
-def tenths(scores: DataFrame, probability: str) -> list[float]:
-    """The nine values that cut the column into tenths, from the highest on."""
-    shares = [tenth / 10 for tenth in range(9, 0, -1)]
-    [[cuts]] = scores.select(F.percentile(probability, F.array(*map(F.lit, shares)))).collect()
-    return cuts
-
-
 def decide_both(scores: DataFrame, champion: Bundle, tried: Bundle) -> DataFrame:
     """``scores`` of two models with the decile and the decision of either, for every customer.
 
@@ -184,7 +178,7 @@ def decide_both(scores: DataFrame, champion: Bundle, tried: Bundle) -> DataFrame
         filled = filled.withColumns(
             {
                 f"{arm}_decile": decile(probability, cuts),
-                f"{arm}_place": place(probability, cuts),
+                f"{arm}_mid_decile": mid_decile(probability, cuts),
                 f"{arm}_is_contacted": F.col(probability) >= bundle.threshold,
             }
         )
@@ -195,7 +189,7 @@ def compare(both: DataFrame, tried: Bundle, challenger: Challenger, params: Para
     """What is known of the challenger tonight before anybody gets its score; JSON-able."""
     cells = (
         both.where("is_scored_by_both")
-        .groupBy("champion_place", "challenger_place")
+        .groupBy("champion_mid_decile", "challenger_mid_decile")
         .agg(
             F.count("*").alias("customers"),
             F.count_if("champion_is_contacted").alias("champion"),
@@ -208,7 +202,7 @@ def compare(both: DataFrame, tried: Bundle, challenger: Challenger, params: Para
         F.count_distinct(F.when(is_compared, score)).alias("distinct"),
         F.count_if((F.col("status") == "scored") & ~is_compared).alias("unscored"),
     ).first()
-    counts = {(cell["champion_place"], cell["challenger_place"]): cell for cell in cells}
+    counts = {(cell["champion_mid_decile"], cell["challenger_mid_decile"]): cell for cell in cells}
     places = range(1, 11)
     seen = TwoModels(
         deciles=tuple(
@@ -257,26 +251,6 @@ def serve(both: DataFrame, version: str, percent: int) -> DataFrame:
         for name, column in own.items()
     }
     return both.withColumns(chosen).select(*catalog.PREDICTIONS.columns)
-
-
-def decile(probability: str, cuts: list[float]) -> Column:
-    """1 for a probability at or above the first of the nine falling ``cuts``, 10 below the last.
-
-    Equal probabilities share a decile, so many equal ones leave others small or empty.
-    """
-    below = [(F.col(probability) < cut).cast("int") for cut in cuts]
-    return sum(below, F.lit(1))
-
-
-def place(probability: str, cuts: list[float]) -> Column:
-    """The decile, where equal probabilities share the middle of those they reach over.
-
-    Two models are compared by it: one that has few different scores would else lose its order,
-    since all who are as good as the last one of a tenth are in it.
-    """
-    not_above = [(F.col(probability) <= cut).cast("int") for cut in cuts]
-    lowest = sum(not_above, F.lit(1))
-    return F.floor((decile(probability, cuts) + lowest) / 2).cast("int")
 
 
 def describe(predictions: DataFrame, bundle: Bundle) -> dict:

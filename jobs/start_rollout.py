@@ -8,8 +8,7 @@ params.yaml (shadow); advance_rollout takes it on from there, night by night.
 import getpass
 
 from jobs.entry import job_parser, start
-from jobs.open_run import check_usable
-from jobs.register_model import copy_history, open_registry
+from jobs.registry import check_usable, copy_history, open_registry
 from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect

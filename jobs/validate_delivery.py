@@ -4,7 +4,6 @@ Reads incoming/transactions of the score date, writes the accepted, excluded and
 into the lake, the page of the verdict below reports, and the record of the delivery.
 """
 
-import csv
 import logging
 import shutil
 import time
@@ -14,11 +13,11 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import catalog
-from deliveries.contract import check_contract
+from deliveries.contract import open_delivery
 from deliveries.files import delivered_files, delivery_id
 from deliveries.lines import read_lines
 from errors import BadData
-from expectations.intake import Delivery, DeliveryRefused, take_deliveries
+from expectations.intake import DeliveryRefused, take_deliveries
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from params import Params, Source
@@ -53,7 +52,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         known_on=day, delivery_id=record.deliveries[day]
     )
 
-    if is_in_lake(root, day, record.deliveries[day]):
+    if DeliveryRecord.exists(root, day, record.deliveries[day]):
         log.info("%s was taken in before; its rows are not split again", folder)
         if kept_docs.exists() and not docs.exists():
             shutil.copytree(kept_docs, docs)
@@ -103,22 +102,6 @@ def pinned_files(folder: Path, record: RunRecord, source: Source) -> list[Delive
     return files
 
 
-def open_delivery(folder: Path, day: date, files: list[DeliveredFile], source: Source) -> Delivery:
-    """The delivery in ``folder``, if it keeps the contract.
-
-    Raises:
-        ContractBroken: If a column is gone or of another kind.
-    """
-    findings = check_contract(folder, files, source)
-    rows = sum(_rows(folder / file.name) if file.rows is None else file.rows for file in files)
-    return Delivery(day, delivery_id(files), files, rows, findings)
-
-
-def is_in_lake(root: Path, day: date, delivery: str) -> bool:
-    """Whether the delivery has been taken in already."""
-    return (root / catalog.DELIVERY_RECORD.format(known_on=day, delivery_id=delivery)).exists()
-
-
 def rows_of_weekday(
     root: Path, deliveries: dict[date, str], day: date, weeks: int
 ) -> dict[date, int]:
@@ -129,12 +112,6 @@ def rows_of_weekday(
         for earlier in days
         if earlier in deliveries
     }
-
-
-def _rows(path: Path) -> int:
-    """Rows of a CSV file beside its header; a quoted value may hold line breaks."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return sum(1 for row in csv.reader(file) if row) - 1
 
 
 if __name__ == "__main__":

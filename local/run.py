@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jobs.register_model import open_registry
+from jobs.registry import open_registry
 from params import read_params
 from settings import PROJECT_ROOT, Settings
 from warehouse import connect, current_run

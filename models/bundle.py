@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 import xgboost
 from packaging.version import Version
 
-from lake import file_sha256, read_json, value_sha256, write_json
+from lake import read_json, value_sha256, write_json
 from models.apply import score
 from models.calibration import Calibration
 from models.card import model_card
 from models.fit import FittedModel, read_booster
 from models.judge import calibration_curve, judge_groups
 from models.schema import Feature, schema_from_json, schema_to_json
+from models.store import BundleRefused, bundle_sha256
 from params import Params
 
 GOLDEN_FEATURES = ("golden_activity.parquet", "golden_features.parquet")
@@ -87,25 +88,6 @@ class Origin:
     training_set_sha256: str
     features_sha256: str
     params_sha256: str
-
-
-class BundleRefused(Exception):
-    """The bundle must not score: it is damaged, or does not fit what is installed here."""
-
-
-def bundle_sha256(folder: Path) -> str:
-    """The identity of a bundle: a hash over the names and contents of all its files, in hex.
-
-    Raises:
-        BundleRefused: If there is no such folder, or nothing in it.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    if not files:
-        raise BundleRefused(
-            f"no bundle in {folder}. Fetch or build one: python -m jobs.open_run fetches the "
-            "champion, dvc repro builds a new one."
-        )
-    return value_sha256({str(path.relative_to(folder)): file_sha256(path) for path in files})
 
 
 def read_bundle(folder: Path, expected_sha256: str) -> Bundle:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from models.apply import score
 from models.bundle import Bundle
+from models.deciles import DECILES, deciles
 from models.golden import GoldenRun
 from models.judge import (
     DECISIVE,
@@ -32,8 +33,6 @@ TENURE_BANDS = {"under 90 days": 90, "90 to 364 days": 365, "365 days and more":
 """The bands of ``tenure_days``, each with the first day that is beyond it."""
 
 LOWER_IS_BETTER = ("log_loss", "brier", "expected_calibration_error")
-
-DECILES = 10
 
 # Single rows may hold an infinite number, which gets no score; more of them is an ill model.
 SCORED_SHARE = 0.99
@@ -178,16 +177,6 @@ def rows_unseen(rows: pa.Table, models: Iterable[Bundle]) -> pa.Table:
     """
     known = max(max(model.learnt_on) + timedelta(days=model.horizon_days) for model in models)
     return rows.filter(pc.greater_equal(rows["as_of"], pa.scalar(known, pa.date32())))
-
-
-def deciles(probability: np.ndarray) -> np.ndarray:
-    """1 (likeliest) to 10 for each probability; equal ones share a decile.
-
-    >>> deciles(np.array([0.5, 0.1, 0.9, 0.5]))
-    array([ 4, 10,  1,  4])
-    """
-    tenths = np.arange(DECILES - 1, 0, -1) / DECILES
-    return 1 + (probability[:, None] < np.quantile(probability, tenths)).sum(axis=1)
 
 
 def gate_page(verdict: GateVerdict, version: str, champion: str | None) -> str:

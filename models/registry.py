@@ -1,45 +1,26 @@
-"""Which model versions there are and which one scores: annotated git tags, bytes by hash.
+"""Which model versions there are and which one scores: annotated git tags.
 
 A version is the tag ``repurchase@v1.2.0`` on a commit that holds ``dvc.lock``; a promotion is
 the tag ``repurchase#champion#7``, a move of the version tried beside the champion
 ``repurchase#challenger#4``: numbered, never moved, the highest number counts. Messages are JSON.
 Git refuses to push a tag that is there already, so of two writers who want the same number one
-wins and the other reads again. The model's bytes lie in the DVC remote.
+wins and the other reads again. The model's bytes lie in the DVC remote: `models/store.py`.
 """
 
 import fcntl
-import hashlib
 import json
-import os
 import re
 import subprocess
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lake import replacing
-from models.bundle import BundleRefused, bundle_sha256
+from models.git import absolute, git, is_remote, shown
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-
-# Set by a git that started us (a hook): they would point our own calls at its repository.
-FOREIGN_GIT = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
-
-# In a file, because the git that serves a repository on this machine ignores `git -c`: any owner
-# will do, a checkout without its older history may be pushed, and writers wait for each other.
-_GIT_CONFIG = """\
-[safe]
-	directory = *
-[receive]
-	shallowUpdate = true
-[core]
-	filesRefLockTimeout = 10000
-"""
 
 
 class RegistryUnavailable(RuntimeError):
@@ -56,14 +37,6 @@ class RolloutBlocked(RuntimeError):
 
 class RegistryMoved(RuntimeError):
     """Somebody else moved the champion or the challenger since the caller looked."""
-
-
-class StoreUnavailable(RuntimeError):
-    """The DVC remote cannot be read, or lacks the bundle."""
-
-
-class BundleDiffers(RuntimeError):
-    """The DVC remote holds other bytes than were registered."""
 
 
 class _Record(BaseModel):
@@ -209,7 +182,7 @@ class Registry:
 
     def create(self) -> None:
         """Make an empty bare repository if ``url`` is a path with none; else do nothing."""
-        if not _is_remote(self.url) and not (Path(self.url) / ".git").exists():
+        if not is_remote(self.url) and not (Path(self.url) / ".git").exists():
             git("init", "--quiet", "--bare", absolute(self.url))
 
     def read(self) -> RegistryState:
@@ -496,117 +469,6 @@ def _check_unmoved(seen: RegistryState | None, state: RegistryState) -> None:
         )
 
 
-def fetch_bundle(version: ModelVersion, store_url: str, cache: Path) -> Path:
-    """The folder with the bundle of that version, below ``cache``; fetched if not there yet.
-
-    The bytes are hashed here, whether they come from the DVC remote or were there.
-
-    Raises:
-        StoreUnavailable: If the remote does not answer or lacks a file.
-        BundleDiffers: If the remote holds something else than was registered.
-    """
-    folder = cache / version.bundle_sha256
-    # Refused is a folder that is absent or empty.
-    with suppress(BundleRefused):
-        if bundle_sha256(folder) == version.bundle_sha256:
-            return folder
-    with replacing(folder) as fresh:
-        download_bundle(version.bundle_md5, store_url, fresh)
-        found = bundle_sha256(fresh)
-        if found != version.bundle_sha256:
-            raise BundleDiffers(
-                f"the bundle of {version.name} {version.version} in {shown(store_url)} has sha256 "
-                f"{found}, registered is {version.bundle_sha256}. It was changed after training: "
-                "do not use it. Restore the remote from a backup, or promote another version."
-            )
-    return folder
-
-
-def download_bundle(md5: str, store_url: str, folder: Path) -> None:
-    """Copy the directory that DVC knows as ``md5`` (hex, ``.dir``) into the new ``folder``.
-
-    Raises:
-        StoreUnavailable: If the remote does not answer or lacks a file.
-        BundleDiffers: If the list of files is not the one with that hash.
-    """
-    # Takes half a second to import; most nights find their bundle in the cache.
-    from botocore.exceptions import BotoCoreError
-    from dvc.fs import get_cloud_fs
-
-    filesystem, options, root = get_cloud_fs(None, url=store_url)
-    store = filesystem(**options)
-
-    def address(digest: str) -> str:
-        return store.join(root, "files", "md5", digest[:2], digest[2:])
-
-    folder.mkdir(parents=True)
-    try:
-        listing = store.cat_file(address(md5))
-        # Checked before use: its names are paths to write to.
-        found = hashlib.md5(listing, usedforsecurity=False).hexdigest()
-        if f"{found}.dir" != md5:
-            raise BundleDiffers(
-                f"{address(md5)} in the model store is not what was put there (md5 {found}). "
-                "Restore the store from a backup, or promote another version."
-            )
-        for entry in json.loads(listing):
-            target = folder / entry["relpath"]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            store.get_file(address(entry["md5"]), str(target))
-    except (OSError, BotoCoreError) as error:  # of S3, not all are errors of the system
-        raise StoreUnavailable(
-            f"cannot get bundle {md5} from the model store {shown(store_url)}: {error}. "
-            "Is SCORING_MODEL_STORE_URL right and reachable, and was the bundle pushed?"
-        ) from error
-
-
-def git(*arguments: str, folder: Path | None = None, stdin: str | None = None) -> str:
-    """Standard output of a git command, run in ``folder``, that never asks anything.
-
-    It works without any configuration of git's own, and in repositories of another owner: every
-    address we use was given by the operator.
-
-    Raises:
-        subprocess.CalledProcessError: If git fails; its ``stderr`` says why. It shows no address
-            with its user or token.
-    """
-    environment = {key: value for key, value in os.environ.items() if key not in FOREIGN_GIT}
-    given = environment.get("GIT_CONFIG_GLOBAL")
-    includes = [given] if given else ["~/.config/git/config", "~/.gitconfig"]
-    with tempfile.NamedTemporaryFile("w", suffix=".gitconfig") as config:
-        config.write("".join(f'[include]\n\tpath = "{path}"\n' for path in includes))
-        config.write(_GIT_CONFIG)
-        config.flush()
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            input=stdin,
-            env=environment | {"GIT_CONFIG_GLOBAL": config.name, "GIT_TERMINAL_PROMPT": "0"},
-            capture_output=True,
-            text=True,
-        )
-    if done.returncode:
-        command = [shown(part) for part in ("git", *arguments)]
-        raise subprocess.CalledProcessError(
-            done.returncode, command, done.stdout, shown(done.stderr)
-        )
-    return done.stdout
-
-
-def absolute(url: str) -> str:
-    """A path as it is understood from any folder; any other address as it is.
-
-    >>> absolute("/models/../registry.git"), absolute("s3://models/store")
-    ('/registry.git', 's3://models/store')
-    """
-    return url if _is_remote(url) else str(Path(url).resolve())
-
-
-def _is_remote(url: str) -> bool:
-    """Whether a host is asked (``https://...``, ``git@host:path``), not a folder read."""
-    return re.match(r"[^/]+:", url) is not None
-
-
 def _numbers(version: str) -> tuple[int, int, int]:
     """``v1.2.0`` as numbers, for ordering.
 
@@ -615,12 +477,3 @@ def _numbers(version: str) -> tuple[int, int, int]:
     """
     major, minor, patch = re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", version).groups()
     return int(major), int(minor), int(patch)
-
-
-def shown(text: str) -> str:
-    """An address, or a text with addresses, without the user or token they may carry.
-
-    >>> shown("cannot read https://bot:s@cret@host/models.git")
-    'cannot read https://host/models.git'
-    """
-    return re.sub(r"://[^/\s]*@", "://", text)

@@ -33,6 +33,9 @@ SMALLEST_SHARE = 1e-4
 # between two samples of the same customers.
 RARE_SHARE = 0.01
 
+DRIFT_THRESHOLDS = "drift.json"
+"""The file of a bundle with the thresholds that its nights are held to."""
+
 NULL_LABEL = "null"
 RARE_LABEL = "all other"
 

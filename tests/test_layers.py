@@ -21,6 +21,8 @@ MAY_IMPORT = {
     "local": FOUNDATION | {"jobs", "warehouse"},
 }
 
+SHARED_BY_JOBS = {"engine", "entry", "java", "model_pages", "registry", "session"}
+
 
 def imported(file: Path) -> set[str]:
     """The first part of every absolute import in the file, wherever it stands."""
@@ -40,6 +42,19 @@ def test_folder_imports_only_what_lies_below_it(folder):
     for file in files:
         forbidden = imported(file) & OURS - MAY_IMPORT[folder] - {folder}
         assert not forbidden, f"{file.relative_to(PROJECT_ROOT)} must not import {forbidden}"
+
+
+def test_no_job_imports_another_step():
+    for file in (PROJECT_ROOT / "jobs").glob("*.py"):
+        steps = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                steps |= {alias.name for alias in node.names if alias.name.startswith("jobs")}
+            elif isinstance(node, ast.ImportFrom) and node.module == "jobs":
+                steps |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module.startswith("jobs."):
+                steps.add(node.module.removeprefix("jobs."))
+        assert steps <= SHARED_BY_JOBS, f"{file.name} must not import {steps - SHARED_BY_JOBS}"
 
 
 def test_a_dag_file_starts_quickly_because_it_imports_no_heavy_library():

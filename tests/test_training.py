@@ -15,7 +15,8 @@ import yaml
 
 import catalog
 from lake import read_json
-from models.bundle import bundle_sha256, read_bundle
+from models.bundle import read_bundle
+from models.store import bundle_sha256
 from records import make_current
 from settings import PROJECT_ROOT
 

@@ -24,7 +24,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from jobs.register_model import copy_history, open_registry
+from jobs.registry import copy_history, open_registry
 from local.airflow import AirflowFailed, Client, RunFailed, run_nights, running
 from params import read_params
 from settings import PROJECT_ROOT, Settings

@@ -6,9 +6,10 @@ from datetime import date
 import great_expectations.expectations as gxe
 import pytest
 
-from expectations.intake import Delivery, RowsUnaccounted, account_for_rows, take_deliveries
+from expectations.intake import RowsUnaccounted, account_for_rows, take_deliveries
 from expectations.promise import FAIL, promise
 from expectations.verdict import ExpectationsBroken, SuiteNotEvaluated, breaks, verify
+from records import Delivery
 
 
 def delivery(rows):

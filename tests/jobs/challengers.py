@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from jobs.register_model import open_registry
-from models.bundle import bundle_sha256
+from jobs.registry import open_registry
 from models.registry import Trained
+from models.store import bundle_sha256
 from params import read_params
 from settings import Settings
 

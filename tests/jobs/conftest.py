@@ -14,14 +14,17 @@ import pytest
 import yaml
 
 from features.build import FEATURE_NAMES
-from jobs.build_bundle import DRIFT_THRESHOLDS, quiet_thresholds
+from jobs.build_bundle import quiet_thresholds
 from lake import write_json
 from models.apply import score
-from models.bundle import Origin, bundle_sha256, write_bundle
+from models.bundle import Origin, write_bundle
 from models.fit import fit_model, rows_of
+from models.git import git
 from models.judge import judge
-from models.registry import Registry, Trained, git
+from models.registry import Registry, Trained
 from models.split import split_by_time
+from models.store import bundle_sha256
+from monitoring.drift import DRIFT_THRESHOLDS
 from params import read_params
 from settings import Settings
 from warehouse import migrate

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from jobs import judge_challenger, promote_model
-from jobs.register_model import open_registry
+from jobs.registry import open_registry
 from lake import read_json
 from models.registry import VersionUnknown
 from params import read_params
@@ -28,7 +28,7 @@ def judge(settings, version="v1.0.0", **arguments) -> dict:
 
 
 def promote(settings, version: str, reason="better") -> None:
-    promote_model.run(settings, PARAMS, version, reason, actor="ada")
+    promote_model.run(settings, PARAMS, version=version, reason=reason, actor="ada")
 
 
 def gate_lines(settings) -> list[tuple[str, dict]]:

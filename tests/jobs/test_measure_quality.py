@@ -11,7 +11,8 @@ import sqlalchemy as sa
 import catalog
 import warehouse
 from jobs import measure_quality
-from models.bundle import bundle_sha256, read_bundle
+from models.bundle import read_bundle
+from models.store import bundle_sha256
 from monitoring.quality import ColumnStats
 from params import read_params
 from records import DeliveryRecord, RunRecord, StageRecord

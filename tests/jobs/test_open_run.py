@@ -11,10 +11,10 @@ import catalog
 from deliveries.files import DeliveryMissing, delivered_files, delivery_id
 from errors import BadData
 from jobs import open_run
-from jobs.open_run import DaysMissing, ModelDoesNotFit, scoring_params_sha256
-from jobs.register_model import open_registry
-from models.bundle import BundleRefused
-from models.registry import BundleDiffers, VersionUnknown
+from jobs.open_run import DaysMissing, scoring_params_sha256
+from jobs.registry import ModelDoesNotFit, open_registry
+from models.registry import VersionUnknown
+from models.store import BundleDiffers, BundleRefused
 from params import read_params
 from records import RunRecord, make_current
 from tests.jobs.challengers import register_challenger

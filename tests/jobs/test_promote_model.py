@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from features.build import FEATURE_NAMES
 from jobs import promote_model
-from jobs.register_model import open_registry
-from models.bundle import BundleRefused
+from jobs.registry import open_registry
 from models.judge import ModelNotBetter
-from models.registry import StoreUnavailable, VersionUnknown
+from models.registry import VersionUnknown
+from models.store import BundleRefused, StoreUnavailable
 from params import read_params
 from tests.jobs.conftest import register, run_dvc, write_model
 from warehouse import NotMigrated, connect
@@ -19,7 +19,7 @@ PARAMS = read_params()
 
 
 def promote(settings, version="v1.0.0", reason="better") -> dict:
-    return promote_model.run(settings, PARAMS, version, reason, actor="ada")
+    return promote_model.run(settings, PARAMS, version=version, reason=reason, actor="ada")
 
 
 def champions(settings) -> list[str]:

@@ -19,9 +19,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import register_model
+from jobs.registry import NotCommitted, open_registry, register_commit
 from jobs.retrain_model import CodeUnavailable, clone_code, set_training_until
-from models.registry import Registry, StoreUnavailable, fetch_bundle, git
+from models.git import git
+from models.registry import Registry
+from models.store import StoreUnavailable, fetch_bundle
 from params import PARAMS_FILE, read_params
 from settings import PROJECT_ROOT, Settings
 from warehouse import connect
@@ -123,7 +125,7 @@ def finish(training: subprocess.Popen) -> dict:
 
 
 def registry_of(settings: Settings) -> Registry:
-    return register_model.open_registry(settings, read_params())
+    return open_registry(settings, read_params())
 
 
 def versions(settings: Settings) -> list[str]:
@@ -341,7 +343,7 @@ def dvc(settings: Settings, command: str) -> None:
 
 def register(settings: Settings):
     code = Path(settings.code_url)
-    return register_model.run(settings, read_params(), code, "by hand", "ada")
+    return register_commit(settings, read_params(), code, reason="by hand", actor="ada")
 
 
 def test_a_bundle_trained_by_hand_can_be_registered(deployment, checkout):
@@ -353,12 +355,12 @@ def test_a_bundle_trained_by_hand_can_be_registered(deployment, checkout):
 
 @pytest.mark.usefixtures("checkout")
 def test_a_lock_that_is_not_committed_is_refused(deployment):
-    with pytest.raises(register_model.NotCommitted, match=r"dvc\.lock differs"):
+    with pytest.raises(NotCommitted, match=r"dvc\.lock differs"):
         register(deployment)
 
 
 def test_a_commit_without_lock_is_refused(deployment):
-    with pytest.raises(register_model.NotCommitted, match=r"holds no dvc\.lock"):
+    with pytest.raises(NotCommitted, match=r"holds no dvc\.lock"):
         register(deployment)
 
 

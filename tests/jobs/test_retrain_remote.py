@@ -18,7 +18,8 @@ import pytest
 import sqlalchemy as sa
 
 from jobs import promote_model
-from models.registry import StoreUnavailable, fetch_bundle, git
+from models.git import git
+from models.store import StoreUnavailable, fetch_bundle
 from params import read_params
 from settings import PROJECT_ROOT, Settings
 from tests.jobs.test_retrain_model import (
@@ -189,7 +190,7 @@ def test_a_model_trained_from_a_bare_remote_into_s3_becomes_champion(remote, mod
     # Each content once, and the list of them.
     assert len(objects(remote)) == len({path.read_bytes() for path in files}) + 1
 
-    promote_model.run(remote, read_params(), "v1.0.0", "first", "ada")
+    promote_model.run(remote, read_params(), version="v1.0.0", reason="first", actor="ada")
     assert registry_of(remote).resolve("champion") == version
     bundle = remote.data_root / "bundles" / version.bundle_sha256
     assert sorted(p.name for p in bundle.iterdir()) == sorted(p.name for p in files)

@@ -13,8 +13,7 @@ from jobs import (
     roll_back_predictions,
     start_rollout,
 )
-from jobs.open_run import ModelDoesNotFit
-from jobs.register_model import open_registry
+from jobs.registry import ModelDoesNotFit, open_registry
 from models.registry import RolloutBlocked, VersionUnknown
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
@@ -32,7 +31,7 @@ NIGHT = date(2026, 4, 1)
 @pytest.fixture
 def registry(deployed, model_shop):
     """v1.0.0 is champion; v1.2.0 can score, v1.1.0 cannot."""
-    promote_model.run(deployed, PARAMS, "v1.0.0", "first", "ada")
+    promote_model.run(deployed, PARAMS, version="v1.0.0", reason="first", actor="ada")
     register_challenger(deployed, model_shop)
     return open_registry(deployed, PARAMS)
 
@@ -320,11 +319,13 @@ def test_a_night_with_wrong_data_takes_no_step(deployed, registry):
 
 
 def roll_back_to(settings, version=None, token=None) -> dict:
-    return roll_back_model.run(settings, PARAMS, version, "worse in the shop", "bob", token)
+    return roll_back_model.run(
+        settings, PARAMS, version=version, reason="worse in the shop", actor="bob", token=token
+    )
 
 
 def test_a_retry_of_a_roll_back_of_the_model_does_not_go_back_twice(deployed, registry):
-    promote_model.run(deployed, PARAMS, "v1.2.0", "better", "ada")
+    promote_model.run(deployed, PARAMS, version="v1.2.0", reason="better", actor="ada")
     click = {"token": "click-1"}
     first = roll_back_to(deployed, **click)
     assert roll_back_to(deployed, **click) == first
@@ -333,7 +334,7 @@ def test_a_retry_of_a_roll_back_of_the_model_does_not_go_back_twice(deployed, re
 
 
 def test_the_model_goes_back_to_the_champion_before_and_the_trial_ends(deployed, registry):
-    promote_model.run(deployed, PARAMS, "v1.2.0", "better", "ada")
+    promote_model.run(deployed, PARAMS, version="v1.2.0", reason="better", actor="ada")
     registry.challenge("v1.0.0", 0, "ada", "compare")
 
     facts = roll_back_to(deployed)

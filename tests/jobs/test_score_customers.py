@@ -18,7 +18,8 @@ from lake import read_json, write_json
 from models.apply import score
 from models.arms import bucket, bucket_column
 from models.batches import batch_scorer, pair_scorer
-from models.bundle import BundleRefused, bundle_sha256, read_bundle
+from models.bundle import read_bundle
+from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
@@ -410,20 +411,6 @@ def test_a_challenger_that_cannot_be_loaded_is_tried_once_not_with_every_batch(
             assert paired["challenger_probability"].null_count == 10
     assert caplog.text.count("cannot be loaded") == 1
     assert "BundleRefused" in caplog.text
-
-
-def test_a_place_tells_models_with_few_scores_apart_where_a_decile_does_not(spark):
-    # 90 of 100 share the lowest score, as with a model of few trees.
-    scores = [0.1] * 90 + [0.5] * 6 + [0.9] * 4
-    rows = spark.createDataFrame([(score,) for score in scores], "p double")
-    cuts = score_customers.tenths(rows, "p")
-    placed = rows.select(
-        "p",
-        score_customers.decile("p", cuts).alias("decile"),
-        score_customers.place("p", cuts).alias("place"),
-    )
-    found = {row.p: (row.decile, row.place) for row in placed.collect()}
-    assert found == {0.1: (2, 6), 0.5: (1, 1), 0.9: (1, 1)}
 
 
 def test_spark_puts_a_customer_where_python_does(spark):

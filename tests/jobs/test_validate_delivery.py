@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
+from deliveries.contract import open_delivery
 from deliveries.files import delivered_files, delivery_id
 from expectations.intake import DeliveryRefused
 from expectations.verdict import ExpectationsBroken
@@ -199,7 +200,7 @@ def test_too_many_broken_rows_refuse_the_delivery_but_exact_copies_do_not_count(
     assert len(partition(settings, catalog.QUARANTINED_TRANSACTIONS, DAY)) == 15
     page = settings.data_root / "reports/2026-04-01/r1/data_docs/transactions/index.html"
     assert "refused" in page.read_text()
-    assert not validate_delivery.is_in_lake(settings.data_root, DAY, record.deliveries[DAY])
+    assert not DeliveryRecord.exists(settings.data_root, DAY, record.deliveries[DAY])
     assert not (settings.data_root / "lake/transactions").exists()
 
 
@@ -249,7 +250,7 @@ def test_rows_of_a_csv_file_are_counted_without_spark(settings):
     (folder / "part-0.csv").write_text(text)
 
     files = delivered_files(folder, "csv")
-    assert validate_delivery.open_delivery(folder, DAY, files, csv).rows == 2
+    assert open_delivery(folder, DAY, files, csv).rows == 2
 
 
 def test_a_history_is_the_same_as_its_nights_and_loading_it_again_changes_nothing(spark, tmp_path):

@@ -14,9 +14,7 @@ import pytest
 from lake import read_json, write_json
 from models.apply import score
 from models.bundle import (
-    BundleRefused,
     Origin,
-    bundle_sha256,
     contact_threshold,
     read_bundle,
     read_holdout,
@@ -26,6 +24,7 @@ from models.bundle import (
 from models.fit import fit_model, rows_of
 from models.judge import judge
 from models.split import split_by_time
+from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from tests.models.conftest import AS_OF
 

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from models.bundle import bundle_sha256
 from models.golden import peak_mebibytes, run_golden_rows
+from models.store import bundle_sha256
 from tests.models.test_bundle import write
 
 
