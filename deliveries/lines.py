@@ -16,8 +16,10 @@ from params import Source
 MICROS = 1_000_000
 BLANKS = " \t\r\n\u00a0"
 # A time of day alone would be read as today's, so the date is asked for.
-ISO_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}"
-ISO_ZONE = r"(Z|[+-]\d{2}:?\d{2})$"
+ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}"
+ISO_ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
+# With an empty fraction, as writers give whole numbers that were kept as floats.
+WHOLE_NUMBER = r"^[+-]?[0-9]+(\.0*)?$"
 # The letters of Spark's patterns that stand for a zone, outside quoted text.
 PATTERN_ZONE = re.compile(r"[VzOXxZ]")
 QUOTED = re.compile(r"'[^']*'")
@@ -76,8 +78,8 @@ def _trimmed(name: str) -> Column:
 
 
 def _whole_number(name: str) -> Column:
-    number = _trimmed(name).try_cast("decimal(38,10)")
-    return F.when(number == F.floor(number), number.try_cast("int"))
+    text = _trimmed(name)
+    return F.when(text.rlike(WHOLE_NUMBER), F.regexp_extract(text, r"^[+-]?[0-9]+", 0).try_cast("int"))
 
 
 def _micros(name: str) -> Column:

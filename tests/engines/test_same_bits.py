@@ -16,10 +16,9 @@ from features.activity import summarise_activity
 from features.build import build_features
 from features.labels import label_purchases
 from jobs import measure_performance, measure_quality, score_customers
-from jobs.score_customers import decile, tenths
-from jobs.score_customers import place as mid_decile
 from lake import write_deliveries, write_sorted
 from models.arms import bucket_column
+from models.deciles import decile, mid_decile, tenths
 from params import read_params
 from tests.deliveries.conftest import DAY, line, write_csv, write_parquet
 from tests.engines.conftest import rows
