@@ -79,7 +79,9 @@ def _trimmed(name: str) -> Column:
 
 def _whole_number(name: str) -> Column:
     text = _trimmed(name)
-    return F.when(text.rlike(WHOLE_NUMBER), F.regexp_extract(text, r"^[+-]?[0-9]+", 0).try_cast("int"))
+    return F.when(
+        text.rlike(WHOLE_NUMBER), F.regexp_extract(text, r"^[+-]?[0-9]+", 0).try_cast("int")
+    )
 
 
 def _micros(name: str) -> Column:

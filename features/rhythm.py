@@ -55,7 +55,11 @@ def _gap_count() -> Column:
 def _gaps() -> Column:
     days = purchase_days_ago()
     before = F.slice(days, 2, F.size(days))
-    return F.transform(before, lambda ago, n: (ago - F.get(days, n)).cast("bigint"))
+    # In pairs; inside the function the days would be gathered again for every one of them.
+    pairs = F.arrays_zip(before.alias("before"), days.alias("day"))
+    gaps = F.transform(pairs, lambda pair: (pair["before"] - pair["day"]).cast("bigint"))
+    # The first purchase day has none before it.
+    return F.array_compact(gaps)
 
 
 RHYTHM_FEATURES = (

@@ -48,7 +48,7 @@ def distinct(column: str, days: int) -> Column:
 
 def purchase_days_ago() -> Column:
     """The ages of all purchase days, each once, the latest day first; never null."""
-    return F.array_sort(F.collect_set(F.when(is_purchase(), F.col("days_ago"))))
+    return F.sort_array(F.collect_set(F.when(is_purchase(), F.col("days_ago"))))
 
 
 def purchase_days(days: int) -> Column:

@@ -16,7 +16,7 @@ from features.build import build_features
 from features.golden import check_golden
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
-from lake import read_parquet, replacing, write_sorted
+from lake import kept, read_parquet, replacing, write_sorted
 from params import Params
 from records import RunRecord, StageRecord
 from settings import Settings
@@ -47,8 +47,12 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     features = build_features(activity, [record.score_date], active_days).drop("as_of")
 
     docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "features"
-    with replacing(root / catalog.FEATURES_LAYOUT.format(**record.key)) as fresh:
-        population = write_sorted(features, fresh, ["customer_id"])
+    # Kept first: to sort, Apache Spark looks at all rows twice, and would compute them twice.
+    with (
+        kept(features, root) as described,
+        replacing(root / catalog.FEATURES_LAYOUT.format(**record.key)) as fresh,
+    ):
+        population = write_sorted(described, fresh, ["customer_id"])
         findings = verify_features(read_parquet(spark, [fresh]), docs, active_days)
     for finding in findings:
         log.warning("%s", finding)

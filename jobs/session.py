@@ -110,8 +110,7 @@ def _embedded(settings: Settings) -> Iterator[SparkSession]:
     server.start(background=True)
     _, port = server.listening_address
     name = f"Sail {importlib.metadata.version('pysail')}, embedded"
-    builder = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").config(ENGINE, name)
-    spark = builder.config(map=SAME_VALUES).create()
+    spark = _connect(f"sc://127.0.0.1:{port}", name, retries=2)
     try:
         yield spark
     finally:
@@ -169,13 +168,12 @@ def _connected(settings: Settings, name: str, url: str) -> Iterator[SparkSession
         log.warning("an earlier try of %s ended early; what it left at %s is cancelled", name, url)
         with suppress(Exception):
             old = SparkSession.builder.remote(f"{left['url']}/;session_id={left['id']}").create()
+            old.client.set_retry_policies([])
             old.interruptAll()
             old.stop()
     session_id = str(uuid.uuid4())
     write_json(path, {"url": url, "id": session_id})
-    spark = SparkSession.builder.remote(f"{url}/;session_id={session_id}").create()
-    for key, value in (SAME_VALUES | {ENGINE: f"Spark {spark.version}, {url}"}).items():
-        spark.conf.set(key, value)
+    spark = _connect(f"{url}/;session_id={session_id}", f"Spark Connect, {url}", retries=6)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield spark
@@ -185,6 +183,17 @@ def _connected(settings: Settings, name: str, url: str) -> Iterator[SparkSession
             spark.interruptAll()
             spark.stop()
         path.unlink(missing_ok=True)
+
+
+def _connect(url: str, name: str, retries: int) -> SparkSession:
+    """A session over Connect. Left to itself it would ask a dead server for ten minutes."""
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
+    spark = SparkSession.builder.remote(url).create()
+    spark.client.set_retry_policies([DefaultPolicy(max_retries=retries, max_backoff=5_000)])
+    for key, value in (SAME_VALUES | {ENGINE: name}).items():
+        spark.conf.set(key, value)
+    return spark
 
 
 # ------------------------------------------------------------------------------------- failures

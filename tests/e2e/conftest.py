@@ -1,4 +1,4 @@
-"""A Spark cluster: a real master and a real worker, by the very commands of docker-compose.yaml."""
+"""A Spark cluster: a real master and real workers, by the very commands of docker-compose.yaml."""
 
 import json
 import os
@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,16 +34,35 @@ def ask(port: str) -> dict:
         return {}
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A master and two workers."""
+
+    url: str
+    workers: dict[str, subprocess.Popen]
+
+    def kill_a_busy_worker(self) -> None:
+        """Wait until a worker has an executor of a job, and kill both."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            for page, worker in self.workers.items():
+                if worker.poll() is None and ask(page).get("executors"):
+                    os.killpg(worker.pid, signal.SIGKILL)
+                    worker.wait()
+                    return
+            time.sleep(0.1)
+        raise AssertionError("no worker got work")
+
+
 @pytest.fixture
 def cluster(tmp_path):
-    """The URL of a master with one worker."""
+    """A master with two workers, by the very commands of docker-compose.yaml."""
     services = yaml.safe_load((PROJECT_ROOT / "docker-compose.yaml").read_text())["services"]
-    master, master_page, worker_page = free_port(), free_port(), free_port()
+    master, master_page, *worker_pages = (free_port() for _ in range(4))
     here = {
         "spark-master": "127.0.0.1",
         "7077": master,
         "8081": master_page,
-        "8082": worker_page,
         "/tmp/spark": str(tmp_path / "work"),  # noqa: S108
         "spark://spark-master:7077": f"spark://127.0.0.1:{master}",
     }
@@ -51,24 +72,29 @@ def cluster(tmp_path):
         "JAVA_HOME": java_home(),
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
-    nodes = []
+    nodes: list[subprocess.Popen] = []
+
+    def begin(service: str, **words: str) -> subprocess.Popen:
+        command = [(here | words).get(word, word) for word in services[service]["command"]]
+        with (tmp_path / f"{service}.log").open("ab") as log:
+            node = subprocess.Popen(
+                command, env=environment, cwd=tmp_path, stderr=log, start_new_session=True
+            )
+        nodes.append(node)
+        return node
+
     try:
-        for service in ("spark-master", "spark-worker"):
-            command = [here.get(word, word) for word in services[service]["command"]]
-            with (tmp_path / f"{service}.log").open("wb") as log:
-                nodes.append(
-                    subprocess.Popen(
-                        command, env=environment, cwd=tmp_path, stderr=log, start_new_session=True
-                    )
-                )
+        begin("spark-master")
+        workers = {page: begin("spark-worker", **{"8082": page}) for page in worker_pages}
         deadline = time.monotonic() + 120
-        while not ask(master_page).get("aliveworkers") or not ask(worker_page):
+        while ask(master_page).get("aliveworkers") != len(workers) or not all(map(ask, workers)):
             ended = [node.args for node in nodes if node.poll() is not None]
             assert not ended, f"{ended} ended: {(tmp_path / 'spark-worker.log').read_text()}"
-            assert time.monotonic() < deadline, "master and worker did not find each other"
+            assert time.monotonic() < deadline, "master and workers did not find each other"
             time.sleep(0.2)
-        yield f"spark://127.0.0.1:{master}"
+        yield Cluster(f"spark://127.0.0.1:{master}", workers)
     finally:
         for node in reversed(nodes):
-            os.killpg(node.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.killpg(node.pid, signal.SIGTERM)
             node.wait(timeout=60)

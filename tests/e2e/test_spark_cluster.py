@@ -36,7 +36,7 @@ with session(Settings(), "cluster", Settings().spark) as spark:
 def test_a_job_runs_on_the_cluster_with_our_python_and_our_modules(cluster, tmp_path):
     environment = os.environ | {
         "PYTHONPATH": str(PROJECT_ROOT),
-        "SCORING_SPARK": cluster,
+        "SCORING_SPARK": cluster.url,
         "SCORING_SPARK_EXECUTOR_MEMORY": "512m",
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
@@ -49,7 +49,7 @@ def test_a_job_runs_on_the_cluster_with_our_python_and_our_modules(cluster, tmp_
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == cluster
+    assert done.stdout.strip() == cluster.url
     [counted] = [
         json.loads(line)
         for file in (tmp_path / "counts").glob("*.json")

@@ -1,0 +1,154 @@
+"""What the features of a night cost on the embedded engine and on Apache Spark, by size.
+
+    python -m benchmarks.engines --folder data/large --copies 1 5 18
+
+``folder`` is a deployment whose history was taken in; larger shops are made of it by copying its
+customers. Prints a Markdown table of CPU seconds (the whole process tree, starts included), wall
+seconds and peak memory. This is where ``EMBEDDED_ROWS`` in jobs/engine.py comes from.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import date
+from pathlib import Path
+
+import catalog
+from records import current_deliveries
+from settings import Settings
+
+ENGINES = ("embedded", "local[2]")
+
+
+def copy_customers(root: Path, until: date, copies: int, into: Path) -> int:
+    """Write the activity of so many shops into ``into``; its rows."""
+    from jobs.session import session
+
+    partitions = [
+        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=name)
+        for day, name in current_deliveries(root, until).items()
+    ]
+    with session(
+        Settings(data_root=root, spark_embedded_memory="12g"), "copy", "embedded"
+    ) as spark:
+        from features.activity import read_activity
+
+        activity = read_activity(spark, partitions)
+        named = "concat(customer_id, '-', copy) as customer_id"
+        others = [name for name in catalog.ACTIVITY.columns if name != "customer_id"]
+        several = activity.crossJoin(spark.range(copies).selectExpr("id as copy"))
+        several.selectExpr(named, *others).write.parquet(str(into))
+        return spark.read.parquet(str(into)).count()
+
+
+def compute(root: Path, activity: Path, engine: str, as_of: list[date], memory: str) -> None:
+    """The features of these dates, written to a file."""
+    from features.build import build_features
+    from jobs.session import session
+    from lake import kept, write_sorted
+
+    settings = Settings(data_root=root, spark_embedded_memory=memory)
+    with session(settings, "features", engine) as spark, tempfile.TemporaryDirectory() as folder:
+        rows = spark.read.schema(catalog.ACTIVITY.schema).parquet(str(activity))
+        with kept(build_features(rows, as_of, 365), Path(folder)) as features:
+            customers = write_sorted(features, Path(folder) / "sorted", ["as_of", "customer_id"])
+        print(json.dumps({"customers": customers}), flush=True)
+
+
+def measure(arguments: list[str]) -> dict:
+    """Run this script with these arguments; what it printed last, its cost and its peak memory."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.engines", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    peak, spent, over = [0], {}, threading.Event()
+
+    def watch() -> None:
+        # Java is no child that is waited for, so its time is read while it lives.
+        while not over.wait(0.1):
+            family = _family(process.pid)
+            peak[0] = max(peak[0], sum(map(_resident, family)))
+            spent.update((pid, seconds) for pid in family if (seconds := _cpu_seconds(pid)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    said, _ = process.communicate()
+    over.set()
+    watcher.join()
+    result = json.loads(said.splitlines()[-1]) if process.returncode == 0 else {"failed": True}
+    wall = time.monotonic() - started
+    return result | {"cpu": sum(spent.values()), "wall": wall, "peak": peak[0]}
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            found += _family(int(path.parent.name))
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Measure every size on every engine."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--until", type=date.fromisoformat, default=date(2026, 3, 31))
+    parser.add_argument("--copies", type=int, nargs="+", default=[1])
+    parser.add_argument("--dates", type=int, default=1, help="as-of dates, 30 days apart")
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES))
+    parser.add_argument("--memory", default="12g", help="of the embedded engine")
+    parser.add_argument("--compute", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.compute:
+        as_of = [
+            date.fromordinal(arguments.until.toordinal() - 30 * n) for n in range(arguments.dates)
+        ]
+        activity, engine = arguments.compute
+        compute(arguments.folder, Path(activity), engine, as_of, arguments.memory)
+        return
+
+    print("| rows of activity | dates | engine | customers | CPU s | wall s | peak GB |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for copies in arguments.copies:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            activity = Path(folder) / "activity"
+            rows = copy_customers(arguments.folder, arguments.until, copies, activity)
+            for engine in arguments.engines:
+                common = ["--folder", str(arguments.folder), "--until", str(arguments.until)]
+                more = ["--dates", str(arguments.dates), "--memory", arguments.memory]
+                found = measure([*common, *more, "--compute", str(activity), engine])
+                customers = "failed" if "failed" in found else f"{found['customers']:,}"
+                print(
+                    f"| {rows:,} | {arguments.dates} | {engine} | {customers} "
+                    f"| {found['cpu']:.1f} | {found['wall']:.1f} | {found['peak'] / 1e9:.2f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
