@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import sqlalchemy as sa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -29,11 +29,14 @@ from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from lake import read_batches, read_json, read_parquet, sorted_files
 from models.deciles import decile, tenths
-from models.gate import TENURE_BANDS
+from models.metrics import TENURE_BANDS
 from monitoring.performance import Measured, conclude, estimate, judge_cohort, measure
 from params import Params, Performance
 from records import RunRecord, StageRecord
 from settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARSER = run_parser(__doc__)
 
@@ -284,7 +287,7 @@ def later_activity(spark: SparkSession, root: Path, night: RunRecord, cohort: Co
     return read_activity(spark, partitions)
 
 
-def histogram(customers: DataFrame) -> pd.DataFrame:
+def histogram(customers: DataFrame) -> "pd.DataFrame":
     """One row per slice, step of the score and decision: exact counts, in a fixed order.
 
     Args:

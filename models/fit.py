@@ -12,6 +12,7 @@ import xgboost
 
 import params
 from lake import read_json, write_json
+from models.apply import read_booster
 from models.calibration import Calibration, calibrate
 from models.schema import (
     Feature,
@@ -62,13 +63,6 @@ class FittedModel:
 
 class OneOutcome(ValueError):
     """Rows that are to teach a model show only one outcome."""
-
-
-def read_booster(path: Path) -> xgboost.Booster:
-    """The booster in the file, predicting on one thread: workers share the cores already."""
-    booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(path)
-    return booster
 
 
 def rows_of(training_set: pa.Table, dates: Sequence[date]) -> pa.Table:
