@@ -39,7 +39,8 @@ def write_page(docs: Path, name: str, about: str, outcomes: Sequence["Outcome"])
 def _said(promise: Expectation) -> str:
     """Great Expectations' own sentence for a promise.
 
-    >>> _said(ExpectColumnValuesToNotBeNull(column="quantity"))
+    >>> import great_expectations.expectations as gxe
+    >>> _said(gxe.ExpectColumnValuesToNotBeNull(column="quantity"))
     'quantity values must never be null.'
     """
     [block] = InlineRenderer(render_object=promise.configuration).get_rendered_content()

@@ -121,8 +121,8 @@ def split_lines(
 def count_outcomes(tagged: DataFrame) -> dict[date, dict[str, dict[str, int]]]:
     """Lines by day, outcome and rule, in one pass; the rule of an accepted line is ``""``.
 
-    >>> count_outcomes(tagged)
-    {date(2026, 4, 1): {"accepted": {"": 97}, "quarantined": {"quantity_not_zero": 3}}}
+    ``{date(2026, 4, 1): {"accepted": {"": 97}, "quarantined": {"quantity_not_zero": 3}}}`` is a
+    day with 97 good lines and 3 that break one rule.
     """
     counted: dict[date, dict[str, dict[str, int]]] = {}
     groups = tagged.groupBy("known_on", "outcome", F.coalesce("rule", F.lit("")).alias("rule"))
