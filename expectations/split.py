@@ -12,6 +12,7 @@ from math import ceil
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from business_day import business_day
 from expectations.promise import rule_of
 from expectations.transactions import EXCLUSION_REASONS, exclusions, transaction_rules
 from expectations.verdict import breaks
@@ -67,7 +68,7 @@ def with_context(lines: DataFrame, timezone: str, layout: Layout) -> DataFrame:
         lines.withColumn("_part", part)
         .repartition(layout.partitions, "known_on", "_part")
         .withColumn("copy_number", F.row_number().over(copies))
-        .withColumn("invoiced_on", F.to_date(F.from_utc_timestamp("invoiced_at", timezone)))
+        .withColumn("invoiced_on", business_day("invoiced_at", timezone))
         .withColumn("days_late", F.date_diff("known_on", "invoiced_on"))
         .drop("_payload", "_hash", "_part")
     )
