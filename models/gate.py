@@ -12,11 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from intervals import rounded
 from models.apply import score
 from models.bundle import Bundle
 from models.deciles import DECILES, deciles
 from models.golden import GoldenRun
-from models.judge import country_and_date_slices, group_names, judge_rows, rounded
+from models.judge import country_and_date_slices, group_names, judge_rows
 from models.metrics import DECISIVE, METRICS, TENURE_BANDS, worst_gain
 from models.pages import render_page
 from models.schema import FeatureMismatch

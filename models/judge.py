@@ -6,13 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from intervals import DIGITS, rounded, with_intervals
 from models.metrics import BASELINES, METRICS, PREDICTORS, is_better
 
-INTERVAL = (2.5, 97.5)
 CALIBRATION_BINS = 10
-
-# Beyond six digits a metric says nothing, and the last bits may differ between machines.
-DIGITS = 6
 
 
 class GroupUnknown(ValueError):
@@ -223,23 +220,10 @@ def judge_rows(
     }
     for predictor, probability in scored.items():
         calibration_error = _expected_calibration_error(probability, label)
-        result[predictor] = _with_intervals(point[predictor], drawn[predictor])
+        result[predictor] = with_intervals(METRICS, point[predictor], drawn[predictor])
         result[predictor]["expected_calibration_error"] = {"value": calibration_error}
     for name, (one, other) in gains.items():
-        result[name] = _with_intervals(point[one] - point[other], drawn[one] - drawn[other])
-    return result
-
-
-def _with_intervals(point: np.ndarray, drawn: np.ndarray) -> dict:
-    """One entry per metric; null where it is undefined on the rows, or on all of the draws."""
-    result = {}
-    for position, metric in enumerate(METRICS):
-        defined = drawn[np.isfinite(drawn[:, position]), position]
-        if np.isnan(point[position]) or not len(defined):
-            result[metric] = {"value": None, "low": None, "high": None}
-            continue
-        low, high = np.percentile(defined, INTERVAL)
-        result[metric] = {"value": point[position], "low": low, "high": high}
+        result[name] = with_intervals(METRICS, point[one] - point[other], drawn[one] - drawn[other])
     return result
 
 
@@ -317,10 +301,3 @@ def _expected_calibration_error(probability: np.ndarray, label: np.ndarray) -> f
     bins = _calibration_bins(probability)
     gap = np.bincount(bins, weights=probability - label)
     return float(np.abs(gap).sum() / len(label))
-
-
-def rounded(value: dict | float | int | bool | None) -> dict | float | int | bool | None:
-    """The floats in it to six digits."""
-    if isinstance(value, dict):
-        return {key: rounded(entry) for key, entry in value.items()}
-    return round(float(value), DIGITS) if isinstance(value, float) else value

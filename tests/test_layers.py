@@ -11,7 +11,16 @@ import pytest
 
 from settings import PROJECT_ROOT
 
-FOUNDATION = {"business_day", "catalog", "errors", "lake", "params", "records", "settings"}
+FOUNDATION = {
+    "business_day",
+    "catalog",
+    "errors",
+    "intervals",
+    "lake",
+    "params",
+    "records",
+    "settings",
+}
 LIBRARIES = {"deliveries", "expectations", "features", "models", "monitoring", "warehouse"}
 OURS = FOUNDATION | LIBRARIES | {"dags", "jobs", "local", "plugins"}
 
