@@ -7,23 +7,20 @@ into one page that needs nothing but itself.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.render.renderer.inline_renderer import InlineRenderer
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from expectations.promise import Outcome
 from lake import replacing
-
-if TYPE_CHECKING:
-    from expectations.verdict import Outcome
 
 PAGES = Environment(
     loader=PackageLoader("expectations", "."), autoescape=True, undefined=StrictUndefined
 )
 
 
-def write_page(docs: Path, name: str, about: str, outcomes: Sequence["Outcome"]) -> None:
+def write_page(docs: Path, name: str, about: str, outcomes: Sequence[Outcome]) -> None:
     """Replace the folder ``docs`` by one with an ``index.html``; broken promises come first."""
     page = PAGES.get_template("data_docs.html.j2").render(
         name=name,
@@ -39,7 +36,8 @@ def write_page(docs: Path, name: str, about: str, outcomes: Sequence["Outcome"])
 def _said(promise: Expectation) -> str:
     """Great Expectations' own sentence for a promise.
 
-    >>> _said(ExpectColumnValuesToNotBeNull(column="quantity"))
+    >>> import great_expectations.expectations as gxe
+    >>> _said(gxe.ExpectColumnValuesToNotBeNull(column="quantity"))
     'quantity values must never be null.'
     """
     [block] = InlineRenderer(render_object=promise.configuration).get_rendered_content()

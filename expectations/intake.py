@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 import catalog
 from errors import BadData
+from expectations.accounting import account_for_rows, check_written
 from expectations.split import (
     ACCEPTED,
     EXCLUDED,
@@ -57,10 +58,6 @@ class DeliveryRefused(BadData):
             f"{len(refusals)} delivery(ies) refused:\n" + "\n".join(listed) + "\nThe rows at fault "
             "are in lake/quarantine. Have the day delivered again, or remove its folder."
         )
-
-
-class RowsUnaccounted(RuntimeError):
-    """Delivered rows and their outcomes do not add up; nothing of the delivery is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,27 +150,6 @@ def take_deliveries(
     return Intake(records, refusals, warnings)
 
 
-def account_for_rows(delivery: Delivery, found: Mapping[str, Mapping[str, int]]) -> None:
-    """Hold that every delivered row has one outcome.
-
-    Args:
-        found: Rows by outcome and rule.
-
-    Raises:
-        RowsUnaccounted: If they do not add up; says by how much.
-    """
-    totals = {outcome: sum(found.get(outcome, {}).values()) for outcome in DATASETS}
-    missing = delivery.rows - sum(totals.values())
-    if missing:
-        parts = " + ".join(f"{rows:,} {outcome}" for outcome, rows in totals.items())
-        raise RowsUnaccounted(
-            f"delivery {delivery.delivery_id} of {delivery.known_on}: {delivery.rows:,} rows "
-            f"delivered, but {parts} is {sum(totals.values()):,}: "
-            f"{abs(missing):,} {'lost' if missing > 0 else 'too many'}. Did a file change "
-            "while it was read? Clear the task; if it stays, reading and counting disagree."
-        )
-
-
 def about(deliveries: Sequence[Delivery]) -> str:
     """Which deliveries, for the heading of a page: a day, or the first and last of many."""
     days = sorted(delivery.known_on for delivery in deliveries)
@@ -214,11 +190,7 @@ def _write(
     rows = tagged.where(F.col("outcome") == outcome)
     written = write_deliveries(rows, DATASETS[outcome], root, ids, orders[outcome])
     counted = {day: sum(counts.get(day, {}).get(outcome, {}).values()) for day in ids}
-    if written != counted:
-        wrong = {
-            str(day): (written[day], counted[day]) for day in ids if written[day] != counted[day]
-        }
-        raise RowsUnaccounted(f"{outcome} rows written and counted, by day, differ: {wrong}")
+    check_written(outcome, written, counted)
 
 
 def _volumes(

@@ -1,5 +1,9 @@
-"""A promise: one expectation with the name people know it by and the reason it is made."""
+"""A promise, and what became of it.
 
+A promise is one expectation with the name people know it by and the reason it is made.
+"""
+
+from dataclasses import dataclass
 from typing import Literal
 
 from great_expectations.core import ExpectationSuite
@@ -30,3 +34,38 @@ def rule_of(expectation: Expectation) -> str:
 def suite(name: str, promises: list[Expectation]) -> ExpectationSuite:
     """The promises about one dataset, as Great Expectations takes them."""
     return ExpectationSuite(name=name, expectations=promises)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One promise and what became of it.
+
+    ``broken`` rows, and ``examples`` of values in them (some, any, for people only), are of
+    promises about single rows; ``observed`` is of promises about the whole table. The one that
+    does not apply is null. ``rows`` are those of the batch.
+    """
+
+    promise: Expectation
+    is_kept: bool
+    rows: int
+    broken: int | None
+    examples: list[object]
+    observed: object
+
+    @property
+    def must_hold(self) -> bool:
+        """Whether the night stops when the promise is broken."""
+        return self.promise.severity == FAIL
+
+    @property
+    def rule(self) -> str:
+        """The name of the promise."""
+        return rule_of(self.promise)
+
+    def sentence(self) -> str:
+        """What is wrong, in one line: ``quantity_not_zero: 3 of 120 rows (2.50%). A line ...``."""
+        if self.broken is None:
+            found = f"found {self.observed}"
+        else:
+            found = f"{self.broken:,} of {self.rows:,} rows ({self.broken / self.rows:.2%})"
+        return f"{self.rule}: {found}. {self.promise.notes}"

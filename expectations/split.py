@@ -12,6 +12,7 @@ from math import ceil
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from business_day import business_day
 from expectations.promise import rule_of
 from expectations.transactions import EXCLUSION_REASONS, exclusions, transaction_rules
 from expectations.verdict import breaks
@@ -67,7 +68,7 @@ def with_context(lines: DataFrame, timezone: str, layout: Layout) -> DataFrame:
         lines.withColumn("_part", part)
         .repartition(layout.partitions, "known_on", "_part")
         .withColumn("copy_number", F.row_number().over(copies))
-        .withColumn("invoiced_on", F.to_date(F.from_utc_timestamp("invoiced_at", timezone)))
+        .withColumn("invoiced_on", business_day("invoiced_at", timezone))
         .withColumn("days_late", F.date_diff("known_on", "invoiced_on"))
         .drop("_payload", "_hash", "_part")
     )
@@ -121,8 +122,8 @@ def split_lines(
 def count_outcomes(tagged: DataFrame) -> dict[date, dict[str, dict[str, int]]]:
     """Lines by day, outcome and rule, in one pass; the rule of an accepted line is ``""``.
 
-    >>> count_outcomes(tagged)
-    {date(2026, 4, 1): {"accepted": {"": 97}, "quarantined": {"quantity_not_zero": 3}}}
+    ``{date(2026, 4, 1): {"accepted": {"": 97}, "quarantined": {"quantity_not_zero": 3}}}`` is a
+    day with 97 good lines and 3 that break one rule.
     """
     counted: dict[date, dict[str, dict[str, int]]] = {}
     groups = tagged.groupBy("known_on", "outcome", F.coalesce("rule", F.lit("")).alias("rule"))

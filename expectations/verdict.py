@@ -4,7 +4,6 @@ Everything happens in an ephemeral context: the suites are Python, nothing is ke
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import great_expectations as gx
@@ -18,7 +17,7 @@ from pyspark.sql import functions as F
 
 from errors import BadData
 from expectations.data_docs import write_page
-from expectations.promise import FAIL, rule_of, suite
+from expectations.promise import Outcome, rule_of, suite
 
 # So many of the values that break a promise are shown to people.
 EXAMPLES = 5
@@ -30,41 +29,6 @@ class ExpectationsBroken(BadData):
 
 class SuiteNotEvaluated(RuntimeError):
     """Great Expectations could not compute a promise: a fault of ours, not of the data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One promise and what became of it.
-
-    ``broken`` rows, and ``examples`` of values in them (some, any, for people only), are of
-    promises about single rows; ``observed`` is of promises about the whole table. The one that
-    does not apply is null. ``rows`` are those of the batch.
-    """
-
-    promise: Expectation
-    is_kept: bool
-    rows: int
-    broken: int | None
-    examples: list[object]
-    observed: object
-
-    @property
-    def must_hold(self) -> bool:
-        """Whether the night stops when the promise is broken."""
-        return self.promise.severity == FAIL
-
-    @property
-    def rule(self) -> str:
-        """The name of the promise."""
-        return rule_of(self.promise)
-
-    def sentence(self) -> str:
-        """What is wrong, in one line: ``quantity_not_zero: 3 of 120 rows (2.50%). A line ...``."""
-        if self.broken is None:
-            found = f"found {self.observed}"
-        else:
-            found = f"{self.broken:,} of {self.rows:,} rows ({self.broken / self.rows:.2%})"
-        return f"{self.rule}: {found}. {self.promise.notes}"
 
 
 def judge(name: str, batch: DataFrame, promises: Sequence[Expectation]) -> list[Outcome]:

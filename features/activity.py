@@ -7,6 +7,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import catalog
+from business_day import business_day
 from lake import read_parquet
 
 
@@ -28,7 +29,7 @@ def summarise_activity(lines: DataFrame, timezone: str) -> DataFrame:
     )
 
     dated = lines.where(is_purchase | is_return).withColumn(
-        "activity_on", F.to_date(F.from_utc_timestamp("invoiced_at", timezone))
+        "activity_on", business_day("invoiced_at", timezone)
     )
     summed = dated.groupBy("known_on", "customer_id", "activity_on").agg(
         # Of the purchases if there are any: features look at where a customer buys.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 
@@ -21,6 +21,11 @@ def label_purchases(activity: DataFrame, as_of: Sequence[date], horizon_days: in
         customer of ``activity``.
     """
     dated = activity.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
-    days_later = F.date_diff("activity_on", "as_of")
-    bought = (F.col("purchase_lines") > 0) & days_later.between(1, horizon_days)
+    bought = bought_within(F.col("as_of"), horizon_days)
     return dated.groupBy("as_of", "customer_id").agg(F.max(bought.cast("int")).alias("label"))
+
+
+def bought_within(as_of: Column, horizon_days: int) -> Column:
+    """Whether a row of activity is a purchase in the ``horizon_days`` days after ``as_of``."""
+    days_later = F.date_diff("activity_on", as_of)
+    return (F.col("purchase_lines") > 0) & days_later.between(1, horizon_days)

@@ -14,8 +14,9 @@ from features.build import features_sha256
 from jobs.entry import job_parser, start
 from lake import file_sha256, read_json, replacing, value_sha256, write_json
 from models.apply import score
-from models.bundle import Origin, read_bundle, write_bundle
+from models.bundle import read_bundle
 from models.fit import FittedModel, rows_of
+from models.packing import Origin, write_bundle
 from models.store import bundle_sha256
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
 from monitoring.placebo import placebo_thresholds

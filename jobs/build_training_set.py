@@ -8,7 +8,7 @@ which every night checks that it computes the same. Started by DVC.
 import argparse
 import logging
 import tempfile
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import session
 from lake import file_sha256, read_json, replacing
+from models.split import as_of_dates
 from params import Params, Training, read_params
 from settings import Settings
 
@@ -68,19 +69,6 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
         counts = write_training_set(labelled, as_of, fresh / "training_set.parquet", root)
         write_golden(activity, fresh, as_of[-1], active_days)
     return {"as_of": counts, "short_history": [str(day) for day in short]}
-
-
-def as_of_dates(training_until: date, training: Training) -> list[date]:
-    """The days to describe, ascending; the last one has just had all its horizon.
-
-    >>> from types import SimpleNamespace
-    >>> training = SimpleNamespace(horizon_days=30, as_of_count=3, as_of_step_days=7)
-    >>> [str(day) for day in as_of_dates(date(2026, 3, 31), training)]
-    ['2026-02-15', '2026-02-22', '2026-03-01']
-    """
-    last = training_until - timedelta(training.horizon_days)
-    steps = reversed(range(training.as_of_count))
-    return [last - timedelta(step * training.as_of_step_days) for step in steps]
 
 
 def check_files(root: Path, files: list[dict]) -> None:

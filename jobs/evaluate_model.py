@@ -11,7 +11,8 @@ import pandas as pd
 
 from jobs.entry import job_parser, start
 from lake import replacing, write_json
-from models.judge import calibration_curve, comparison_table, judge, lift_curve
+from models.judge import calibration_curve, judge, lift_curve
+from models.metrics import comparison_table
 from params import Params, read_params
 
 PARSER = job_parser(__doc__)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import sqlalchemy as sa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -24,16 +24,19 @@ from pyspark.sql import functions as F
 import catalog
 import warehouse
 from features.activity import read_activity
-from features.labels import label_purchases
+from features.labels import bought_within, label_purchases
 from jobs.entry import run_parser, start
 from jobs.session import on_spark
 from lake import read_batches, read_json, read_parquet, sorted_files
 from models.deciles import decile, tenths
-from models.gate import TENURE_BANDS
+from models.metrics import TENURE_BANDS
 from monitoring.performance import Measured, conclude, estimate, judge_cohort, measure
 from params import Params, Performance
 from records import RunRecord, StageRecord
 from settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARSER = run_parser(__doc__)
 
@@ -284,7 +287,7 @@ def later_activity(spark: SparkSession, root: Path, night: RunRecord, cohort: Co
     return read_activity(spark, partitions)
 
 
-def histogram(customers: DataFrame) -> pd.DataFrame:
+def histogram(customers: DataFrame) -> "pd.DataFrame":
     """One row per slice, step of the score and decision: exact counts, in a fixed order.
 
     Args:
@@ -329,13 +332,11 @@ def histogram(customers: DataFrame) -> pd.DataFrame:
 
 def maturity_curve(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> list[int]:
     """How many buyers of the cohort were known 1, 2, ... days after it, up to its horizon."""
-    score_date = cohort.record.score_date
-    bought = later_activity(spark, root, night, cohort).where(
-        (F.col("purchase_lines") > 0)
-        & F.date_diff("activity_on", F.lit(score_date)).between(1, cohort.horizon_days)
-    )
+    score_date = F.lit(cohort.record.score_date)
+    activity = later_activity(spark, root, night, cohort)
+    bought = activity.where(bought_within(score_date, cohort.horizon_days))
     predictions = catalog.PREDICTIONS.partition(root, **cohort.record.key)
-    known_after = F.min(F.date_diff("known_on", F.lit(score_date)))
+    known_after = F.min(F.date_diff("known_on", score_date))
     by_day = (
         bought.groupBy("customer_id")
         .agg(known_after.alias("days"))

@@ -2,11 +2,14 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lake import read_json, replacing, write_json
 from models.card import Approval, card_page
-from models.gate import GateVerdict, gate_page
 from models.registry import ModelVersion, RegistryState
+
+if TYPE_CHECKING:
+    from models.gate import GateVerdict
 
 REPORTS = "reports/models/{version}"
 """The pages about a version: ``gate/index.html``, ``gate/gate.json``, ``card/index.html``."""
@@ -14,8 +17,10 @@ REPORTS = "reports/models/{version}"
 log = logging.getLogger("jobs.model_pages")
 
 
-def write_gate(root: Path, facts: dict, verdict: GateVerdict) -> Path:
+def write_gate(root: Path, facts: dict, verdict: "GateVerdict") -> Path:
     """Replace the version's gate folder: the page, and ``gate.json`` with the same; the page."""
+    from models.gate import gate_page
+
     folder = root / REPORTS.format(version=facts["version"]) / "gate"
     with replacing(folder) as fresh:
         fresh.mkdir()

@@ -152,7 +152,7 @@ def promote(
         BundleRefused: If its bundle cannot score here, so that no night would.
         ModelNotBetter: If it would be the first champion and does not beat both baselines.
     """
-    from models.judge import require_better
+    from models.metrics import require_better
 
     check_migrated(connect(settings.warehouse_url))
     registry = open_registry(settings, params)

@@ -20,9 +20,7 @@ from lake import read_json, replacing, write_json
 from models.apply import score
 from models.bundle import Bundle, read_bundle
 from models.schema import FeatureMismatch
-from monitoring.dashboard import add_night
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
-from monitoring.report import comparison, write_page
 from monitoring.sample import sample_scored
 from params import Params, read_params
 from records import RunRecord, StageRecord
@@ -64,6 +62,10 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
 
     # What was found is kept even where the page cannot be drawn.
     warehouse.replace_drift(engine, record.run_id, findings)
+    # Evidently takes seconds to import.
+    from monitoring.dashboard import add_night
+    from monitoring.report import comparison, write_page
+
     folder = root / catalog.REPORTS.format(**record.key) / "drift"
     title = f"{record.score_date}, {record.model_name} {record.model_version}, run {record.run_id}"
     snapshot = comparison(reference, current, result, bundle.categories, title)

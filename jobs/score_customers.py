@@ -8,6 +8,9 @@ of customers gets its score, unless it is found unfit.
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -22,7 +25,7 @@ from lake import kept, read_parquet, replacing, write_sorted
 from models.arms import bucket_column
 from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
 from models.bundle import Bundle, read_bundle
-from models.deciles import decile, mid_decile, tenths
+from models.deciles import DECILES, decile, mid_decile, tenths
 from monitoring.rollout import TwoModels, unfit
 from params import Params
 from records import Challenger, RunRecord, StageRecord
@@ -38,6 +41,16 @@ REASONS = ("reason_1", "reason_2", "reason_3")
 log = logging.getLogger("jobs.score_customers")
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The predictions of a night; with a challenger also what either model says of everybody, and
+    how the two compare."""
+
+    predictions: DataFrame
+    arm_scores: DataFrame | None = None
+    comparison: dict | None = None
+
+
 def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
     """Score the population of the run; the facts are counts by status and the score histogram.
 
@@ -51,38 +64,35 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     started = time.perf_counter()
     root = settings.data_root
     champion = pinned_bundle(root, record.bundle_sha256)
-    tried = record.challenger and pinned_bundle(root, record.challenger.bundle_sha256)
     features = read_parquet(spark, [root / catalog.FEATURES_LAYOUT.format(**record.key)])
     previous = previous_scores(spark, root, record.previous_run_id)
 
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", params.scoring.batch_rows)
-    reasons = params.scoring.reason_count if params.scoring.reasons else 0
     rows = unscorable(spark, features)
-    if tried is None:
-        scorer = batch_scorer(champion.folder, champion.sha256, reasons)
-        scores = rows.mapInArrow(scorer, SCORES_SCHEMA)
+    if record.challenger is None:
+        scoring = score_alone(rows, previous=previous, champion=champion, root=root, params=params)
     else:
-        scores = score_both(rows, champion, tried, record.challenger, reasons)
-    # Deciles need all scores before the first row is written; scoring twice would cost more.
-    with kept(fill_gaps(scores, previous, champion.base_rate), root) as scores:
-        if tried is None:
-            predictions, comparison = decide(scores, champion), {}
-        else:
-            both = decide_both(scores, champion, tried)
-            comparison = compare(both, tried, record.challenger, params)
-            predictions = serve(both, record.challenger.version, comparison["percent"])
-            arms = both.select(*catalog.ARM_SCORES.columns)
+        scoring = score_beside(
+            rows,
+            previous=previous,
+            champion=champion,
+            challenger=record.challenger,
+            root=root,
+            params=params,
+        )
+    with scoring as scored:
+        if scored.arm_scores is not None:
             with replacing(catalog.ARM_SCORES.partition(root, **record.key)) as fresh:
-                write_sorted(arms, fresh, ["customer_id"])
+                write_sorted(scored.arm_scores, fresh, ["customer_id"])
         docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
         with replacing(catalog.PREDICTIONS.partition(root, **record.key)) as fresh:
-            write_sorted(predictions, fresh, ["customer_id"])
+            write_sorted(scored.predictions, fresh, ["customer_id"])
             written = read_parquet(spark, [fresh])
             findings = verify_predictions(written, features.count(), docs)
             facts = describe(written, champion) | {"findings": findings}
-            if comparison:
+            if scored.comparison is not None:
                 served = written.where(F.col("arm") == CHALLENGER).count()
-                facts["challenger"] = comparison | {"served": served}
+                facts["challenger"] = scored.comparison | {"served": served}
     seconds = time.perf_counter() - started
     StageRecord(stage="score_customers", seconds=seconds, facts=facts).write(root, record)
     return facts
@@ -93,13 +103,50 @@ def pinned_bundle(root: Path, sha256: str) -> Bundle:
     return read_bundle(root / "bundles" / sha256, sha256)
 
 
-def score_both(
-    rows: DataFrame, champion: Bundle, tried: Bundle, challenger: Challenger, reasons: int
-) -> DataFrame:
-    """What both models say of ``rows``, in one pass, and who is ``in_share`` of the challenger."""
+@contextmanager
+def score_alone(
+    rows: DataFrame, *, previous: DataFrame, champion: Bundle, root: Path, params: Params
+) -> Iterator[Scored]:
+    """What the champion makes of ``rows``, while the block lasts."""
+    scorer = batch_scorer(champion.folder, champion.sha256, reason_count(params))
+    scores = rows.mapInArrow(scorer, SCORES_SCHEMA)
+    # Deciles need all scores before the first row is written; scoring twice would cost more.
+    with kept(fill_gaps(scores, previous, champion.base_rate), root) as filled:
+        yield Scored(decide(filled, champion))
+
+
+@contextmanager
+def score_beside(
+    rows: DataFrame,
+    *,
+    previous: DataFrame,
+    champion: Bundle,
+    challenger: Challenger,
+    root: Path,
+    params: Params,
+) -> Iterator[Scored]:
+    """What both models make of ``rows``, scored in one pass, while the block lasts."""
+    challenger_bundle = pinned_bundle(root, challenger.bundle_sha256)
+    scorer = pair_scorer(
+        (champion.folder, champion.sha256),
+        (challenger_bundle.folder, challenger_bundle.sha256),
+        reason_count(params),
+    )
     in_share = bucket_column(challenger.version) < challenger.percent
-    scorer = pair_scorer((champion.folder, champion.sha256), (tried.folder, tried.sha256), reasons)
-    return rows.withColumn("in_share", in_share).mapInArrow(scorer, PAIRS_SCHEMA)
+    scores = rows.withColumn("in_share", in_share).mapInArrow(scorer, PAIRS_SCHEMA)
+    with kept(fill_gaps(scores, previous, champion.base_rate), root) as filled:
+        both = decide_both(filled, champion=champion, challenger_bundle=challenger_bundle)
+        comparison = compare(both, challenger_bundle, challenger, params)
+        yield Scored(
+            serve(both, challenger.version, comparison["percent"]),
+            both.select(*catalog.ARM_SCORES.columns),
+            comparison,
+        )
+
+
+def reason_count(params: Params) -> int:
+    """How many reasons each score gets."""
+    return params.scoring.reason_count if params.scoring.reasons else 0
 
 
 def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> DataFrame:
@@ -120,14 +167,14 @@ def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> Data
             f"the predictions of the previous run {run_id} are not at {root / layout}. Restore "
             "that folder, or publish a run of an earlier night and open this one again."
         )
-    said = read_parquet(spark, folders[:1]).where(F.col("status") != "default")
+    scores = read_parquet(spark, folders[:1]).where(F.col("status") != "default")
     probability = "probability"
     arms = sorted(root.glob(catalog.ARM_SCORES.layout.format(score_date="*", run_id=run_id)))
     if arms:
         probability = "champion_probability"
         both = read_parquet(spark, arms[:1]).select("customer_id", probability)
-        said = said.join(both, on="customer_id")
-    return said.select("customer_id", F.col(probability).alias("previous_probability"))
+        scores = scores.join(both, on="customer_id")
+    return scores.select("customer_id", F.col(probability).alias("previous_probability"))
 
 
 def fill_gaps(scores: DataFrame, previous: DataFrame, base_rate: float) -> DataFrame:
@@ -155,24 +202,24 @@ def decide(scores: DataFrame, bundle: Bundle) -> DataFrame:
     return rows.select(*catalog.PREDICTIONS.columns)
 
 
-def decide_both(scores: DataFrame, champion: Bundle, tried: Bundle) -> DataFrame:
+def decide_both(scores: DataFrame, *, champion: Bundle, challenger_bundle: Bundle) -> DataFrame:
     """``scores`` of two models with the decile and the decision of either, for every customer.
 
     A customer's decile is the place among all customers by one model, whoever is served by it:
     so the champion's rows are what they were without a challenger.
     """
-    own = F.col("challenger_probability")
+    challenger_probability = F.col("challenger_probability")
     filled = scores.withColumns(
         {
-            "is_scored_by_both": own.isNotNull() & (F.col("status") == "scored"),
-            "is_scored_by_challenger": own.isNotNull(),
+            "is_scored_by_both": challenger_probability.isNotNull() & (F.col("status") == "scored"),
+            "is_scored_by_challenger": challenger_probability.isNotNull(),
             "champion_probability": F.col("probability"),
             "challenger_probability": F.coalesce(
-                own, "previous_probability", F.lit(tried.base_rate)
+                challenger_probability, "previous_probability", F.lit(challenger_bundle.base_rate)
             ),
         }
     )
-    for arm, bundle in ((CHAMPION, champion), (CHALLENGER, tried)):
+    for arm, bundle in ((CHAMPION, champion), (CHALLENGER, challenger_bundle)):
         probability = f"{arm}_probability"
         cuts = tenths(filled, probability)
         filled = filled.withColumns(
@@ -185,7 +232,9 @@ def decide_both(scores: DataFrame, champion: Bundle, tried: Bundle) -> DataFrame
     return filled
 
 
-def compare(both: DataFrame, tried: Bundle, challenger: Challenger, params: Params) -> dict:
+def compare(
+    both: DataFrame, challenger_bundle: Bundle, challenger: Challenger, params: Params
+) -> dict:
     """What is known of the challenger tonight before anybody gets its score; JSON-able."""
     cells = (
         both.where("is_scored_by_both")
@@ -198,32 +247,32 @@ def compare(both: DataFrame, tried: Bundle, challenger: Challenger, params: Para
         .collect()
     )
     is_compared, score = F.col("is_scored_by_both"), F.col("challenger_probability")
-    whole = both.agg(
+    totals = both.agg(
         F.count_distinct(F.when(is_compared, score)).alias("distinct"),
         F.count_if((F.col("status") == "scored") & ~is_compared).alias("unscored"),
     ).first()
     counts = {(cell["champion_mid_decile"], cell["challenger_mid_decile"]): cell for cell in cells}
-    places = range(1, 11)
-    seen = TwoModels(
+    deciles = range(1, DECILES + 1)
+    models = TwoModels(
         deciles=tuple(
-            tuple(counts[i, j]["customers"] if (i, j) in counts else 0 for j in places)
-            for i in places
+            tuple(counts[i, j]["customers"] if (i, j) in counts else 0 for j in deciles)
+            for i in deciles
         ),
         champion_contacted=sum(cell["champion"] for cell in cells),
         challenger_contacted=sum(cell["challenger"] for cell in cells),
-        distinct_scores=whole["distinct"],
-        unscored=whole["unscored"],
+        distinct_scores=totals["distinct"],
+        unscored=totals["unscored"],
     )
-    reasons = unfit(seen, params.rollout)
+    reasons = unfit(models, params.rollout)
     if reasons:
         log.warning("nobody gets the score of challenger %s: %s", challenger.version, reasons)
     return {
         "version": challenger.version,
         "percent": 0 if reasons else challenger.percent,
         "unfit": reasons,
-        "seen": seen.as_dict(),
-        "threshold": tried.threshold,
-        "threshold_version": tried.threshold_version,
+        "seen": models.as_dict(),
+        "threshold": challenger_bundle.threshold,
+        "threshold_version": challenger_bundle.threshold_version,
     }
 
 
@@ -233,7 +282,7 @@ def serve(both: DataFrame, version: str, percent: int) -> DataFrame:
     The challenger serves its share of those whom it could score; fallbacks are the champion's.
     """
     is_served = (bucket_column(version) < percent) & F.col("is_scored_by_challenger")
-    own = {
+    of_challenger = {
         "status": F.lit("scored"),
         "arm": F.lit(CHALLENGER),
         **{
@@ -241,16 +290,16 @@ def serve(both: DataFrame, version: str, percent: int) -> DataFrame:
             for name in ("probability", "decile", "is_contacted", *REASONS)
         },
     }
-    otherwise = {
+    of_champion = {
         "arm": F.lit(CHAMPION),
         "decile": F.col("champion_decile"),
         "is_contacted": F.col("champion_is_contacted"),
     }
-    chosen = {
-        name: F.when(is_served, column).otherwise(otherwise.get(name, F.col(name)))
-        for name, column in own.items()
+    served = {
+        name: F.when(is_served, column).otherwise(of_champion.get(name, F.col(name)))
+        for name, column in of_challenger.items()
     }
-    return both.withColumns(chosen).select(*catalog.PREDICTIONS.columns)
+    return both.withColumns(served).select(*catalog.PREDICTIONS.columns)
 
 
 def describe(predictions: DataFrame, bundle: Bundle) -> dict:

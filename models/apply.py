@@ -1,15 +1,18 @@
 """Applying a model: probabilities, and the reasons for each."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import xgboost
 
 from models.calibration import Calibration
 from models.schema import Feature, feature_matrix
+from models.trees import xgboost
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Model(Protocol):
@@ -20,8 +23,15 @@ class Model(Protocol):
     calibration: Calibration
 
 
+def read_booster(path: Path) -> xgboost.Booster:
+    """The booster in the file, predicting on one thread: workers share the cores already."""
+    booster = xgboost.Booster({"nthread": 1})
+    booster.load_model(path)
+    return booster
+
+
 def score(
-    features: pa.RecordBatch | pa.Table | pd.DataFrame, model: Model, reasons: int
+    features: "pa.RecordBatch | pa.Table | pd.DataFrame", model: Model, reasons: int
 ) -> pa.RecordBatch:
     """Predict a purchase within the horizon for every row.
 
@@ -43,7 +53,7 @@ def score(
     Raises:
         FeatureMismatch: If a feature the model was trained on is absent.
     """
-    if isinstance(features, pd.DataFrame):
+    if not isinstance(features, pa.RecordBatch | pa.Table):
         features = pa.Table.from_pandas(features, preserve_index=False)
     matrix = feature_matrix(features, model.schema)
     infinite = np.isinf(matrix).any(axis=1)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,8 @@ class Calibration:
 
 def calibrate(margin: np.ndarray, label: np.ndarray) -> Calibration:
     """The calibration under which ``label`` (0 or 1, both present) is likeliest."""
+    from sklearn.linear_model import LogisticRegression
+
     fitted = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(
         margin.reshape(-1, 1).astype(np.float64), label
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from models.judge import BASELINES, METRICS, PREDICTORS, metric_cell
+from models.metrics import BASELINES, METRICS, PREDICTORS, metric_cell
 from models.pages import render_page
 
 LINE_LENGTH = 100

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xgboost
 
 import params
 from lake import read_json, write_json
+from models.apply import read_booster
 from models.calibration import Calibration, calibrate
 from models.schema import (
     Feature,
@@ -21,6 +21,7 @@ from models.schema import (
     schema_to_json,
 )
 from models.split import Split
+from models.trees import xgboost
 
 KEYS = ("as_of", "customer_id", "label")
 """The columns of a training set that are not features."""
@@ -62,13 +63,6 @@ class FittedModel:
 
 class OneOutcome(ValueError):
     """Rows that are to teach a model show only one outcome."""
-
-
-def read_booster(path: Path) -> xgboost.Booster:
-    """The booster in the file, predicting on one thread: workers share the cores already."""
-    booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(path)
-    return booster
 
 
 def rows_of(training_set: pa.Table, dates: Sequence[date]) -> pa.Table:

@@ -12,25 +12,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from intervals import rounded
 from models.apply import score
 from models.bundle import Bundle
 from models.deciles import DECILES, deciles
 from models.golden import GoldenRun
-from models.judge import (
-    DECISIVE,
-    METRICS,
-    country_and_date_slices,
-    group_names,
-    judge_rows,
-    rounded,
-    worst_gain,
-)
+from models.judge import country_and_date_slices, group_names, judge_rows
+from models.metrics import DECISIVE, METRICS, TENURE_BANDS, worst_gain
 from models.pages import render_page
 from models.schema import FeatureMismatch
 from params import Gate, Params
-
-TENURE_BANDS = {"under 90 days": 90, "90 to 364 days": 365, "365 days and more": np.inf}
-"""The bands of ``tenure_days``, each with the first day that is beyond it."""
 
 LOWER_IS_BETTER = ("log_loss", "brier", "expected_calibration_error")
 

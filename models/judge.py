@@ -6,46 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-PREDICTORS = ("model", "recency", "logistic")
-BASELINES = ("recency", "logistic")
+from intervals import DIGITS, rounded, with_intervals
+from models.metrics import BASELINES, METRICS, PREDICTORS, is_better
 
-METRICS = {
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "top_decile_precision": "precision in the top decile",
-    "top_decile_lift": "lift in the top decile",
-}
-"""Every metric that has an interval, and what people call it. The middle two are better low."""
-
-DECISIVE = {"log_loss": -1, "pr_auc": 1}
-"""What decides, and the sign of a gain: one for the probabilities, one for the ranking."""
-
-INTERVAL = (2.5, 97.5)
 CALIBRATION_BINS = 10
-
-# Beyond six digits a metric says nothing, and the last bits may differ between machines.
-DIGITS = 6
 
 
 class GroupUnknown(ValueError):
     """The parameters ask for the quality by a column that is no feature."""
-
-
-class ModelNotBetter(Exception):
-    """The model does not clearly beat the baselines, so it must not be the first champion."""
-
-    def __init__(self, metrics: dict) -> None:
-        super().__init__(
-            "the model does not clearly beat both baselines on the holdout, so it does not become "
-            "the first champion.\n"
-            f"{comparison_table(metrics)}\n"
-            "A first model is accepted when its 95 % interval of the gain excludes zero for log "
-            "loss and for PR AUC, against both. With few customers the intervals are wide: give it "
-            "more history or more customers (training.as_of_count in params.yaml), or better "
-            "features; or tune the `model` section on dates before the holdout."
-        )
 
 
 def judge(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
@@ -161,68 +129,6 @@ def _judge_group(rows: pd.DataFrame, threshold: float, rounds: int, seed: int) -
     }
 
 
-def is_better(metrics: dict) -> bool:
-    """Whether the model beats both baselines in log loss and PR AUC by more than chance.
-
-    >>> gain = {"log_loss": {"low": -0.02, "high": -0.01}, "pr_auc": {"low": 0.01, "high": 0.02}}
-    >>> is_better({"gain_over_recency": gain, "gain_over_logistic": gain})
-    True
-    >>> unclear = gain | {"pr_auc": {"low": -0.01, "high": 0.02}}
-    >>> is_better({"gain_over_recency": gain, "gain_over_logistic": unclear})
-    False
-    """
-    return all(
-        worst_gain(metrics[f"gain_over_{baseline}"][metric], sign) > 0
-        for baseline in BASELINES
-        for metric, sign in DECISIVE.items()
-    )
-
-
-def require_better(metrics: dict) -> None:
-    """Refuse a first champion that does not beat both baselines.
-
-    Raises:
-        ModelNotBetter: With the table of metrics.
-    """
-    if not metrics["is_better"]:
-        raise ModelNotBetter(metrics)
-
-
-def worst_gain(gain: dict, sign: int) -> float:
-    """The end of the interval that speaks least for a gain; above zero the gain is clear.
-
-    Args:
-        gain: A difference with interval.
-        sign: 1 where more is better, -1 where less is.
-
-    Returns:
-        NaN where there is no interval.
-    """
-    ends = [gain["low"], gain["high"]]
-    return float("nan") if None in ends else min(sign * end for end in ends)
-
-
-def comparison_table(metrics: dict) -> str:
-    """Metrics of model and baselines side by side, as a Markdown table for people."""
-    lines = [
-        "| metric | model | recency only | logistic regression | gain over recency "
-        "| gain over logistic |",
-        "|---|---|---|---|---|---|",
-    ]
-    for metric, title in METRICS.items():
-        cells = [metric_cell(metrics[predictor][metric]) for predictor in PREDICTORS]
-        cells += [metric_cell(metrics[f"gain_over_{baseline}"][metric]) for baseline in BASELINES]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def metric_cell(metric: dict) -> str:
-    """A metric with its interval, or a dash where it is undefined."""
-    if metric["value"] is None:
-        return "-"
-    return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
-
-
 def calibration_curve(predictions: pd.DataFrame) -> pd.DataFrame:
     """Up to ten bins of equally many rows, by the model's probability.
 
@@ -314,23 +220,10 @@ def judge_rows(
     }
     for predictor, probability in scored.items():
         calibration_error = _expected_calibration_error(probability, label)
-        result[predictor] = _with_intervals(point[predictor], drawn[predictor])
+        result[predictor] = with_intervals(METRICS, point[predictor], drawn[predictor])
         result[predictor]["expected_calibration_error"] = {"value": calibration_error}
     for name, (one, other) in gains.items():
-        result[name] = _with_intervals(point[one] - point[other], drawn[one] - drawn[other])
-    return result
-
-
-def _with_intervals(point: np.ndarray, drawn: np.ndarray) -> dict:
-    """One entry per metric; null where it is undefined on the rows, or on all of the draws."""
-    result = {}
-    for position, metric in enumerate(METRICS):
-        defined = drawn[np.isfinite(drawn[:, position]), position]
-        if np.isnan(point[position]) or not len(defined):
-            result[metric] = {"value": None, "low": None, "high": None}
-            continue
-        low, high = np.percentile(defined, INTERVAL)
-        result[metric] = {"value": point[position], "low": low, "high": high}
+        result[name] = with_intervals(METRICS, point[one] - point[other], drawn[one] - drawn[other])
     return result
 
 
@@ -408,10 +301,3 @@ def _expected_calibration_error(probability: np.ndarray, label: np.ndarray) -> f
     bins = _calibration_bins(probability)
     gap = np.bincount(bins, weights=probability - label)
     return float(np.abs(gap).sum() / len(label))
-
-
-def rounded(value: dict | float | int | bool | None) -> dict | float | int | bool | None:
-    """The floats in it to six digits."""
-    if isinstance(value, dict):
-        return {key: rounded(entry) for key, entry in value.items()}
-    return round(float(value), DIGITS) if isinstance(value, float) else value

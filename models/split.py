@@ -1,8 +1,26 @@
-"""Which as-of dates fit, calibrate and judge; never the same, never overlapping in time."""
+"""Which as-of dates there are, and which of them fit, calibrate and judge.
+
+The parts never share a date and never overlap in time.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
+
+from params import Training
+
+
+def as_of_dates(training_until: date, training: Training) -> list[date]:
+    """The days to describe, ascending; the last one has just had all its horizon.
+
+    >>> from types import SimpleNamespace
+    >>> training = SimpleNamespace(horizon_days=30, as_of_count=3, as_of_step_days=7)
+    >>> [str(day) for day in as_of_dates(date(2026, 3, 31), training)]
+    ['2026-02-15', '2026-02-22', '2026-03-01']
+    """
+    last = training_until - timedelta(training.horizon_days)
+    steps = reversed(range(training.as_of_count))
+    return [last - timedelta(step * training.as_of_step_days) for step in steps]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import jensenshannon
 
 from params import Drift
 
@@ -206,6 +205,8 @@ def jensen_shannon_distance(reference: pd.Series, current: pd.Series) -> float:
 
 def distance_of_shares(expected: np.ndarray, actual: np.ndarray) -> float:
     """The Jensen-Shannon distance of two lists of shares, category by category."""
+    from scipy.spatial.distance import jensenshannon
+
     return float(jensenshannon(expected, actual, base=2))
 
 

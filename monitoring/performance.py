@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from intervals import DIGITS, rounded, with_intervals
 from params import Performance
 
 METRICS = (
@@ -33,10 +34,6 @@ METRICS = (
 PR_AUC = METRICS.index("pr_auc")
 CALIBRATION_ERROR = METRICS.index("expected_calibration_error")
 CALIBRATION_BINS = 10
-INTERVAL = (2.5, 97.5)
-
-# Beyond six digits a metric says nothing, and the last bits may differ between machines.
-DIGITS = 6
 
 # Draws are made so many numbers at a time, which bounds memory whatever the size of the cohort.
 DRAWN_AT_ONCE = 2_000_000
@@ -98,7 +95,7 @@ def measure(
 
     [point] = cells.metrics(bought[np.newaxis], others[np.newaxis])
     drawn = _draws(cells, draw, rules.bootstrap_rounds, seed)
-    result = _with_intervals(point, drawn)
+    result = rounded(with_intervals(METRICS, point, drawn))
     error = result["expected_calibration_error"]
     if error["value"] is not None:
         value, low, high = error["value"], error["low"], error["high"]
@@ -143,7 +140,9 @@ def estimate(
     defined = drawn[np.isfinite(drawn[:, PR_AUC]), PR_AUC]
     point[PR_AUC] = defined.mean() if len(defined) else np.nan
     buyers = round(float(expected.sum()), DIGITS)
-    return Measured(int(cells.customers.sum()), buyers, _with_intervals(point, drawn))
+    return Measured(
+        int(cells.customers.sum()), buyers, rounded(with_intervals(METRICS, point, drawn))
+    )
 
 
 def judge_cohort(
@@ -350,16 +349,3 @@ def _draws(
         for done in range(0, rounds, at_once)
     ]
     return np.concatenate(parts)
-
-
-def _with_intervals(point: np.ndarray, drawn: np.ndarray) -> dict[str, dict[str, float | None]]:
-    result = {}
-    for position, metric in enumerate(METRICS):
-        defined = drawn[np.isfinite(drawn[:, position]), position]
-        if np.isnan(point[position]) or not len(defined):
-            result[metric] = {"value": None, "low": None, "high": None}
-            continue
-        ends = np.percentile(defined, INTERVAL)
-        value, low, high = (round(float(each), DIGITS) for each in (point[position], *ends))
-        result[metric] = {"value": value, "low": low, "high": high}
-    return result

@@ -2,13 +2,25 @@
 
 import ast
 import importlib.metadata
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from settings import PROJECT_ROOT
 
-FOUNDATION = {"catalog", "errors", "lake", "params", "records", "settings"}
+FOUNDATION = {
+    "business_day",
+    "catalog",
+    "errors",
+    "intervals",
+    "lake",
+    "params",
+    "records",
+    "settings",
+}
 LIBRARIES = {"deliveries", "expectations", "features", "models", "monitoring", "warehouse"}
 OURS = FOUNDATION | LIBRARIES | {"dags", "jobs", "local", "plugins"}
 
@@ -61,6 +73,72 @@ def test_a_dag_file_starts_quickly_because_it_imports_no_heavy_library():
     heavy = {"pandas", "pyspark", "sqlalchemy", "xgboost", "sklearn", "evidently", "dvc"}
     for file in (PROJECT_ROOT / "dags").rglob("*.py"):
         assert not imported(file) & heavy, file.name
+
+
+HEAVY = frozenset(
+    {
+        "alembic",
+        "evidently",
+        "great_expectations",
+        "pandas",
+        "pyspark",
+        "scipy",
+        "sklearn",
+        "xgboost",
+    }
+)
+
+LEAVES_OUT = {
+    **dict.fromkeys(
+        (
+            "advance_rollout",
+            "await_delivery",
+            "decide_retraining",
+            "promote_model",
+            "publish_predictions",
+            "record_approval",
+            "register_model",
+            "retrain_model",
+            "roll_back_model",
+            "roll_back_predictions",
+            "show_nights",
+            "start_rollout",
+        ),
+        HEAVY,
+    ),
+    "open_run": HEAVY - {"pyspark"},
+    "measure_performance": HEAVY - {"pyspark"},
+    "measure_quality": {"alembic", "evidently", "great_expectations", "sklearn"},
+    "report_drift": {"alembic", "evidently", "great_expectations", "pyspark", "sklearn"},
+    "score_customers": {"alembic", "evidently", "sklearn"},
+}
+"""What the start of a job must not import; a job that needs it later imports it then."""
+
+# A process of its own for each job, forked from one that has imported nothing.
+START = """
+import importlib, json, os, sys
+for name in sys.argv[1:]:
+    if not os.fork():
+        importlib.import_module(f"jobs.{name}")
+        print(json.dumps([name, sorted({module.split(".")[0] for module in sys.modules})]))
+        sys.stdout.flush()
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_a_job_starts_fast_because_it_imports_only_what_it_needs():
+    done = subprocess.run(
+        [sys.executable, "-c", START, *LEAVES_OUT],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+    )
+    started = dict(map(json.loads, done.stdout.splitlines()))
+    assert set(started) == set(LEAVES_OUT), done.stderr
+    for name, modules in started.items():
+        too_much = LEAVES_OUT[name] & set(modules)
+        assert not too_much, f"jobs/{name}.py must not import {too_much} to start"
 
 
 def test_no_package_overwrites_the_files_of_pyspark():

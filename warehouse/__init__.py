@@ -8,19 +8,23 @@ from warehouse.connection import WarehouseAway, connect, writing
 from warehouse.content import PredictionsBroken
 from warehouse.decisions import (
     RecordedDecision,
-    current_runs,
-    customers_scored,
     decision_of,
-    incident_nights,
-    is_newest,
-    newest_night,
     record_decision,
     retrainings_asked,
     training_until,
-    usual_weekdays,
 )
 from warehouse.drift import replace_drift
 from warehouse.migrate import NotMigrated, check_migrated, migrate
+from warehouse.nights import (
+    current_run,
+    current_runs,
+    customers_scored,
+    incident_nights,
+    is_newest,
+    newest_night,
+    run_before,
+    usual_weekdays,
+)
 from warehouse.performance import (
     EstimateError,
     Measurement,
@@ -45,10 +49,8 @@ from warehouse.quality import missing_shares, replace_quality
 from warehouse.queries import (
     Night,
     RuleCount,
-    current_run,
     look_up,
     newest_nights,
-    run_before,
     top_rules,
 )
 from warehouse.rollout import WHO_SCORED, ArmMetric, newest_comparison, nights_tried

@@ -6,13 +6,14 @@ where the two differ.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 from warehouse.connection import connect, make_folder, writing
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_119_005
@@ -30,6 +31,8 @@ def migrate(url: str) -> str:
     Returns:
         The revision that the tables now have.
     """
+    from alembic import command
+
     engine = connect(url)
     make_folder(engine.url)
     with writing(engine) as connection:
@@ -46,6 +49,8 @@ def check_migrated(engine: sa.Engine) -> None:
         NotMigrated: Says what to run.
         WarehouseAway: If the warehouse cannot be reached.
     """
+    from alembic.script import ScriptDirectory
+
     newest = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     with engine.connect() as connection:
         here = _revision(connection)
@@ -57,8 +62,10 @@ def check_migrated(engine: sa.Engine) -> None:
         )
 
 
-def migration_config(connection: sa.Connection) -> Config:
+def migration_config(connection: sa.Connection) -> "Config":
     """What Alembic's commands need to work in the connection's transaction."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from warehouse.audit import append_audit
 from warehouse.connection import writing
-from warehouse.queries import current_run_of
+from warehouse.nights import current_run_of
 from warehouse.tables import AUDIT_LOG, CURRENT_RUNS, SCORING_RUNS
 
 # Locks of this kind are numbered by score date; see append_audit for the other kind.

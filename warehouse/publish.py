@@ -14,8 +14,8 @@ from warehouse.audit import append_audit
 from warehouse.bulk import bulk_engine, load
 from warehouse.connection import writing
 from warehouse.content import Content, sha256_of_run
+from warehouse.nights import current_run_of
 from warehouse.pointer import lock_night, move_pointer, taken_back
-from warehouse.queries import current_run_of
 from warehouse.tables import ARM_SCORES, PREDICTIONS, QUARANTINE_COUNTS, SCORING_RUNS
 
 Outcome = Literal["published", "made_current", "unchanged"]

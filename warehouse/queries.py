@@ -58,31 +58,6 @@ class RuleCount:
     rows: int
 
 
-def current_run(engine: sa.Engine, score_date: date) -> str | None:
-    """The id of the run that readers see for ``score_date``; None if nothing is published."""
-    with engine.connect() as connection:
-        return current_run_of(connection, score_date)
-
-
-def current_run_of(connection: sa.Connection, score_date: date) -> str | None:
-    """The same within a transaction."""
-    return connection.scalar(
-        sa.select(CURRENT_RUNS.c.run_id).where(CURRENT_RUNS.c.score_date == score_date)
-    )
-
-
-def run_before(engine: sa.Engine, score_date: date) -> str | None:
-    """The current run of the newest night before ``score_date``; None if there is none."""
-    newest = (
-        sa.select(CURRENT_RUNS.c.run_id)
-        .where(CURRENT_RUNS.c.score_date < score_date)
-        .order_by(CURRENT_RUNS.c.score_date.desc())
-        .limit(1)
-    )
-    with engine.connect() as connection:
-        return connection.scalar(newest)
-
-
 def newest_nights(engine: sa.Engine, limit: int) -> list[Night]:
     """The ``limit`` newest published nights, the oldest of them first."""
     newest = (

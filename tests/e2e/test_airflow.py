@@ -26,7 +26,9 @@ import sqlalchemy as sa
 import yaml
 
 from jobs.registry import copy_history, open_registry
-from local.airflow import AirflowFailed, Client, RunFailed, run_nights, running
+from local.airflow.client import AirflowFailed, Client
+from local.airflow.nights import RunFailed, run_nights
+from local.airflow.processes import running
 from params import read_params
 from settings import PROJECT_ROOT, Settings
 from tests.inbox import Inbox, open_inbox

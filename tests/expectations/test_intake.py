@@ -6,7 +6,8 @@ from datetime import date
 import great_expectations.expectations as gxe
 import pytest
 
-from expectations.intake import RowsUnaccounted, account_for_rows, take_deliveries
+from expectations.accounting import RowsUnaccounted, account_for_rows
+from expectations.intake import take_deliveries
 from expectations.promise import FAIL, promise
 from expectations.verdict import ExpectationsBroken, SuiteNotEvaluated, breaks, verify
 from records import Delivery

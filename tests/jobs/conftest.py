@@ -17,10 +17,10 @@ from features.build import FEATURE_NAMES
 from jobs.build_bundle import quiet_thresholds
 from lake import write_json
 from models.apply import score
-from models.bundle import Origin, write_bundle
 from models.fit import fit_model, rows_of
 from models.git import git
 from models.judge import judge
+from models.packing import Origin, write_bundle
 from models.registry import Registry, Trained
 from models.split import split_by_time
 from models.store import bundle_sha256

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from features.build import FEATURE_NAMES
 from jobs import promote_model
 from jobs.registry import open_registry
-from models.judge import ModelNotBetter
+from models.metrics import ModelNotBetter
 from models.registry import VersionUnknown
 from models.store import BundleRefused, StoreUnavailable
 from params import read_params

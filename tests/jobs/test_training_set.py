@@ -14,8 +14,9 @@ import yaml
 from features.build import FEATURE_NAMES
 from features.golden import check_golden
 from jobs import build_training_set, list_training_window
-from jobs.build_training_set import TooLittleHistory, WindowChanged, as_of_dates
+from jobs.build_training_set import TooLittleHistory, WindowChanged
 from jobs.list_training_window import HistoryEndsEarly
+from models.split import as_of_dates
 from params import Params, read_params
 from settings import PROJECT_ROOT
 from tests.features.visits import deliver, expected_features, visit

@@ -7,7 +7,9 @@ from datetime import date
 
 import pytest
 
-from local import airflow
+from local.airflow.client import Client
+from local.airflow.nights import RunFailed, run_nights
+from local.airflow.processes import secrets_of
 
 
 class Killed(BaseException):
@@ -26,17 +28,17 @@ def test_secrets_half_made_are_made_anew_with_a_login_that_fits(tmp_path, monkey
 
     monkeypatch.setattr("os.fsync", sync_until_killed)
     with pytest.raises(Killed):
-        airflow._secrets(tmp_path)
+        secrets_of(tmp_path)
     monkeypatch.setattr("os.fsync", sync)
 
-    made = airflow._secrets(tmp_path)
+    made = secrets_of(tmp_path)
     assert json.loads((tmp_path / "passwords.json").read_text()) == {"admin": made["password"]}
-    assert airflow._secrets(tmp_path) == made
+    assert secrets_of(tmp_path) == made
     for name in ("secrets.json", "passwords.json"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
-class RedNight(airflow.Client):
+class RedNight(Client):
     """A client of an Airflow in which every run is red and has these tasks."""
 
     states = {}  # noqa: RUF012
@@ -58,8 +60,8 @@ class RedNight(airflow.Client):
 def say(monkeypatch, **states) -> str:
     """What is said of a night that is red and whose tasks are so."""
     monkeypatch.setattr(RedNight, "states", states)
-    with pytest.raises(airflow.RunFailed) as failure:
-        airflow.run_nights(RedNight("http://localhost:8080", "secret"), [date(2026, 4, 1)])
+    with pytest.raises(RunFailed) as failure:
+        run_nights(RedNight("http://localhost:8080", "secret"), [date(2026, 4, 1)])
     return str(failure.value)
 
 

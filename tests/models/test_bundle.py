@@ -13,16 +13,10 @@ import pytest
 
 from lake import read_json, write_json
 from models.apply import score
-from models.bundle import (
-    Origin,
-    contact_threshold,
-    read_bundle,
-    read_holdout,
-    threshold_version,
-    write_bundle,
-)
+from models.bundle import read_bundle, read_holdout
 from models.fit import fit_model, rows_of
 from models.judge import judge
+from models.packing import Origin, contact_threshold, threshold_version, write_bundle
 from models.split import split_by_time
 from models.store import BundleRefused, bundle_sha256
 from params import read_params
@@ -198,7 +192,7 @@ def test_a_bundle_carries_the_rows_it_was_judged_on(original, small_training_set
 
 
 def test_of_many_rows_to_judge_on_a_sample_is_carried(small_training_set, tmp_path, monkeypatch):
-    monkeypatch.setattr("models.bundle.HOLDOUT_ROWS", 700)
+    monkeypatch.setattr("models.packing.HOLDOUT_ROWS", 700)
     one, other = (write(small_training_set, tmp_path / name) for name in ("one", "other"))
     assert read_holdout(one).num_rows == 700
     assert bundle_sha256(one) == bundle_sha256(other)

@@ -12,11 +12,12 @@ import pytest
 from markupsafe import escape
 
 from models.apply import score
-from models.bundle import Bundle, contact_threshold
+from models.bundle import Bundle
 from models.calibration import Calibration
 from models.fit import fit_model, rows_of
 from models.gate import GateVerdict, gate_page, judge_challenger, rows_unseen
 from models.golden import GoldenRun
+from models.packing import contact_threshold
 from models.split import Split, split_by_time
 from params import read_params
 from tests.models.conftest import AS_OF

@@ -5,15 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from models.judge import (
-    GroupUnknown,
-    ModelNotBetter,
-    calibration_curve,
-    judge,
-    judge_groups,
-    lift_curve,
-    require_better,
-)
+from models.judge import GroupUnknown, calibration_curve, judge, judge_groups, lift_curve
+from models.metrics import ModelNotBetter, require_better
 
 
 def holdout(customers=400, dates=2, seed=0, model_noise=0.5, decimals=2) -> pd.DataFrame:

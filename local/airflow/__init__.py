@@ -1,0 +1,1 @@
+"""Airflow on one machine: its PostgreSQL, its processes, and nights run through it."""

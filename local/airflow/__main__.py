@@ -1,0 +1,79 @@
+"""Airflow on one machine: its PostgreSQL, its processes, and nights run through it.
+
+    python -m local.airflow ui
+    python -m local.airflow nights --from 2026-04-01 --until 2026-04-03 [--may-retrain]
+
+Everything it keeps is below ``<data_root>/airflow`` (closed to other users: it holds generated
+secrets) and ``<data_root>/postgres``. It listens on the loopback address only.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from datetime import date, timedelta
+
+from local.airflow.client import USER, AirflowFailed, insist_on_health
+from local.airflow.console import console
+from local.airflow.nights import RunFailed, run_nights
+from local.airflow.processes import dashboard, free_port, running
+from settings import Settings
+
+DASHBOARD_PORT = 8085
+
+
+def main() -> None:
+    """Parse the command line; show the UI, or run nights."""
+    parser = argparse.ArgumentParser(
+        prog="python -m local.airflow",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    ui = commands.add_parser("ui", help="run in the foreground until Ctrl-C")
+    ui.add_argument("--port", type=int)
+    past = commands.add_parser("nights", help="run past nights through nightly_scoring")
+    past.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
+    past.add_argument("--until", type=date.fromisoformat, required=True)
+    past.add_argument(
+        "--may-retrain",
+        action="store_true",
+        help="let them ask for retraining, as nights on the schedule do, and wait for it",
+    )
+    arguments = parser.parse_args()
+
+    # As with Ctrl-C, so that what was started is stopped.
+    for word in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(word, lambda number, _: sys.exit(128 + number))
+    try:
+        if arguments.command == "ui":
+            _show_ui(arguments.port)
+        else:
+            days = (arguments.until - arguments.first).days + 1
+            with running(Settings()) as client:
+                nights = [arguments.first + timedelta(days=n) for n in range(days)]
+                run_nights(client, nights, {"may_retrain": arguments.may_retrain})
+    except (AirflowFailed, RunFailed) as error:
+        console.print(str(error), style="red", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _show_ui(port: int | None) -> None:
+    settings = Settings()
+    dashboard_url = f"http://127.0.0.1:{free_port(DASHBOARD_PORT)}"
+    with (
+        running(settings, port, {"SCORING_EVIDENTLY_URL": dashboard_url}) as client,
+        dashboard(settings, dashboard_url),
+    ):
+        console.print(f"Airflow    {client.url}\nuser       {USER}\npassword   {client.password}")
+        console.print(f"Dashboard  {dashboard_url} (also in Airflow's side bar)")
+        console.print("Ctrl-C stops both.", style="dim")
+        while True:
+            time.sleep(5)
+            insist_on_health(client)
+
+
+if __name__ == "__main__":
+    main()

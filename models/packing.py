@@ -1,0 +1,161 @@
+"""Packing a judged model into a bundle, with all that is needed to use it and to judge it."""
+
+import importlib.metadata
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lake import value_sha256, write_json
+from models.apply import score
+from models.card import model_card
+from models.fit import FittedModel
+from models.judge import calibration_curve, judge_groups
+from models.schema import schema_to_json
+from params import Params
+
+GOLDEN_FEATURES = ("golden_activity.parquet", "golden_features.parquet")
+"""Recorded when the training set was built, recomputed every night; carried along unchanged."""
+
+GOLDEN_ROWS = 32
+
+HOLDOUT_ROWS = 100_000
+"""At the most so many rows to judge on are carried along."""
+
+LIBRARIES = ("numpy", "pyarrow", "pyspark", "scikit-learn", "xgboost")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a bundle was made from. ``as_of`` and ``rows`` are by part of the split; dates are text.
+
+    The hashes are SHA-256 of ``training_set.parquet``, of the source of ``features/`` and of the
+    parameters.
+    """
+
+    source: str
+    training_until: str
+    as_of: dict[str, list[str]]
+    rows: dict[str, int]
+    training_set_sha256: str
+    features_sha256: str
+    params_sha256: str
+
+
+def write_bundle(
+    folder: Path,
+    model: FittedModel,
+    holdout: pa.Table,
+    predictions: pd.DataFrame,
+    golden_features: Path,
+    metrics: dict,
+    origin: Origin,
+    params: Params,
+) -> None:
+    """Put a bundle into ``folder``, which exists; the same arguments give the same bytes.
+
+    Args:
+        folder: Where to put it.
+        model: The judged model.
+        holdout: As-of date, customer, features and label, ordered by date and customer. Those of
+            the newest date become the reference for drift and the golden rows; a sample of all,
+            customers by number, is what this model and another will be judged on.
+        predictions: Of the same rows: ``label`` and ``p_model``.
+        golden_features: Folder with the golden files of the features.
+        metrics: What ``judge`` found.
+        origin: What went in.
+        params: Name, owner, horizon, contact share, groups, and the size of the reference.
+
+    Raises:
+        GroupUnknown: If ``gate.group_columns`` names something that is no feature.
+    """
+    share = params.decision.contact_share
+    threshold = contact_threshold(predictions["p_model"].to_numpy(), share)
+    description = {
+        "model_name": params.model.name,
+        "owner": params.gate.owner,
+        "horizon_days": params.training.horizon_days,
+        "schema": schema_to_json(model.schema),
+        "calibration": asdict(model.calibration),
+        "rounds": model.rounds,
+        "base_rate": float(predictions["label"].mean()),
+        "contact_share": share,
+        "threshold": threshold,
+        "threshold_version": threshold_version(threshold, share),
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "origin": asdict(origin),
+        "metrics": metrics["model"],
+    }
+    predicted = holdout.to_pandas().assign(probability=predictions["p_model"].to_numpy())
+    groups = judge_groups(
+        predicted,
+        params.gate.group_columns,
+        threshold,
+        params.gate.min_slice_rows,
+        params.training.bootstrap_rounds,
+        params.training.seed,
+    )
+    curve = calibration_curve(predictions).to_dict("records")
+    metrics = metrics | {"groups": groups, "calibration_curve": curve}
+    write_json(folder / "bundle.json", description)
+    write_json(folder / "metrics.json", metrics)
+    model.booster.save_model(folder / "model.ubj")
+    for file in GOLDEN_FEATURES:
+        shutil.copyfile(golden_features / file, folder / file)
+    (folder / "model_card.md").write_text(model_card(description, metrics), encoding="utf-8")
+
+    newest = holdout.filter(pc.equal(holdout["as_of"], pc.max(holdout["as_of"])))
+    features = newest.select([feature.name for feature in model.schema])
+    probability = score(features, model, reasons=0)["probability"]
+    scored = features.append_column("probability", probability)
+    sample = _sample(scored, params.drift.sample_rows, params.drift.seed)
+    _write_parquet(_spread(scored, GOLDEN_ROWS), folder / "golden_rows.parquet")
+    _write_parquet(sample, folder / "reference.parquet")
+    to_judge = _sample(_without_identity(holdout), HOLDOUT_ROWS, params.training.seed)
+    _write_parquet(to_judge, folder / "holdout.parquet")
+
+
+def contact_threshold(probabilities: np.ndarray, contact_share: float) -> float:
+    """The probability that the best ``contact_share`` of the rows reach.
+
+    >>> contact_threshold(np.array([0.1, 0.2, 0.3, 0.4, 0.5]), 0.4)
+    0.4
+    """
+    count = max(1, int(len(probabilities) * contact_share))
+    return float(np.sort(probabilities)[-count])
+
+
+def threshold_version(threshold: float, contact_share: float) -> str:
+    """The name of a decision rule: 8 hex digits that change when the rule does."""
+    return value_sha256({"threshold": threshold, "contact_share": contact_share})[:8]
+
+
+def _spread(scored: pa.Table, count: int) -> pa.Table:
+    """Rows from the lowest score to the highest, evenly over the ranks."""
+    order = np.argsort(scored["probability"].to_numpy(), kind="stable")
+    positions = np.linspace(0, len(order) - 1, min(count, len(order))).astype(int)
+    return scored.take(order[positions])
+
+
+def _without_identity(holdout: pa.Table) -> pa.Table:
+    """The rows with a number in place of the customer: the bootstrap must know whose rows they are,
+    and nobody who they are."""
+    numbers, _ = pd.factorize(holdout["customer_id"].to_pandas(), sort=True)
+    position = holdout.column_names.index("customer_id")
+    return holdout.set_column(position, "customer_id", pa.array(numbers, pa.int32()))
+
+
+def _sample(rows: pa.Table, count: int, seed: int) -> pa.Table:
+    if rows.num_rows <= count:
+        return rows
+    chosen = np.random.default_rng(seed).choice(rows.num_rows, count, replace=False)
+    return rows.take(np.sort(chosen))
+
+
+def _write_parquet(rows: pa.Table, path: Path) -> None:
+    pq.write_table(rows.replace_schema_metadata(None).combine_chunks(), path, compression="zstd")

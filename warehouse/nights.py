@@ -1,0 +1,92 @@
+"""Which nights are published, which run readers see of each, and which had wrong data."""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+import sqlalchemy as sa
+
+from warehouse.tables import CURRENT_RUNS, QUALITY, SCORING_RUNS
+
+
+def current_run(engine: sa.Engine, score_date: date) -> str | None:
+    """The id of the run that readers see for ``score_date``; None if nothing is published."""
+    with engine.connect() as connection:
+        return current_run_of(connection, score_date)
+
+
+def current_run_of(connection: sa.Connection, score_date: date) -> str | None:
+    """The same within a transaction."""
+    return connection.scalar(
+        sa.select(CURRENT_RUNS.c.run_id).where(CURRENT_RUNS.c.score_date == score_date)
+    )
+
+
+def run_before(engine: sa.Engine, score_date: date) -> str | None:
+    """The current run of the newest night before ``score_date``; None if there is none."""
+    newest = (
+        sa.select(CURRENT_RUNS.c.run_id)
+        .where(CURRENT_RUNS.c.score_date < score_date)
+        .order_by(CURRENT_RUNS.c.score_date.desc())
+        .limit(1)
+    )
+    with engine.connect() as connection:
+        return connection.scalar(newest)
+
+
+def current_runs(engine: sa.Engine, first: date, last: date) -> dict[date, str]:
+    """The run that readers see for each published night from ``first`` to ``last``."""
+    nights = sa.select(CURRENT_RUNS.c.score_date, CURRENT_RUNS.c.run_id).where(
+        CURRENT_RUNS.c.score_date.between(first, last)
+    )
+    with engine.connect() as connection:
+        return {row.score_date: row.run_id for row in connection.execute(nights)}
+
+
+def newest_night(engine: sa.Engine) -> date | None:
+    """The newest score date that is published; None if none is."""
+    with engine.connect() as connection:
+        return connection.scalar(sa.select(sa.func.max(CURRENT_RUNS.c.score_date)))
+
+
+def is_newest(engine: sa.Engine, night: date, run_id: str) -> bool:
+    """Whether that run is what readers see of the newest night."""
+    newest = (
+        sa.select(CURRENT_RUNS.c.score_date, CURRENT_RUNS.c.run_id)
+        .order_by(CURRENT_RUNS.c.score_date.desc())
+        .limit(1)
+    )
+    with engine.connect() as connection:
+        return connection.execute(newest).one_or_none() == (night, run_id)
+
+
+def incident_nights(engine: sa.Engine, first: date, last: date) -> set[date]:
+    """The nights from ``first`` to ``last`` whose published data had a quality incident."""
+    nights = (
+        sa.select(CURRENT_RUNS.c.score_date)
+        .join_from(CURRENT_RUNS, QUALITY, QUALITY.c.run_id == CURRENT_RUNS.c.run_id)
+        .where(CURRENT_RUNS.c.score_date.between(first, last), QUALITY.c.verdict == "incident")
+        .distinct()
+    )
+    with engine.connect() as connection:
+        return set(connection.scalars(nights))
+
+
+def usual_weekdays(engine: sa.Engine, night: date, count: int) -> list[date]:
+    """The same weekdays of so many weeks before, the newest first, without the incidents.
+
+    What is compared with them must not be: wrong data would be usual in a week.
+    """
+    weekdays = [night - timedelta(weeks=back) for back in range(1, count + 1)]
+    wrong = incident_nights(engine, weekdays[-1], weekdays[0])
+    return [day for day in weekdays if day not in wrong]
+
+
+def customers_scored(engine: sa.Engine, nights: Iterable[date]) -> int:
+    """The populations of those published nights, added up."""
+    population = (
+        sa.select(sa.func.coalesce(sa.func.sum(SCORING_RUNS.c.population), 0))
+        .join_from(CURRENT_RUNS, SCORING_RUNS, SCORING_RUNS.c.run_id == CURRENT_RUNS.c.run_id)
+        .where(CURRENT_RUNS.c.score_date.in_(list(nights)))
+    )
+    with engine.connect() as connection:
+        return int(connection.scalar(population))
