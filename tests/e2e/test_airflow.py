@@ -544,11 +544,12 @@ def await_job_with_engine(name: str, root: Path) -> list[int]:
     """The process of a job, and all it has started, once it has its engine in memory."""
     for _ in range(6000):
         for pid in processes():
-            if f"jobs.{name}" in words(pid, "cmdline") and f"SCORING_DATA_ROOT={root}" in words(
-                pid, "environ"
+            if (
+                f"jobs.{name}" in words(pid, "cmdline")
+                and f"SCORING_DATA_ROOT={root}" in words(pid, "environ")
+                and any("pysail" in line for line in words(pid, "maps"))
             ):
-                if any("pysail" in line for line in words(pid, "maps")):
-                    return [pid, *descendants(pid)]
+                return [pid, *descendants(pid)]
         time.sleep(0.02)
     raise AssertionError(f"{name} did not start its engine")
 
