@@ -140,11 +140,15 @@ class RunRecord(_Record):
 
 
 class StageRecord(_Record):
-    """What one job of a run took and found; ``facts`` are counts and names, JSON-able."""
+    """What one job of a run took and found; ``facts`` are counts and names, JSON-able.
+
+    ``engine`` is the name and version of what computed it, null where none was needed.
+    """
 
     stage: str
     seconds: float
     facts: dict
+    engine: str | None = None
 
     def write(self, root: Path, run: RunRecord) -> None:
         """Put the record beside the run's."""

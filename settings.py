@@ -1,8 +1,9 @@
 """Where we run: one frozen class, filled from environment variables named ``SCORING_...``."""
 
+import os
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -41,13 +42,26 @@ class Settings(BaseSettings):
         "process) and local[*] (Apache Spark on this machine); or a cluster (spark://, yarn, "
         "k8s://), or a Spark Connect server that runs already (sc://host:port).",
     )
-    spark_embedded_memory: str = Field("4g", description="That the embedded engine may take.")
+    spark_embedded_memory: str = Field(
+        "4g",
+        pattern=r"^\d+[kmgKMG]$",
+        description="That a job on the embedded engine may take, as 512m or 4g.",
+    )
     spark_driver_memory: str = Field("2g", description="Of Apache Spark's Java beside the job.")
     spark_executor_memory: str = Field("2g", description="Of each worker; local masters have none.")
+
+    @field_validator("spark_embedded_memory")
+    @classmethod
+    def _is_enough(cls, size: str) -> str:
+        if size[-1] in "kK" or (size[-1] in "mM" and int(size[:-1]) < 1024):
+            raise ValueError(f"{size} is too little even for a night of nobody; give at least 1g")
+        return size
 
     @model_validator(mode="before")
     @classmethod
     def _fill_defaults(cls, values: dict) -> dict:
+        if "SCORING_SPARK_MASTER" in os.environ:
+            raise ValueError("SCORING_SPARK_MASTER is now SCORING_SPARK; set that instead")
         root = Path(
             values.get("data_root")
             or PROJECT_ROOT / "data" / values.get("source", cls.model_fields["source"].default)

@@ -19,7 +19,7 @@ there that delivery and models are pinned.
 - `validate_delivery`: the delivery is bad, not the code, so it was not retried. Send the log and
   the Data Docs tab to the owners of the data; clear from `open_run` once they redeliver.
 - `summarise_activity`, `build_features`: a fault, or features that break their promises; the end
-  of the log says which. If Java was killed, it lacked memory.
+  of the log says which. If the engine was killed, it lacked memory: *engines* in the runbook.
 - `score_customers`: the model's bundle was refused, or predictions break their promises. Promote
   the version before and clear from `open_run`.
 - `publish_predictions`: the warehouse is away, or refuses numbers that do not add up. Clear it when

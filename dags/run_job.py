@@ -28,6 +28,11 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 BAD_DATA_EXIT = 20
 NOT_YET_EXIT = 75
 
+KILLED = (
+    " It was killed, or ran out of memory: SCORING_SPARK_EMBEDDED_MEMORY and "
+    "SCORING_SPARK_DRIVER_MEMORY say how much it may take (docs/runbook.md#engines)."
+)
+
 GRACE_SECONDS = 20
 """How long a job that is told to stop may take before it is killed."""
 
@@ -156,7 +161,8 @@ class _StartsJob:
         """
         if exit_code := self.running.process.returncode:
             how = f"exit code {exit_code}" if exit_code > 0 else signal.Signals(-exit_code).name
-            raise RuntimeError(f"{self.job} failed ({how}): {self.running.error}")
+            hint = KILLED if how in ("SIGKILL", "SIGABRT") else ""
+            raise RuntimeError(f"{self.job} failed ({how}): {self.running.error}{hint}")
         return json.loads(self.running.result_line)
 
     def on_kill(self) -> None:

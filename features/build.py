@@ -11,6 +11,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+import business_day
 from features.frequency import FREQUENCY_FEATURES
 from features.products import PRODUCTS_FEATURES
 from features.profile import PROFILE_FEATURES
@@ -71,9 +72,9 @@ def known_activity(activity: DataFrame, as_of: Sequence[date]) -> DataFrame:
 
 
 def features_sha256() -> str:
-    """SHA-256 of the source of this package, in hex: another value, other features."""
+    """SHA-256 of the source of this package and of where days are cut: other source, other hash."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(business_day.__file__)]:
         source = path.read_bytes()
         digest.update(f"{path.name} {len(source)}\n".encode())
         digest.update(source)

@@ -15,7 +15,7 @@ from features.activity import read_activity
 from features.build import build_features
 from features.golden import check_golden
 from jobs.entry import run_parser, start
-from jobs.session import on_spark
+from jobs.session import engine_of, on_spark
 from lake import kept, read_parquet, replacing, write_sorted
 from params import Params
 from records import RunRecord, StageRecord
@@ -58,7 +58,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         log.warning("%s", finding)
     facts = {"population": population, "golden": golden, "findings": findings}
     seconds = time.monotonic() - started
-    StageRecord(stage="build_features", seconds=seconds, facts=facts).write(root, record)
+    StageRecord(
+        stage="build_features", seconds=seconds, facts=facts, engine=engine_of(spark)
+    ).write(root, record)
     return facts
 
 

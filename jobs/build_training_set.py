@@ -23,7 +23,7 @@ from features.golden import write_golden
 from features.labels import label_purchases
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
-from jobs.session import session
+from jobs.session import job_session
 from lake import file_sha256, read_json, replacing
 from models.split import as_of_dates
 from params import Params, Training, read_params
@@ -177,7 +177,7 @@ def main(_arguments: argparse.Namespace) -> dict:
     # Every row is looked at for every date.
     rows = sum(entry["rows"] for entry in listed) * params.training.as_of_count
     engine = choose_engine(settings.spark, rows)
-    with session(settings, "build_training_set", engine) as spark:
+    with job_session(settings, "build_training_set", engine) as spark:
         return run(spark, settings, params, artifacts)
 
 

@@ -4,14 +4,15 @@ import logging
 
 AUTO, EMBEDDED, THIS_MACHINE = "auto", "embedded", "local[*]"
 
-EMBEDDED_ROWS = 3_000_000
-"""Rows of activity up to which the embedded engine is the quicker one (docs/decisions/0051)."""
+EMBEDDED_ROWS = 2_000_000
+"""Rows up to which the embedded engine computes: it is quicker up to about five million, and takes
+a gigabyte for a million (docs/decisions/0051)."""
 
 log = logging.getLogger("jobs.engine")
 
 
-def choose_engine(setting: str, activity_rows: int) -> str:
-    """The engine for so much work; anything but ``auto`` is what it says.
+def choose_engine(setting: str, rows: int) -> str:
+    """The engine for so many rows in the widest query; any setting but ``auto`` is the answer.
 
     >>> choose_engine("auto", 400_000), choose_engine("auto", 40_000_000)
     ('embedded', 'local[*]')
@@ -20,6 +21,6 @@ def choose_engine(setting: str, activity_rows: int) -> str:
     """
     if setting != AUTO:
         return setting
-    engine = EMBEDDED if activity_rows <= EMBEDDED_ROWS else THIS_MACHINE
-    log.info("%d rows of activity: the engine is %s (SCORING_SPARK=auto)", activity_rows, engine)
+    engine = EMBEDDED if rows <= EMBEDDED_ROWS else THIS_MACHINE
+    log.info("%d rows: the engine is %s (SCORING_SPARK=auto)", rows, engine)
     return engine

@@ -24,7 +24,7 @@ from expectations.intake import DeliveryRefused, take_deliveries
 from features.activity import summarise_activity
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
-from jobs.session import session
+from jobs.session import job_session
 from lake import is_whole, read_parquet, write_deliveries
 from params import Params, read_params
 from records import DeliveredFile, Delivery, DeliveryRecord, current_deliveries, make_current
@@ -191,7 +191,7 @@ def main(arguments: argparse.Namespace) -> dict:
     if not new:
         return totals(settings.data_root, arguments.until)
     engine = choose_engine(settings.spark, rows_of(new))
-    with session(settings, f"load_history {arguments.until}", engine) as spark:
+    with job_session(settings, f"load_history {arguments.until}", engine) as spark:
         return run(spark, settings, params, arguments.until, new)
 
 

@@ -26,7 +26,7 @@ import warehouse
 from features.activity import read_activity
 from features.labels import bought_within, label_purchases
 from jobs.entry import run_parser, start
-from jobs.session import on_spark
+from jobs.session import engine_of, on_spark
 from lake import read_batches, read_json, read_parquet, sorted_files
 from models.deciles import decile, tenths
 from models.metrics import TENURE_BANDS
@@ -104,7 +104,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         )
     facts = describe(engine, root, params, record, found) | {"skipped": skipped}
     seconds = time.perf_counter() - started
-    StageRecord(stage="measure_performance", seconds=seconds, facts=facts).write(root, record)
+    StageRecord(
+        stage="measure_performance", seconds=seconds, facts=facts, engine=engine_of(spark)
+    ).write(root, record)
     return facts
 
 

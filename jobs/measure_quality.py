@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 import catalog
 import warehouse
 from jobs.entry import run_parser, start
-from jobs.session import on_spark
+from jobs.session import engine_of, on_spark
 from lake import read_json, read_parquet
 from models.bundle import Bundle, read_bundle
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
@@ -73,7 +73,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     incidents = [each.sentence for each in findings if each.verdict == "incident"]
     facts = {"verdict": "incident" if incidents else "usual", "incidents": incidents}
     seconds = time.perf_counter() - started
-    StageRecord(stage="measure_quality", seconds=seconds, facts=facts).write(root, record)
+    StageRecord(
+        stage="measure_quality", seconds=seconds, facts=facts, engine=engine_of(spark)
+    ).write(root, record)
     return facts
 
 

@@ -20,7 +20,7 @@ import catalog
 from expectations.features import unscorable
 from expectations.predictions import verify_predictions
 from jobs.entry import run_parser, start
-from jobs.session import on_spark
+from jobs.session import engine_of, on_spark
 from lake import kept, read_parquet, replacing, write_sorted
 from models.arms import bucket_column
 from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
@@ -94,7 +94,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
                 served = written.where(F.col("arm") == CHALLENGER).count()
                 facts["challenger"] = scored.comparison | {"served": served}
     seconds = time.perf_counter() - started
-    StageRecord(stage="score_customers", seconds=seconds, facts=facts).write(root, record)
+    StageRecord(
+        stage="score_customers", seconds=seconds, facts=facts, engine=engine_of(spark)
+    ).write(root, record)
     return facts
 
 

@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -74,6 +75,20 @@ def session(settings: Settings, name: str, engine: str) -> Iterator[SparkSession
         yield spark
 
 
+@contextmanager
+def job_session(settings: Settings, name: str, engine: str) -> Iterator[SparkSession]:
+    """The session of a job that is a process of its own, whose memory is bounded as a whole.
+
+    The embedded engine counts what its sorts, joins and aggregates hold, which is about half of
+    what it takes; for the rest the process gets a limit.
+    """
+    if engine == EMBEDDED:
+        most = bytes_of(settings.spark_embedded_memory)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
+    with session(settings, name, engine) as spark:
+        yield spark
+
+
 def on_spark(
     name: str, run: Callable[[SparkSession, Settings, Params, RunRecord], dict]
 ) -> Callable[[Namespace], dict]:
@@ -86,7 +101,7 @@ def on_spark(
         settings, params = Settings(), read_params()
         record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
         engine = record.engine if settings.spark == AUTO else settings.spark
-        with session(settings, f"{name} {record.run_id}", engine) as spark:
+        with job_session(settings, f"{name} {record.run_id}", engine) as spark:
             return run(spark, settings, params, record)
 
     return main
@@ -100,9 +115,10 @@ def _embedded(settings: Settings) -> Iterator[SparkSession]:
     """Sail inside this process: it is there in a hundredth of a second, and dies with the job."""
     # Read when the engine is loaded. Of its own words only faults are for people.
     os.environ.setdefault("RUST_LOG", "error")
+    os.environ.setdefault("RUST_BACKTRACE", "0")
     os.environ.setdefault("SAIL_RUNTIME__MEMORY_POOL__TYPE", "greedy")
     os.environ["SAIL_RUNTIME__MEMORY_POOL__GREEDY__MAX_SIZE"] = str(
-        bytes_of(settings.spark_embedded_memory)
+        bytes_of(settings.spark_embedded_memory) // 2
     )
     from pysail.spark import SparkConnectServer
 
@@ -173,7 +189,7 @@ def _connected(settings: Settings, name: str, url: str) -> Iterator[SparkSession
             old.stop()
     session_id = str(uuid.uuid4())
     write_json(path, {"url": url, "id": session_id})
-    spark = _connect(f"{url}/;session_id={session_id}", f"Spark Connect, {url}", retries=6)
+    spark = _connect(f"{url}/;session_id={session_id}", f"Spark Connect, {url}", retries=5)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield spark
@@ -190,7 +206,7 @@ def _connect(url: str, name: str, retries: int) -> SparkSession:
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
     spark = SparkSession.builder.remote(url).create()
-    spark.client.set_retry_policies([DefaultPolicy(max_retries=retries, max_backoff=5_000)])
+    spark.client.set_retry_policies([DefaultPolicy(max_retries=retries, max_backoff=3_000)])
     for key, value in (SAME_VALUES | {ENGINE: name}).items():
         spark.conf.set(key, value)
     return spark
@@ -200,7 +216,9 @@ def _connect(url: str, name: str, retries: int) -> SparkSession:
 
 # What the engines say when memory ran out, and when nobody is there any more.
 TOO_LITTLE_MEMORY = re.compile(
-    r"Resources exhausted|ResourcesExhausted|OutOfMemoryError|failed to allocate", re.I
+    r"Resources exhausted|ResourcesExhausted|OutOfMemoryError|failed to allocate|MemoryError"
+    r"|Cannot allocate memory|null pointer|Resource temporarily unavailable",
+    re.I,
 )
 GONE = re.compile(
     r"Connection refused|Connection reset|Socket closed|failed to connect|StatusCode.UNAVAILABLE"
@@ -252,7 +270,8 @@ def _gone(engine: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0][:300]
+    details = re.search(r'details = "([^"]*)"', text)
+    return (details[1] if details else text.strip().splitlines()[0])[:300]
 
 
 def bytes_of(size: str) -> int:

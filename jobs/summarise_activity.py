@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 import catalog
 from features.activity import summarise_activity
 from jobs.entry import run_parser, start
-from jobs.session import on_spark
+from jobs.session import engine_of, on_spark
 from lake import PieceMissing, is_whole, read_parquet, write_deliveries
 from params import Params
 from records import RunRecord, StageRecord, make_current
@@ -53,7 +53,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     rows = sum(pq.read_metadata(file).num_rows for file in partition.glob("*.parquet"))
     facts = {"delivery_id": record.deliveries[day], "rows": rows, "was_there": was_there}
     seconds = time.monotonic() - started
-    StageRecord(stage="summarise_activity", seconds=seconds, facts=facts).write(root, record)
+    StageRecord(
+        stage="summarise_activity", seconds=seconds, facts=facts, engine=engine_of(spark)
+    ).write(root, record)
     return facts
 
 

@@ -19,7 +19,7 @@ from deliveries.lines import read_lines
 from errors import BadData
 from expectations.intake import DeliveryRefused, take_deliveries
 from jobs.entry import run_parser, start
-from jobs.session import on_spark
+from jobs.session import engine_of, on_spark
 from params import Params, Source
 from records import DeliveredFile, DeliveryRecord, RunRecord, StageRecord
 from settings import Settings
@@ -82,7 +82,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         include={"delivery_id", "delivered", "accepted", "quarantined", "excluded", "findings"},
     )
     seconds = time.monotonic() - started
-    StageRecord(stage="validate_delivery", seconds=seconds, facts=facts).write(root, record)
+    StageRecord(
+        stage="validate_delivery", seconds=seconds, facts=facts, engine=engine_of(spark)
+    ).write(root, record)
     return facts
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
+import xgboost
 
 from models.calibration import Calibration
 from models.schema import Feature, feature_matrix
-from models.trees import xgboost
 
 if TYPE_CHECKING:
     import pandas as pd

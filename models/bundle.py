@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xgboost
 from packaging.version import Version
 
 from lake import read_json
@@ -14,7 +15,6 @@ from models.apply import read_booster, score
 from models.calibration import Calibration
 from models.schema import Feature, schema_from_json
 from models.store import BundleRefused, bundle_sha256
-from models.trees import xgboost
 
 # The trees add float32 in a fixed order, so margins are equal everywhere; the exponential after
 # them may differ in its last bit between processors.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xgboost
 
 import params
 from lake import read_json, write_json
@@ -21,7 +22,6 @@ from models.schema import (
     schema_to_json,
 )
 from models.split import Split
-from models.trees import xgboost
 
 KEYS = ("as_of", "customer_id", "label")
 """The columns of a training set that are not features."""

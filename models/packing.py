@@ -27,7 +27,7 @@ GOLDEN_ROWS = 32
 HOLDOUT_ROWS = 100_000
 """At the most so many rows to judge on are carried along."""
 
-LIBRARIES = ("numpy", "pyarrow", "pyspark", "scikit-learn", "xgboost")
+LIBRARIES = ("numpy", "pyarrow", "pysail", "pyspark", "scikit-learn", "xgboost")
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,9 +108,8 @@ LEAVES_OUT = {
     ),
     "open_run": HEAVY - {"pyspark"},
     "measure_performance": HEAVY - {"pyspark"},
-    "measure_quality": {"alembic", "evidently", "great_expectations", "sklearn"},
-    "report_drift": {"alembic", "evidently", "great_expectations", "pyspark", "sklearn"},
-    "score_customers": {"alembic", "evidently", "sklearn"},
+    "measure_quality": {"evidently", "great_expectations", "alembic"},
+    "report_drift": {"evidently", "great_expectations", "pyspark", "alembic"},
 }
 """What the start of a job must not import; a job that needs it later imports it then."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import Column
 
+import business_day
 import features
 from features.build import CATEGORICAL, FEATURE_NAMES, FEATURES, features_sha256
 from features.dictionary import DICTIONARY_FILE, data_dictionary
@@ -57,4 +58,10 @@ def test_the_hash_of_the_features_changes_with_any_letter_of_their_source(tmp_pa
     before = features_sha256()
     rhythm = copy / "rhythm.py"
     rhythm.write_text(rhythm.read_text().replace("enough - 1", "enough - 2"))
-    assert features_sha256() != before
+    changed = features_sha256()
+    assert changed != before
+
+    days = tmp_path / "business_day.py"
+    days.write_text(Path(business_day.__file__).read_text() + "# another day\n")
+    monkeypatch.setattr("business_day.__file__", str(days))
+    assert features_sha256() != changed

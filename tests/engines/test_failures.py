@@ -1,0 +1,141 @@
+"""What is left of a job that dies, and what is said of an engine that does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.session import EngineFailed, session
+from settings import PROJECT_ROOT, Settings
+from tests.engines.conftest import free_port
+
+# A job that is at work for some seconds, and then writes.
+JOB = """
+import sys
+from jobs.session import session
+from settings import Settings
+
+def slowly(batches):
+    import time
+    for batch in batches:
+        time.sleep(5)
+        yield batch
+
+with session(Settings(), "a job", Settings().spark) as spark:
+    rows = spark.range(10).repartition(1).mapInArrow(slowly, "id bigint")
+    print("at work", flush=True)
+    rows.write.parquet(sys.argv[1])
+"""
+
+TOO_MUCH = """
+from jobs.session import job_session
+from settings import Settings
+
+with job_session(Settings(), "a job", "embedded") as spark:
+    names = spark.range(60_000_000).selectExpr("id % 3 k", "sha2(cast(id as string), 512) name")
+    listed = names.groupBy("k").agg({"name": "collect_list"})
+    listed.selectExpr("size(`collect_list(name)`)").collect()
+"""
+
+
+@pytest.fixture
+def shared(tmp_path):
+    """An engine of its own process, as several jobs may share it: its URL and the process."""
+    port = free_port()
+    with (tmp_path / "engine.log").open("wb") as log:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "sail", "spark", "server", "--port", str(port)],
+            env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT), "RUST_LOG": "error"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    time.sleep(1)
+    yield f"sc://127.0.0.1:{port}", process
+    process.kill()
+    process.wait()
+
+
+def start(program: str, url: str, root: Path, *arguments: Path) -> subprocess.Popen:
+    ours = {"PYTHONPATH": str(PROJECT_ROOT), "SCORING_SPARK": url, "SCORING_DATA_ROOT": str(root)}
+    job = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env=os.environ | ours,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if arguments:
+        assert job.stdout.readline() == "at work\n", job.communicate()[1]
+        time.sleep(1)
+    return job
+
+
+@pytest.mark.parametrize("word", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_dead_job_left_on_a_shared_engine_is_cancelled(shared, tmp_path, word):
+    url, _ = shared
+    job = start(JOB, url, tmp_path, tmp_path / "rows")
+    job.send_signal(word)
+    job.communicate()
+    assert (tmp_path / "sessions").exists()
+    # The next try of the job, which begins with what is left.
+    with session(Settings(data_root=tmp_path), "a job", url) as spark:
+        assert spark.range(3).count() == 3
+    time.sleep(6)
+    assert list(tmp_path.glob("rows/*.parquet")) == []
+    assert list((tmp_path / "sessions").iterdir()) == []
+
+
+def test_without_that_it_would_have_gone_on_and_written(shared, tmp_path):
+    url, _ = shared
+    job = start(JOB, url, tmp_path, tmp_path / "rows")
+    job.kill()
+    job.communicate()
+    time.sleep(6)
+    assert list(tmp_path.glob("rows/*.parquet"))
+
+
+def test_an_engine_that_dies_is_a_sentence(shared, tmp_path):
+    url, engine = shared
+    job = start(JOB, url, tmp_path, tmp_path / "rows")
+    engine.kill()
+    _, said = job.communicate(timeout=120)
+    assert job.returncode == 1
+    assert (
+        f"EngineFailed: nobody answers at {url} (SCORING_SPARK), or the engine there died" in said
+    )
+
+
+def test_an_engine_that_is_not_there_is_a_sentence(tmp_path):
+    url = f"sc://127.0.0.1:{free_port()}"
+    with (
+        pytest.raises(EngineFailed, match=rf"nobody answers at {url}.*See that it runs"),
+        session(Settings(data_root=tmp_path), "a job", url),
+    ):
+        pass
+
+
+def test_a_query_beyond_the_memory_ends_the_job_and_not_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCORING_SPARK_EMBEDDED_MEMORY", "1g")
+    job = start(TOO_MUCH, "embedded", tmp_path)
+    _, said = job.communicate(timeout=120)
+    assert job.returncode != 0
+    assert "SCORING_SPARK_EMBEDDED_MEMORY" in said or "memory allocation of" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("SCORING_SPARK", "mesos://there", "pattern"),
+        ("SCORING_SPARK_EMBEDDED_MEMORY", "300m", "at least 1g"),
+        ("SCORING_SPARK_MASTER", "local[2]", "is now SCORING_SPARK"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_at_start(monkeypatch, variable, value, why):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=why):
+        Settings()
