@@ -14,7 +14,8 @@ from rich.progress import track
 
 from benchmarks.year import Calendar, Deployment
 from jobs import load_history, split_deliveries
-from jobs.session import spark_session
+from jobs.engine import choose_engine
+from jobs.session import session
 from params import Params, read_params
 from settings import PROJECT_ROOT, Settings
 
@@ -27,15 +28,12 @@ console = Console(stderr=True)
 def live(folder: Path, source_files: Path, params: Params) -> Deployment:
     """All nights, one after the other."""
     settings = Settings(data_root=folder / "world", source=SOURCE)
-    spark = spark_session(settings, "autumn 2011")
-    try:
+    with session(settings, "autumn 2011", choose_engine(settings.spark, 0)) as spark:
         split_deliveries.run(settings, params, source_files)
         load_history.run(spark, settings, params, AUTUMN.last_night)
         deployment = Deployment(spark, settings, params, AUTUMN)
         for night in track(AUTUMN.nights, "nights", console=console):
             deployment.night(night)
-    finally:
-        spark.stop()
     return deployment
 
 

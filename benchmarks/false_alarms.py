@@ -30,7 +30,8 @@ from benchmarks.year import (
     prepare_story,
     train,
 )
-from jobs.session import spark_session
+from jobs.engine import choose_engine
+from jobs.session import session
 from lake import read_json
 from models.apply import score
 from models.bundle import Bundle
@@ -104,14 +105,12 @@ class World:
 
 def make_world(folder: Path, params: Params) -> World:
     """A shop, a model of it, and a quiet year after."""
-    spark = spark_session(Settings(data_root=folder), "false_alarms")
-    try:
+    here = Settings(data_root=folder)
+    with session(here, "false_alarms", choose_engine(here.spark, 0)) as spark:
         history = prepare_history(spark, folder, params)
         settings, _ = prepare_story(spark, folder, params, STORIES[0])
         described = describe_nights(spark, settings, params, YEAR)
         bundle = train(spark, history, params, YEAR.eve, folder / "first")
-    finally:
-        spark.stop()
     reference = pd.read_parquet(bundle.folder / "reference.parquet")
     reference["is_contacted"] = reference["probability"] >= bundle.threshold
     thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))

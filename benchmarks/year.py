@@ -39,8 +39,9 @@ from jobs import (
     train_model,
 )
 from jobs.decide_retraining import fresh_cohorts
+from jobs.engine import choose_engine
 from jobs.measure_quality import describe_lines, still, usual
-from jobs.session import spark_session
+from jobs.session import session
 from lake import read_json, value_sha256
 from models.apply import score
 from models.bundle import Bundle, read_bundle, read_holdout
@@ -186,7 +187,7 @@ def describe_nights(
         catalog.ACTIVITY.partition(root, known_on=day, delivery_id=name)
         for day, name in current_deliveries(root, calendar.last_night).items()
     ]
-    activity = read_activity(spark, root, partitions).repartition("customer_id").persist()
+    activity = read_activity(spark, partitions)
     horizon = params.training.horizon_days
     nights = calendar.nights
     chunks = [nights[at : at + NIGHTS_AT_ONCE] for at in range(0, len(nights), NIGHTS_AT_ONCE)]
@@ -196,7 +197,6 @@ def describe_nights(
         labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
         ordered = labelled.repartition("as_of").sortWithinPartitions("customer_id")
         ordered.write.mode("append").partitionBy("as_of").parquet(str(folder))
-    activity.unpersist()
     return folder
 
 
@@ -499,12 +499,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "data" / "benchmark-year")
     arguments = parser.parse_args()
     folder, params = arguments.folder.resolve(), read_params()
-    spark = spark_session(Settings(data_root=folder), "year")
-    try:
+    settings = Settings(data_root=folder)
+    with session(settings, "year", choose_engine(settings.spark, 0)) as spark:
         prepare_history(spark, folder, params)
         years = {story.name: live(spark, folder, params, story) for story in STORIES}
-    finally:
-        spark.stop()
     page = PROJECT_ROOT / "docs" / "retraining_year.md"
     write_table(years, params, page)
     console.print(page.read_text(encoding="utf-8"), markup=False)
