@@ -29,7 +29,6 @@ RUN python -m venv .venv \
     && uv pip sync --no-cache --python .venv/bin/python --require-hashes --compile-bytecode requirements.txt
 
 # Java comes with the lock. Its home, and the cache that lets it start fast, belong to who runs it.
-COPY --chown=scoring catalog.py lake.py params.py records.py settings.py ./
 COPY --chown=scoring jobs/__init__.py jobs/java.py jobs/
 RUN python -m jobs.java
 ENV JAVA_HOME=/app/.venv/java

@@ -80,10 +80,11 @@ def job_session(settings: Settings, name: str, engine: str) -> Iterator[SparkSes
     """The session of a job that is a process of its own, whose memory is bounded as a whole.
 
     The embedded engine counts what its sorts, joins and aggregates hold, which is about half of
-    what it takes; for the rest the process gets a limit.
+    what it takes. For the rest the process gets a limit: of what it may reserve, which is up to
+    three times of what it takes (threads, and buffers for each file that is written).
     """
     if engine == EMBEDDED:
-        most = bytes_of(settings.spark_embedded_memory)
+        most = 3 * bytes_of(settings.spark_embedded_memory)
         resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
     with session(settings, name, engine) as spark:
         yield spark

@@ -140,6 +140,31 @@ def test_a_job_starts_fast_because_it_imports_only_what_it_needs():
         assert not too_much, f"jobs/{name}.py must not import {too_much} to start"
 
 
+AVOIDED = {
+    **dict.fromkeys(("sparkContext", "rdd", "_jvm", "_jdf"), "Spark Connect has none"),
+    **dict.fromkeys(("persist", "cache"), "the embedded engine keeps nothing: lake.kept"),
+    **dict.fromkeys(("approxQuantile", "approx_count_distinct"), "engines estimate in other ways"),
+    **dict.fromkeys(("percentile", "percentile_approx"), "engines interpolate otherwise"),
+    **dict.fromkeys(("collect_union", "zip_with", "weekday", "try_divide"), "missing or different"),
+    "input_file_name": "missing; the file is a column of the cells",
+}
+"""What one engine lacks or computes otherwise (docs/decisions/0051), and why it is not used."""
+
+# Asked of whole numbers, whose middle two have an exact mean.
+EXCEPTIONS = {("jobs/measure_quality.py", "percentile")}
+
+
+def test_nothing_is_asked_of_an_engine_that_another_lacks_or_computes_otherwise():
+    for folder in sorted(LIBRARIES | {"jobs"}):
+        for file in sorted((PROJECT_ROOT / folder).rglob("*.py")):
+            name = str(file.relative_to(PROJECT_ROOT))
+            if "pyspark" not in imported(file) or name == "jobs/java.py":
+                continue
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Attribute) and (name, node.attr) not in EXCEPTIONS:
+                    assert node.attr not in AVOIDED, f"{name}: {node.attr}: {AVOIDED[node.attr]}"
+
+
 def test_no_package_overwrites_the_files_of_pyspark():
     # The Airflow provider for Spark would bring it; both install a folder named pyspark.
     with pytest.raises(importlib.metadata.PackageNotFoundError):

@@ -90,6 +90,33 @@ def test_what_a_dead_job_left_on_a_shared_engine_is_cancelled(shared, tmp_path, 
     assert list((tmp_path / "sessions").iterdir()) == []
 
 
+@pytest.mark.parametrize("engine", ["embedded", "local[1]"])
+def test_nothing_of_a_killed_job_goes_on_where_the_engine_is_its_own(tmp_path, engine):
+    job = start(JOB, engine, tmp_path, tmp_path / "rows")
+    family = [job.pid, *descendants(job.pid)]
+    assert any("java" in command(pid) for pid in family) == (engine != "embedded")
+    job.kill()
+    job.communicate()
+    deadline = time.monotonic() + 30
+    while any(command(pid) for pid in family):
+        assert time.monotonic() < deadline, [command(pid) for pid in family]
+        time.sleep(0.1)
+    assert list(tmp_path.glob("rows/*.parquet")) == []
+
+
+def descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [one for child in map(int, children) for one in (child, *descendants(child))]
+
+
+def command(pid: int) -> str:
+    """The command line of a process; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def test_without_that_it_would_have_gone_on_and_written(shared, tmp_path):
     url, _ = shared
     job = start(JOB, url, tmp_path, tmp_path / "rows")
