@@ -161,6 +161,8 @@ def _environment(
         # A task whose worker was killed is noticed after a minute instead of five.
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",
+        # Between two tasks a second is much: a night has fifteen.
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "USAGE_DATA_COLLECTION__ENABLED": "False",
         # The end of a task is noticed at its next heartbeat; by default that is 5 s.
         "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
