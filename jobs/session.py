@@ -72,6 +72,7 @@ def session(settings: Settings, name: str, engine: str) -> Iterator[SparkSession
     else:
         opened = _apache(settings, name, engine)
     with _explained(engine), opened as spark:
+        log.info("%s computes", engine_of(spark))
         yield spark
 
 
@@ -85,7 +86,9 @@ def job_session(settings: Settings, name: str, engine: str) -> Iterator[SparkSes
     """
     if engine == EMBEDDED:
         most = 3 * bytes_of(settings.spark_embedded_memory)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard == resource.RLIM_INFINITY or most < hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     with session(settings, name, engine) as spark:
         yield spark
 
