@@ -19,7 +19,7 @@ from errors import BadData
 from expectations.data_docs import write_page
 from expectations.promise import Outcome, rule_of, suite
 
-# So many of the values that break a promise are shown to people.
+# How many of the values that break a promise are shown to people.
 EXAMPLES = 5
 
 

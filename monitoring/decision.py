@@ -34,7 +34,7 @@ class Evidence:
         new_labels: Customers whose labels have matured since; one cohort a horizon counts, as
             cohorts of successive days hold the same purchases.
         last_asked: The night that asked for a retraining last; null if none did.
-        asked_this_month: So many nights of this calendar month have.
+        asked_this_month: How many nights of this calendar month asked for a retraining.
         in_flight: What is under way already (a training, a challenger), in words; null if nothing.
     """
 

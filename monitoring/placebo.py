@@ -19,7 +19,7 @@ from monitoring.drift import (
 )
 from params import Drift
 
-# A column's own threshold: what so many of its quiet nights stay below.
+# A column's own threshold: this share of its quiet nights stays below it.
 COLUMN_QUANTILE = 0.99
 
 # A column whose quiet nights never differ still has the width of a trifle.
