@@ -266,7 +266,7 @@ def tenure_band() -> Column:
 
 
 def known_buyers(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> DataFrame:
-    """``customer_id`` and ``bought`` (1) of those of whom a purchase is known tonight."""
+    """``customer_id`` and ``bought`` (1) of the customers with a purchase known tonight."""
     if cohort.maturity == "estimated":
         return spark.createDataFrame([], "customer_id string, bought int")
     score_date = cohort.record.score_date

@@ -341,7 +341,7 @@ def _draws(
     rounds: int,
     seed: int | Sequence[int],
 ) -> np.ndarray:
-    """(rounds, metrics), the same whatever is drawn at once."""
+    """(rounds, metrics); how many are drawn at a time changes nothing."""
     random = np.random.default_rng(seed)
     at_once = max(1, DRAWN_AT_ONCE // len(cells.probability))
     parts = [

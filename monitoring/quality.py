@@ -31,11 +31,11 @@ COMMON_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class ColumnStats:
-    """One column of one day, exactly, but for ``invoices``.
+    """One column of one day, counted exactly.
 
     ``median``, ``low`` and ``high`` are of numbers, ``categories`` (rows by value) of text with few
     values; null and empty where they do not apply. ``histogram`` counts the rows up to each of
-    ``edges``, cumulatively. ``invoices`` is about how many invoices the rows are of; 0 where rows
+    ``edges``, cumulatively. ``invoices`` is the number of invoices the rows belong to; 0 where rows
     are customers.
     """
 
