@@ -53,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 fresh.rename(path)
                 break
             except OSError as error:
-                # Somebody else was quicker; theirs goes the way of the old one.
+                # Another process was quicker; its folder is moved away like the old one.
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
     finally:

@@ -26,7 +26,7 @@ ENGINES = ("embedded", "local[2]")
 
 
 def copy_customers(root: Path, until: date, copies: int, into: Path) -> int:
-    """Write the activity of so many shops into ``into``; its rows."""
+    """Write the activity of ``copies`` shops into ``into``; return how many rows it has."""
     from jobs.session import session
 
     partitions = [

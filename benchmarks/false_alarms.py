@@ -44,7 +44,7 @@ from settings import PROJECT_ROOT, Settings
 EVIDENTLY_THRESHOLD = 0.1
 EVIDENTLY_SHARE = 0.5
 
-# Quiet nights are drawn from so many nights after the training.
+# Quiet nights are drawn from this many nights after the training.
 DAYS_AFTER = 180
 FEATURES_SHIFTED = (1, 3, 10)
 SHIFTS = (0.1, 0.2, 0.5)
@@ -120,7 +120,7 @@ def make_world(folder: Path, params: Params) -> World:
 def drawn_nights(
     world: World, count: int, change: Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame]
 ) -> Iterator[pd.DataFrame]:
-    """So many nights: customers drawn with replacement from one of the nights, then changed."""
+    """``count`` nights: customers drawn with replacement from one of the nights, then changed."""
     random = np.random.default_rng(SEED)
     after = YEAR.nights[:DAYS_AFTER]
     known = {day: world.night(day) for day in after}
@@ -131,10 +131,10 @@ def drawn_nights(
 
 
 def shift(count: int, by: float, world: World) -> Callable:
-    """Move the means of ``count`` numbers by so many standard deviations, without new values.
+    """Move the means of ``count`` numbers by ``by`` standard deviations, without new values.
 
-    Values are drawn anew, the larger ones more often; a sum would empty the bin of the zeros and be
-    seen by anybody.
+    Values are drawn again, the larger ones more often; a sum would empty the bin of the zeros and
+    be seen by anybody.
     """
 
     def change(night: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
@@ -150,7 +150,7 @@ def shift(count: int, by: float, world: World) -> Callable:
 
 
 def tilted(column: pd.Series, by: float, random: np.random.Generator) -> pd.Series:
-    """The column drawn anew so that its expected mean lies ``by`` standard deviations higher."""
+    """The column drawn again so that its expected mean lies ``by`` standard deviations higher."""
     known = column.dropna().to_numpy()
     # Ranks, so that one huge amount is not all that is ever drawn.
     place = (np.argsort(np.argsort(known, kind="stable")) + 0.5) / len(known)

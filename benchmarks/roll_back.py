@@ -29,7 +29,7 @@ MOVES = 20
 
 
 def predictions(customers: int, seed: int) -> Iterator[pa.RecordBatch]:
-    """So many predictions, plausible in size."""
+    """Predictions of ``customers``, plausible in size."""
     random = np.random.default_rng(seed)
     for begin in range(0, customers, BATCH_ROWS):
         rows = min(BATCH_ROWS, customers - begin)
@@ -77,7 +77,7 @@ def a_run(number: int, customers: int) -> warehouse.PublishedRun:
 
 
 def measure(url: str, customers: int, console: Console) -> list[float]:
-    """Seconds of each move, with two runs of so many customers in the warehouse at ``url``."""
+    """Seconds of each move, with two runs of ``customers`` each in the warehouse at ``url``."""
     warehouse.migrate(url)
     engine = warehouse.connect(url)
     before = None

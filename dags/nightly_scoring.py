@@ -157,7 +157,7 @@ with DAG(
         *OPENED,
         f"{{{{ '' if {DECIDES} else '--past' }}}}",
         f"--in-flight={{{{ {IN_FLIGHT} }}}}",
-        # Wrong data are told of, and what is known is decided by, whatever else was not measured.
+        # Wrong data are reported and the night is decided, whatever else was not measured.
         trigger_rule="all_done_min_one_success",
         **PUBLISHED,
     )

@@ -25,7 +25,7 @@ told otherwise.
 - ``nulls``: quantity and product are null in turn.
 - ``anonymous``: the customer is null, as if a guest had bought.
 - ``duplicates``: rows come a second time, exactly.
-- ``wrong_types``: Parquet: the quantity is a text column; CSV: it is words in so many rows.
+- ``wrong_types``: Parquet: the quantity is a text column; CSV: it is words in some rows.
 - ``missing_column``: there is no unit price.
 - ``empty_day``, ``no_delivery``: a file without rows; no folder at all.
 - ``late_rows``: rows of that day come with the next day's delivery instead.

@@ -24,7 +24,7 @@ from params import Source
 # The world's first day; ages and rhythms are counted from here.
 ORIGIN = date(2000, 1, 1)
 
-# A customer's place is taken by a new one after so many days, so the shop never runs empty.
+# After this many days a new customer takes a customer's place, so the shop never runs empty.
 PLACE_DAYS = 900
 LIFETIME_MEAN_DAYS = 1100
 
@@ -36,7 +36,7 @@ RHYTHMIC_SHARE = 0.65
 PERIOD_MEDIAN_DAYS = 38
 PERIOD_SPREAD = 0.75
 SEASONAL_SHARE = 0.12
-# Of the visits that are due in a customer's rhythm, so many happen in an average month.
+# The share of the visits due in a customer's rhythm that happen in an average month.
 RHYTHM_KEPT = 0.85
 GUEST_SHARE = 0.1
 
@@ -99,7 +99,7 @@ class Customers:
 
 
 class Shop:
-    """The shop with so many customers' places; about half are taken by someone still buying.
+    """A shop with places for ``customers``; about half are taken by someone still buying.
 
     Args:
         customers: Places for customers at any one time.

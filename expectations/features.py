@@ -109,7 +109,7 @@ def verify_features(features: DataFrame, docs: Path, active_days: int) -> list[s
     Args:
         features: ``customer_id`` and the features, one row per customer of the population.
         docs: The folder for the page.
-        active_days: A customer with a purchase in so many days is in the population.
+        active_days: A customer with a purchase in this many days is in the population.
 
     Returns:
         A sentence for each row rule that some customers break.

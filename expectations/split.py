@@ -26,7 +26,7 @@ ROWS_OF_A_PARTITION = 250_000
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Over how many partitions lines are spread; lines of a day lie in ``per_day`` at the most."""
+    """Over how many partitions lines are spread; lines of a day lie in at most ``per_day``."""
 
     partitions: int = 1
     per_day: int = 1
@@ -36,7 +36,7 @@ ONE_PARTITION = Layout()
 
 
 def layout_for(rows: Sequence[int]) -> Layout:
-    """Partitions for deliveries of so many rows: few files, and none too large to sort.
+    """Partitions for deliveries of these sizes: few files, and none too large to sort.
 
     >>> layout_for([1_500])
     Layout(partitions=1, per_day=1)

@@ -19,7 +19,7 @@ from errors import BadData
 from expectations.data_docs import write_page
 from expectations.promise import Outcome, rule_of, suite
 
-# So many of the values that break a promise are shown to people.
+# How many of the values that break a promise are shown to people.
 EXAMPLES = 5
 
 
@@ -35,7 +35,7 @@ def judge(name: str, batch: DataFrame, promises: Sequence[Expectation]) -> list[
     """What became of each promise, in their order.
 
     Raises:
-        SuiteNotEvaluated: If a promise cannot be computed, e.g. for want of its column.
+        SuiteNotEvaluated: If a promise cannot be computed, e.g. because its column is missing.
     """
     _, definition = _batch_definition(name)
     judged = definition.get_batch({"dataframe": batch})
@@ -76,7 +76,7 @@ def verify(
 
     Raises:
         ExpectationsBroken: If a promise that must hold is broken; names all that are broken.
-        SuiteNotEvaluated: If a promise cannot be computed, e.g. for want of its column.
+        SuiteNotEvaluated: If a promise cannot be computed, e.g. because its column is missing.
     """
     outcomes = judge(name, batch, promises)
     write_page(docs, name, about, outcomes)

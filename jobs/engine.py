@@ -12,7 +12,7 @@ log = logging.getLogger("jobs.engine")
 
 
 def choose_engine(setting: str, rows: int) -> str:
-    """The engine for so many rows in the widest query; any setting but ``auto`` is the answer.
+    """The engine for ``rows`` in the widest query; any setting but ``auto`` is the answer.
 
     >>> choose_engine("auto", 400_000), choose_engine("auto", 40_000_000)
     ('embedded', 'local[*]')

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 PARSER = run_parser(__doc__)
 
-# Customers whose scores fall into the same of so many equal steps from 0 to 1 are counted together:
-# what reaches this process is bounded by the steps, not by the customers. A cell keeps its mean
-# probability; what is lost is who of two customers less than 0.00001 apart came first.
+# Scores from 0 to 1 are cut into this many equal steps, and customers of one step are counted
+# together: what reaches this process is bounded by the steps, not by the customers. A cell keeps
+# its mean probability; the order of two customers less than 0.00001 apart is lost.
 SCORE_STEPS = 100_000
 
 # Sums of probabilities are of whole numbers, so they do not depend on the order of adding.
@@ -174,10 +174,10 @@ def horizon_days(root: Path, record: RunRecord) -> int:
 
 
 def check_published(engine: sa.Engine, root: Path, record: RunRecord) -> None:
-    """Nothing, when the lake holds what was published as that run.
+    """Raise PublishedChanged unless the lake holds what was published as that run.
 
     Raises:
-        PublishedChanged: If it does not.
+        PublishedChanged: If a value or a row differs.
     """
     predictions, arm_scores = (
         read_batches(sorted_files(dataset.partition(root, **record.key)))
@@ -266,7 +266,7 @@ def tenure_band() -> Column:
 
 
 def known_buyers(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> DataFrame:
-    """``customer_id`` and ``bought`` (1) of those of whom a purchase is known tonight."""
+    """``customer_id`` and ``bought`` (1) of the customers with a purchase known tonight."""
     if cohort.maturity == "estimated":
         return spark.createDataFrame([], "customer_id string, bought int")
     score_date = cohort.record.score_date

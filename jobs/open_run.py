@@ -156,7 +156,9 @@ def pin_challenger(
 def check_history(
     history: dict[date, str], score_date: date, root: Path, accept_missing_days: bool
 ) -> None:
-    """Nothing, when the lake has every day from its first one to the night.
+    """Raise DaysMissing unless the lake has every day from its first one to the night.
+
+    With ``accept_missing_days`` only a lake without any day is refused.
 
     Raises:
         DaysMissing: Names the days and what to run.

@@ -109,7 +109,7 @@ def pinned_bundle(root: Path, sha256: str) -> Bundle:
 def score_alone(
     rows: DataFrame, *, previous: DataFrame, champion: Bundle, root: Path, params: Params
 ) -> Iterator[Scored]:
-    """What the champion makes of ``rows``, while the block lasts."""
+    """The champion's predictions for ``rows``, available while the block lasts."""
     scorer = batch_scorer(champion.folder, champion.sha256, reason_count(params))
     scores = rows.mapInArrow(scorer, SCORES_SCHEMA)
     # Deciles need all scores before the first row is written; scoring twice would cost more.
@@ -205,10 +205,10 @@ def decide(scores: DataFrame, bundle: Bundle) -> DataFrame:
 
 
 def decide_both(scores: DataFrame, *, champion: Bundle, challenger_bundle: Bundle) -> DataFrame:
-    """``scores`` of two models with the decile and the decision of either, for every customer.
+    """``scores`` of two models with the decile and the decision of each, for every customer.
 
-    A customer's decile is the place among all customers by one model, whoever is served by it:
-    so the champion's rows are what they were without a challenger.
+    A decile is a customer's place among all customers by one model, also by a model that does not
+    serve them all: so the champion's rows are what they would be without a challenger.
     """
     challenger_probability = F.col("challenger_probability")
     filled = scores.withColumns(

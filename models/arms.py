@@ -15,7 +15,7 @@ def bucket(customer_id: str, version: str) -> int:
     """The customer's place, 0 to 99, in the line of those who are to get that version's score.
 
     At 5 % those at 0 to 4 are in, at 20 % those and more: nobody leaves while the share grows.
-    Another version lines the customers up anew, so the same ones are not tried on every time.
+    Another version orders the customers otherwise, so it is not tried on the same ones.
 
     >>> [bucket(name, "v1.1.0") for name in ("ada", "bob")]
     [95, 58]

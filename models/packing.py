@@ -25,7 +25,7 @@ GOLDEN_FEATURES = ("golden_activity.parquet", "golden_features.parquet")
 GOLDEN_ROWS = 32
 
 HOLDOUT_ROWS = 100_000
-"""At the most so many rows to judge on are carried along."""
+"""The most rows to judge on that a bundle carries."""
 
 LIBRARIES = ("numpy", "pyarrow", "pysail", "pyspark", "scikit-learn", "xgboost")
 

@@ -1,7 +1,7 @@
 """What to do about the model after a night: a pure function of what was recorded.
 
-Nothing here asks a clock, a database or a scheduler, so any past decision can be had again from
-the evidence that is kept with it.
+Nothing here reads a clock, a database or a scheduler, so any past decision can be computed again
+from the evidence that is kept with it.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -20,8 +20,8 @@ class Evidence:
 
     Attributes:
         score_date: The night.
-        is_past: The run may not decide: it was told so (a form, a backfill), or readers see a later
-            night, or another run of this one.
+        is_past: The run may not decide: a form or a backfill said so, or readers see a later night,
+            or another run of this night.
         incidents: What is wrong with the night's data, in sentences.
         drift: Verdicts of the newest nights, this one first: ``drift``, ``steady``,
             ``too_few_rows``, ``incident`` (its data were wrong), ``unknown`` (not measured).
@@ -34,7 +34,7 @@ class Evidence:
         new_labels: Customers whose labels have matured since; one cohort a horizon counts, as
             cohorts of successive days hold the same purchases.
         last_asked: The night that asked for a retraining last; null if none did.
-        asked_this_month: So many nights of this calendar month have.
+        asked_this_month: How many nights of this calendar month asked for a retraining.
         in_flight: What is under way already (a training, a challenger), in words; null if nothing.
     """
 
@@ -61,7 +61,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What a person should hear of; ``name`` is its heading in the runbook."""
+    """What a person must be told; ``name`` is its heading in the runbook."""
 
     name: str
     severity: Literal["warning", "critical"]

@@ -35,7 +35,7 @@ PR_AUC = METRICS.index("pr_auc")
 CALIBRATION_ERROR = METRICS.index("expected_calibration_error")
 CALIBRATION_BINS = 10
 
-# Draws are made so many numbers at a time, which bounds memory whatever the size of the cohort.
+# Numbers drawn at a time, which bounds memory whatever the size of the cohort.
 DRAWN_AT_ONCE = 2_000_000
 
 Performed = Literal["holds", "loss", "too_few"]
@@ -272,7 +272,7 @@ class _Cells:
         )
 
     def metrics(self, buyers: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """(rounds, metrics) for so many buyers and others in each cell, each (rounds, cells).
+        """(rounds, metrics) from the buyers and the others in each cell, each (rounds, cells).
 
         NaN where undefined. Means are over whole numbers or over expectations, so any weights do.
         """
@@ -341,7 +341,7 @@ def _draws(
     rounds: int,
     seed: int | Sequence[int],
 ) -> np.ndarray:
-    """(rounds, metrics), the same whatever is drawn at once."""
+    """(rounds, metrics); how many are drawn at a time changes nothing."""
     random = np.random.default_rng(seed)
     at_once = max(1, DRAWN_AT_ONCE // len(cells.probability))
     parts = [

@@ -19,10 +19,10 @@ from monitoring.drift import (
 )
 from params import Drift
 
-# A column's own threshold: what so many of its quiet nights stay below.
+# A column's own threshold: this share of its quiet nights stays below it.
 COLUMN_QUANTILE = 0.99
 
-# A column whose quiet nights never differ still has the width of a trifle.
+# The least threshold, for a column whose quiet nights never differ; by whether it is a category.
 SMALLEST_THRESHOLD = {False: 0.01, True: 0.02}
 
 # The nights drawn are few where they matter, at the end; the last step is asked for twice over.

@@ -14,28 +14,28 @@ from typing import Literal
 
 from params import Quality
 
-# A number that is off by such a factor was given in another unit.
+# A number that is off by this factor was given in another unit.
 UNIT_FACTOR = 5.0
 
-# Chance takes a share so many standard deviations away once in a lifetime of nights and columns.
+# By chance a share is this many standard deviations away once in a lifetime of nights and columns.
 FAR = 4.0
 
 ONCE_IN_A_MILLION = 1e-6
 
-# Of so few invoices nothing is concluded but by counting.
+# With this few invoices only counts are judged, not medians or ranges.
 FEW = 5
 
-# A category that held so much of the rows does not vanish in a week.
+# A category with at least this share of the rows does not vanish in a week.
 COMMON_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnStats:
-    """One column of one day, exactly, but for ``invoices``.
+    """One column of one day, counted exactly.
 
     ``median``, ``low`` and ``high`` are of numbers, ``categories`` (rows by value) of text with few
     values; null and empty where they do not apply. ``histogram`` counts the rows up to each of
-    ``edges``, cumulatively. ``invoices`` is about how many invoices the rows are of; 0 where rows
+    ``edges``, cumulatively. ``invoices`` is the number of invoices the rows belong to; 0 where rows
     are customers.
     """
 
@@ -241,7 +241,7 @@ def _out_of_range(name: str, now: ColumnStats, reference: Usual, rules: Quality)
 def _differs(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> QualityFinding:
     """Whether the values of a day differ, where chance alone would have let them.
 
-    So many invoices would all hold the commonest value of before once in a million days.
+    By chance all invoices of a day hold the commonest earlier value once in a million days.
     """
     values = _counted(past)
     others = 1 - max(values.values()) / values.total() if values else 0.0

@@ -24,7 +24,7 @@ def sample_scored(features: Path, predictions: Path, rows: int, seed: int) -> pd
     Args:
         features: Folder of Parquet files with ``customer_id`` and features.
         predictions: Folder of Parquet files with the columns of ``catalog.PREDICTIONS``.
-        rows: At the most so many.
+        rows: The most customers.
         seed: Another seed, another sample.
 
     Returns:

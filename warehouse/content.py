@@ -1,4 +1,4 @@
-"""What a night's rows are, byte for byte: checked and hashed while they stream by."""
+"""The rows of a night, checked and hashed while they are read once."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator

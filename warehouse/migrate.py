@@ -43,7 +43,7 @@ def migrate(url: str) -> str:
 
 
 def check_migrated(engine: sa.Engine) -> None:
-    """Nothing, when the tables are those this code was written for.
+    """Raise NotMigrated unless the tables are those this code was written for.
 
     Raises:
         NotMigrated: Says what to run.

@@ -72,9 +72,9 @@ def incident_nights(engine: sa.Engine, first: date, last: date) -> set[date]:
 
 
 def usual_weekdays(engine: sa.Engine, night: date, count: int) -> list[date]:
-    """The same weekdays of so many weeks before, the newest first, without the incidents.
+    """The same weekday of the last ``count`` weeks, newest first; nights with incidents left out.
 
-    What is compared with them must not be: wrong data would be usual in a week.
+    Compared with a night of wrong data, the same wrong data would count as usual a week later.
     """
     weekdays = [night - timedelta(weeks=back) for back in range(1, count + 1)]
     wrong = incident_nights(engine, weekdays[-1], weekdays[0])

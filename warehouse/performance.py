@@ -64,7 +64,7 @@ def check_published(
     predictions: Iterable[pa.RecordBatch],
     arm_scores: Iterable[pa.RecordBatch] = (),
 ) -> None:
-    """Nothing, when these are, value by value, what was published as that run.
+    """Raise PublishedChanged unless these are, value by value, what was published as that run.
 
     Args:
         engine: Of the warehouse.
@@ -100,8 +100,9 @@ def replace_performance(
 ) -> None:
     """Make ``rows`` the whole of what was found about that cohort on that night.
 
-    A cohort that was partial on that night, for want of a delivery, and is mature now that it has
-    come, leaves nothing behind. It matures once: what another night found of it mature is replaced.
+    A cohort that was partial on that night because a delivery was missing, and is mature now that
+    it has come, keeps no partial rows. A cohort matures once: what another night found of it when
+    it was mature is replaced.
 
     Raises:
         sqlalchemy.exc.IntegrityError: If no such run was published.

@@ -273,8 +273,8 @@ LABEL_MATURITY = sa.Table(
     sa.PrimaryKeyConstraint("run_id", "days"),
     sa.CheckConstraint("days >= 1", name="days_count_from_1"),
 )
-"""The maturity curve of each mature cohort: customers who had bought, as was known so many days
-after the score date."""
+"""The maturity curve of each mature cohort: how many customers had bought, as known ``days``
+days after the score date."""
 
 RETRAINING_DECISIONS = sa.Table(
     "retraining_decisions",

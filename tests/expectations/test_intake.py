@@ -14,7 +14,7 @@ from records import Delivery
 
 
 def delivery(rows):
-    """A delivery said to have so many rows."""
+    """A delivery said to have ``rows`` rows."""
     return Delivery(date(2026, 4, 1), "ab12", [], rows, [])
 
 

@@ -106,7 +106,7 @@ def a_night(
 
 
 def nights_until(settings: Settings, count: int, **found) -> RunRecord:
-    """So many nights up to NIGHT, and the nights whose cohorts mature on them; the last one."""
+    """``count`` nights up to NIGHT, and those whose cohorts mature on them; returns the last."""
     for back in reversed(range(count)):
         a_night(settings, NIGHT - HORIZON - timedelta(days=back))
     records = [

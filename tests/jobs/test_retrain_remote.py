@@ -55,7 +55,7 @@ class Line:
         self.mend()
 
     def cut_after(self, uploads: int) -> None:
-        """Let so many uploads through and then cut the line."""
+        """Let this many uploads through and then cut the line."""
         self._uploads_left = uploads
 
     def cut(self) -> None:

@@ -82,7 +82,7 @@ def open_run(
     previous_run_id=None,
     challenger: tuple[Path, int] | None = None,
 ) -> RunRecord:
-    """Open a run of the night over the given customers, whose features lie in so many files.
+    """Open a run of the night over the given customers, whose features lie in ``files`` files.
 
     A challenger is the folder of its bundle and its percent.
     """

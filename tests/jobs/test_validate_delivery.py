@@ -84,7 +84,7 @@ def opened(settings: Settings, day: date, run_id="r1", before=None) -> RunRecord
 
 
 def delivered_before(settings: Settings, rows: list[int]) -> dict[date, str]:
-    """Records of deliveries with so many rows, one, two, ... weeks before the day."""
+    """Records of deliveries with these numbers of rows, one, two, ... weeks before the day."""
     days = {DAY - timedelta(weeks=week): count for week, count in enumerate(rows, start=1)}
     for day, count in days.items():
         DeliveryRecord(

@@ -33,7 +33,7 @@ GOLDEN = GoldenRun(seconds=3.0, mebibytes=300.0, error=None)
 
 
 def fitted(training_set: pa.Table, rounds: int, split: Split = SPLIT) -> Bundle:
-    """A model of so many trees, as it would be read from its bundle."""
+    """A model of ``rounds`` trees, as it would be read from its bundle."""
     model = fit_model(
         training_set, split, PARAMS.model.model_copy(update={"max_rounds": rounds}), seed=1
     )

@@ -30,7 +30,7 @@ def customers(seed: int, rows: int = 1500, **columns) -> pd.DataFrame:
 
 
 def dates(count: int = 6, **by_age) -> pd.DataFrame:
-    """Customers of so many as-of dates a month apart; everybody grows older by a month."""
+    """Customers of ``count`` as-of dates a month apart; everybody grows older by a month."""
     first = date(2026, 1, 1)
     parts = []
     for n in range(count):

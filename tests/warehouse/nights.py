@@ -50,7 +50,7 @@ def predictions(*customers: str, **columns) -> pa.RecordBatch:
 def many_predictions(
     customers: int, decile: int, batch_rows: int = 500
 ) -> Iterator[pa.RecordBatch]:
-    """So many predictions, all with the same decile so that a mixture can be told."""
+    """Predictions of ``customers``, all with the same decile so that a mixture can be told."""
     for begin in range(0, customers, batch_rows):
         names = [f"c{number:07d}" for number in range(begin, min(begin + batch_rows, customers))]
         yield predictions(*names, decile=decile)
