@@ -41,7 +41,7 @@ def score(
     Args:
         features: The model's features, (n, any number of columns), any column order.
         model: The model to use.
-        reasons: How many reasons to give for each row; they cost a hundred times what the score does.
+        reasons: How many reasons to give for each row; they cost a hundred times the score.
 
     Returns:
         (n, 1 + ``reasons``), in the order of ``features``. ``probability`` is a double in [0, 1],
