@@ -192,8 +192,8 @@ def _connected(settings: Settings, name: str, url: str) -> Iterator[SparkSession
             old.interruptAll()
             old.stop()
     session_id = str(uuid.uuid4())
-    write_json(path, {"url": url, "id": session_id})
     spark = _connect(f"{url}/;session_id={session_id}", f"Spark Connect, {url}", retries=5)
+    write_json(path, {"url": url, "id": session_id})
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield spark
