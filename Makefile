@@ -13,7 +13,13 @@ export SCORING_SOURCE := online_retail_ii
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check ui night train lock golden env clean
+# What needs no server, scheduler, Java or git remote, on the embedded engine.
+QUICK := $(addprefix tests/,test_layers.py test_doctests.py test_lake.py expectations features models \
+	monitoring deliveries plugins dags)
+NOT_QUICK := $(addprefix --ignore=tests/,dags/test_run_job.py models/test_store.py models/test_golden.py \
+	monitoring/test_performance.py) --deselect tests/monitoring/test_drift.py::test_false_alarms_are_rare_at_the_smallest_sample
+
+.PHONY: help run test quick check ui night train lock golden env clean
 
 help:   ## What one can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +29,9 @@ run: $(READY)   ## Input, training and some nights through Airflow: make run [SO
 
 test: check   ## All tests
 	@python -m pytest
+
+quick: check   ## The tests that take a minute
+	@python -m pytest -q $(QUICK) $(NOT_QUICK)
 
 check: $(READY)   ## Style
 	@ruff check . && ruff format --check .
