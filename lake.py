@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 ROW_GROUP_BYTES = 16 * 1024**2
 
 TAKE_IN_AGAIN = (
-    "Take in again what the lake lacks: python -m jobs.load_history --until <the last day in it>; "
-    "for the day of a night, clear its validate_delivery."
+    "Take in again what the lake lacks: python -m jobs.load_history --until <the last day in it>."
 )
 
 

@@ -61,16 +61,13 @@ SPARK_SCHEMA = (
 """The same as Spark DDL."""
 
 
-def write_cells(folders: Mapping[date, Path], source: Source, into: Path) -> dict[date, int]:
+def write_cells(folders: Mapping[date, Path], source: Source, into: Path) -> None:
     """Read the files of deliveries and write their rows to ``into``, an existing folder.
 
     Memory is bounded by a batch of rows, whatever the size of a delivery.
 
     Args:
         folders: Each day with its delivery; the folder is named for the day (``2026-04-01``).
-
-    Returns:
-        Rows read for each day.
 
     Raises:
         ValueError: If there are no folders, or one is not named for its day.
@@ -85,7 +82,6 @@ def write_cells(folders: Mapping[date, Path], source: Source, into: Path) -> dic
             if misnamed
             else "there are no deliveries to read"
         )
-    counts = dict.fromkeys(folders, 0)
     with _Files(into) as files:
         for day, folder in sorted(folders.items()):
             for path in data_files(folder, source.format):
@@ -95,8 +91,6 @@ def write_cells(folders: Mapping[date, Path], source: Source, into: Path) -> dic
                 read = _csv_batches if source.format == "csv" else _parquet_batches
                 for cells in read(path, columns, source):
                     files.write(_with_origin(cells, day, path.name))
-                    counts[day] += cells.num_rows
-    return counts
 
 
 class _Files:
