@@ -1,7 +1,8 @@
 """Every dataset of the pipeline, declared once: its columns, its folder, its maker, its users.
 
-Folders are below ``Settings.data_root``. A partition is written whole, once, and never changed:
-its key holds the identity of what went in (a delivery's content hash, a run's input hash).
+Folders are below ``Settings.data_root``. What is written is never changed: the key of a partition
+holds the identity of what went in (an intake, a run), and below it each attempt at writing has a
+folder of its own. The one that counts is named by a record.
 """
 
 import re
@@ -32,7 +33,7 @@ class Dataset:
         return [column.split()[0] for column in re.split(r",\s*(?![^<]*>)", self.schema)]
 
     def partition(self, root: Path, **key: date | str) -> Path:
-        """The folder of one partition, e.g. ``partition(root, known_on=d, delivery_id="ab12")``."""
+        """The folder of one partition, e.g. ``partition(root, known_on=d, intake="ab12-07ff")``."""
         return root / self.layout.format(**key)
 
 
@@ -48,12 +49,10 @@ INCOMING_TRANSACTIONS = "incoming/transactions/{known_on}"
 """What upstream puts down for one day; Parquet or CSV in the source's own columns.
 
 Made by: outside (or generate_deliveries, split_deliveries). Used by: await_delivery, open_run,
-validate_delivery, load_history.
+load_history.
 """
 
-TRANSACTIONS = Dataset(
-    "transactions", LINE, "lake/transactions/known_on={known_on}/delivery_id={delivery_id}"
-)
+TRANSACTIONS = Dataset("transactions", LINE, "lake/transactions/known_on={known_on}/{intake}")
 """Accepted lines of one delivery.
 
 Made by: validate_delivery, load_history. Used by: summarise_activity, load_history,
@@ -63,7 +62,7 @@ measure_quality.
 EXCLUDED_TRANSACTIONS = Dataset(
     "excluded_transactions",
     f"{LINE}, rule string",
-    "lake/excluded/transactions/known_on={known_on}/delivery_id={delivery_id}",
+    "lake/excluded/transactions/known_on={known_on}/{intake}",
 )
 """Lines that are right but not ours to score, each with the rule that says so.
 
@@ -74,18 +73,48 @@ can be found.
 QUARANTINED_TRANSACTIONS = Dataset(
     "quarantined_transactions",
     "rule string, rules array<string>, reason string, source_file string, raw map<string, string>",
-    "lake/quarantine/transactions/known_on={known_on}/delivery_id={delivery_id}",
+    "lake/quarantine/transactions/known_on={known_on}/{intake}",
 )
 """Lines that break a row rule: the first rule broken, all of them, why, and the row as delivered.
 
 Made by: validate_delivery, load_history. Used by: people, and a redelivery after repair.
 """
 
-DELIVERY_RECORD = "lake/deliveries/known_on={known_on}/{delivery_id}.json"
-"""What was found in one delivery: files, counts by rule, contract differences, verdict.
+RECEIVED = "lake/received/known_on={known_on}"
+"""The files of deliveries as they came, each delivery in a folder of its own; nothing else is read.
+
+Made by: open_run, load_history. Used by: validate_delivery, load_history.
+"""
+
+LEDGER_ENTRY = "lake/ledger/known_on={known_on}/{number:05}.json"
+"""Every delivery that came for a day, numbered, with the first night that may use it.
+
+Made by: open_run, load_history. Used by: all that ask what was known when (see ``ledger.py``).
+"""
+
+RULES = "lake/rules/{rules}.json"
+"""Rules under which deliveries are read, split and summarised, by value.
+
+Made by: open_run, load_history. Used by: both, to name what has changed.
+"""
+
+INTAKE_RECORD = "lake/intakes/known_on={known_on}/{intake}.json"
+"""What was found in one delivery under certain rules: counts by rule, findings, pieces.
 
 Made by: validate_delivery, load_history. Used by: both, for the volume of later days;
-publish_predictions, measure_quality.
+summarise_activity, publish_predictions, measure_quality.
+"""
+
+REFUSAL_RECORD = "lake/intakes/known_on={known_on}/{intake}.refused.json"
+"""Why a delivery must not be used, and the rows at fault.
+
+Made by: validate_delivery, load_history. Used by: load_history, people.
+"""
+
+ACTIVITY_RECORD = "lake/intakes/known_on={known_on}/{intake}.activity.json"
+"""The piece of activity made from an intake; with it nights may use the delivery.
+
+Made by: summarise_activity, load_history. Used by: all that read activity.
 """
 
 ACTIVITY = Dataset(
@@ -94,7 +123,7 @@ ACTIVITY = Dataset(
     "purchase_invoice_ids array<string>, purchase_product_ids array<string>, "
     "purchase_lines bigint, purchase_quantity bigint, purchase_micros bigint, "
     "return_lines bigint, return_quantity bigint, return_micros bigint, known_on date",
-    "lake/activity/known_on={known_on}/delivery_id={delivery_id}",
+    "lake/activity/known_on={known_on}/{intake}",
 )
 """One row per customer and business day with activity, from one delivery; exact and additive.
 
@@ -159,7 +188,7 @@ Made by: validate_delivery, build_features, score_customers, report_drift. Used 
 Airflow UI.
 """
 
-DELIVERY_DOCS = "reports/deliveries/{known_on}/{delivery_id}/transactions"
+DELIVERY_DOCS = "reports/deliveries/{known_on}/{intake}/transactions"
 """The page about one delivery, for the runs that use it without taking it in again.
 
 Made by: validate_delivery. Used by: validate_delivery.

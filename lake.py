@@ -1,6 +1,11 @@
-"""How files are put down: whole or not at all, so that a killed job leaves nothing half-written.
+"""Pieces of the lake: how files are put down, named by a record, checked and read.
 
-The lake is a POSIX folder (local disk, NFS, a mounted volume) that every Spark worker sees.
+A piece is written under a name of its own and counts once a record names it, so a killed job leaves
+only files that nobody reads, and no reader ever finds half a piece. The record holds the rows and
+the hash of each file, and whoever reads a piece checks it first.
+
+The lake is a POSIX folder (local disk, NFS, a mounted volume) that every Spark worker sees. No
+folder is renamed into the place of another, so an object store could hold it.
 """
 
 import errno
@@ -10,13 +15,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from catalog import Dataset
 
@@ -31,72 +39,132 @@ TAKE_IN_AGAIN = (
 )
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its place when the block ends well.
-
-    If the block raises, ``path`` keeps what it held. Several processes may do this at once; the
-    last one wins whole. A folder cannot take another's place in one step: for a moment there is
-    none, and a process killed in that moment leaves none.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The leading dot hides the folder from Spark's partition discovery.
-    workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    fresh = workspace / "new"
-    try:
-        yield fresh
-        for attempt in itertools.count():
-            with suppress(FileNotFoundError):
-                path.rename(workspace / f"old-{attempt}")
-            try:
-                fresh.rename(path)
-                break
-            except OSError as error:
-                # Another process was quicker; its folder is moved away like the old one.
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
-
-
 class PieceMissing(FileNotFoundError):
     """A piece of the lake that a job needs is not there."""
 
 
-class PieceOutdated(Exception):
-    """A piece of the lake was written by code that knew fewer columns."""
+class PieceAltered(Exception):
+    """A file of the lake is not what was written: other bytes, or other columns."""
 
 
-def read_parquet(
-    spark: "SparkSession", paths: Iterable[Path], dataset: Dataset | None = None
+class PieceFile(BaseModel):
+    """One file of a piece; ``path`` is relative to ``Settings.data_root``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Piece(BaseModel):
+    """One partition of one dataset, as it was written: its files in the order of their rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    files: tuple[PieceFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """The rows of all files."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def sha256(self) -> str:
+        """The identity of the content: the hash of the files' hashes, in their order."""
+        return value_sha256([file.sha256 for file in self.files])
+
+
+def describe_piece(root: Path, paths: Iterable[Path]) -> Piece:
+    """What a record says of files that were just written, in this order."""
+    return Piece(
+        files=tuple(
+            PieceFile(
+                path=str(path.relative_to(root)),
+                rows=pq.read_metadata(path).num_rows,
+                bytes=path.stat().st_size,
+                sha256=file_sha256(path),
+            )
+            for path in paths
+        )
+    )
+
+
+def check_pieces(root: Path, pieces: Iterable[Piece], remedy: str = TAKE_IN_AGAIN) -> list[Path]:
+    """The files of pieces, each held against its record: its size and its hash.
+
+    Args:
+        remedy: What to do about a piece that is lost or altered.
+
+    Raises:
+        PieceMissing: If a file is not there; counts them and names the first.
+        PieceAltered: If a file holds other bytes than were written; counts them and names the
+            first.
+    """
+    files = [file for piece in pieces for file in piece.files]
+    # Hashing lets other threads run.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        states = list(threads.map(lambda file: _state(root, file), files))
+    for error, state in ((PieceMissing, "gone"), (PieceAltered, "not what was written")):
+        found = [file for file, each in zip(files, states, strict=True) if each == state]
+        if found:
+            raise error(
+                f"{len(found)} of {len(files)} files of the lake are {state}, the first is "
+                f"{root / found[0].path}. {remedy}"
+            )
+    return [root / file.path for file in files]
+
+
+def is_whole(root: Path, piece: Piece, dataset: Dataset) -> bool:
+    """Whether a piece is there as it was written, with all columns that its dataset has today."""
+    return all(_state(root, file) == "whole" for file in piece.files) and not any(
+        _lacking(root / file.path, dataset) for file in piece.files
+    )
+
+
+def _state(root: Path, file: PieceFile) -> str:
+    path = root / file.path
+    try:
+        is_whole = path.stat().st_size == file.bytes and file_sha256(path) == file.sha256
+    except FileNotFoundError:
+        return "gone"
+    return "whole" if is_whole else "not what was written"
+
+
+def read_pieces(
+    spark: "SparkSession",
+    root: Path,
+    pieces: Iterable[Piece],
+    dataset: Dataset | None = None,
+    remedy: str = TAKE_IN_AGAIN,
 ) -> "DataFrame":
-    """All rows of these folders (or files) of the lake.
+    """All rows of these pieces, after each file was held against its record.
 
     Args:
         dataset: Whose columns are read; by default those of the files.
 
     Raises:
-        PieceMissing: If one of them is not there, or holds no file; names the first. Left to
-            itself an engine may take a folder that is gone for one without rows.
-        PieceOutdated: If a file lacks a column of ``dataset``, which an engine would take for
-            nulls; names it.
+        PieceMissing, PieceAltered: See ``check_pieces``. Also if there are no pieces, or if a file
+            lacks a column of ``dataset``, which an engine would take for nulls.
     """
-    paths = list(paths)
-    missing = [path for path in paths if not _files(path)]
-    if missing or not paths:
-        raise PieceMissing(
-            f"{len(missing)} of {len(paths)} pieces are not in the lake, the first is "
-            f"{missing[0] if missing else 'none at all'}. {TAKE_IN_AGAIN}"
-        )
+    paths = check_pieces(root, pieces, remedy)
+    if not paths:
+        raise PieceMissing(f"there is no piece of the lake to read. {remedy}")
     if dataset is None:
         return spark.read.parquet(*map(str, paths))
     for path in paths:
         if lacking := _lacking(path, dataset):
-            raise PieceOutdated(
+            raise PieceAltered(
                 f"{path} lacks the columns {lacking} of {dataset.name}: it was written by older "
-                f"code. {TAKE_IN_AGAIN}"
+                f"code. {remedy}"
             )
     return spark.read.schema(dataset.schema).parquet(*map(str, paths))
+
+
+def _lacking(path: Path, dataset: Dataset) -> list[str]:
+    names = set(pq.read_schema(path).names)
+    return [column for column in dataset.columns if column not in names]
 
 
 @contextmanager
@@ -111,62 +179,38 @@ def kept(frame: "DataFrame", root: Path) -> Iterator["DataFrame"]:
         yield frame.sparkSession.read.schema(frame.schema).parquet(f"{folder}/rows")
 
 
-def is_whole(folder: Path, dataset: Dataset) -> bool:
-    """Whether a partition is there with all columns of its dataset."""
-    return bool(_files(folder)) and not _lacking(folder, dataset)
+def write_sorted(frame: "DataFrame", folder: Path, root: Path, order: Sequence[str]) -> Piece:
+    """Write rows below ``folder``, sorted over all files of the new piece.
 
-
-def _files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(path.glob("*.parquet"))
-
-
-def _lacking(path: Path, dataset: Dataset) -> list[str]:
-    for file in _files(path):
-        names = set(pq.read_schema(file).names)
-        if lacking := [column for column in dataset.columns if column not in names]:
-            return lacking
-    return []
-
-
-def write_sorted(frame: "DataFrame", folder: Path, order: Sequence[str]) -> int:
-    """Write rows into ``folder``, which must not exist, sorted over all its files; count them.
-
-    The files are ``part-00000.parquet`` and so on, and a file without rows if there are none.
+    The files are ``part-00000.parquet`` and so on, and one without rows if there are none.
     """
     from pyspark.sql import functions as F
 
     # Only what is written by partition is written in the order of the rows, on every engine.
     ordered = frame.withColumn("part", F.lit(0)).orderBy("part", *order)
-    with _written(ordered, folder.parent, "part") as written:
-        files = _take_files(written / "part=0", folder)
-    if not files:
-        files = [folder / "part-00000.parquet"]
-        pq.write_table(frame.limit(0).toArrow(), files[0])
-    return sum(pq.read_metadata(file).num_rows for file in files)
+    with _written(ordered, root / "lake", "part") as written:
+        files = _take_files(written / "part=0", folder / attempt(), lambda: _no_rows(frame))
+    return describe_piece(root, files)
 
 
 def write_deliveries(
     frame: "DataFrame",
     dataset: Dataset,
     root: Path,
-    deliveries: Mapping[date, str],
+    intakes: Mapping[date, str],
     order: Sequence["str | Column"],
-) -> dict[date, int]:
-    """Write one partition of ``dataset`` per delivery, all from one Spark job.
+) -> dict[date, Piece]:
+    """Write a piece of ``dataset`` for each intake, all from one Spark job.
 
     Args:
-        frame: The columns of ``dataset`` in any order, ``known_on date`` among them. Its
-            distribution decides the number of files: rows of a day that lie together become one
-            file.
-        deliveries: The delivery of each day; a day without rows gets an empty file.
+        frame: The columns of ``dataset`` in any order, and ``known_on date``. Its distribution
+            decides the number of files: rows of a day that lie together become one file.
+        intakes: The id of each day's intake; a day without rows gets an empty file.
         order: The columns by which rows are sorted within a file.
-
-    Returns:
-        Rows written for each day, as the footers of the files say.
 
     Raises:
         TypeError: If a column of ``dataset`` is absent or of another type.
-        ValueError: If there are rows of a day that is not among ``deliveries``.
+        ValueError: If there are rows of a day that is not among ``intakes``.
     """
     from pyspark.sql import functions as F
     from pyspark.sql.types import StructType
@@ -184,20 +228,23 @@ def write_deliveries(
     # The day is in the files, too: not every engine reads it from the name of a folder.
     rows = frame.select(F.col("known_on").alias("day"), *promised.fieldNames())
     by_day = rows.sortWithinPartitions("day", *order)
+    name = attempt()
     with _written(by_day, root / "lake", "day") as written:
         days = {path.name.removeprefix("day=") for path in written.glob("day=*")}
-        if strangers := sorted(days - {str(day) for day in deliveries}):
+        if strangers := sorted(days - {str(day) for day in intakes}):
             raise ValueError(f"rows of {strangers}, days of which no delivery is being written")
-        counts = {}
-        for known_on, delivery_id in deliveries.items():
-            target = dataset.partition(root, known_on=known_on, delivery_id=delivery_id)
-            with replacing(target) as fresh:
-                files = _take_files(written / f"day={known_on}", fresh)
-                if not files:
-                    empty = frame.select(*promised.fieldNames()).limit(0).toArrow()
-                    pq.write_table(empty, fresh / "part-00000.parquet")
-                counts[known_on] = sum(pq.read_metadata(file).num_rows for file in files)
-    return counts
+        files = {}
+        for day, intake in intakes.items():
+            folder = dataset.partition(root, known_on=day, intake=intake) / name
+            files[day] = _take_files(
+                written / f"day={day}", folder, lambda: _no_rows(frame, promised.fieldNames())
+            )
+    return {day: describe_piece(root, paths) for day, paths in files.items()}
+
+
+def attempt() -> str:
+    """A folder name that no other attempt at writing has."""
+    return uuid.uuid4().hex[:12]
 
 
 @contextmanager
@@ -217,19 +264,19 @@ def _written(frame: "DataFrame", beside: Path, by: str) -> Iterator[Path]:
         yield written
 
 
-def _take_files(written: Path, folder: Path) -> list[Path]:
+def _take_files(written: Path, folder: Path, no_rows: "Callable[[], pa.Table]") -> list[Path]:
     """Move files to ``folder``, numbered in the order of their names, which hold a random part."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     files = sorted(written.glob("*.parquet"))
+    if not files:
+        empty = folder / "part-00000.parquet"
+        pq.write_table(no_rows(), empty)
+        return [empty]
     return [file.rename(folder / f"part-{number:05}.parquet") for number, file in enumerate(files)]
 
 
-def sorted_files(folder: Path) -> list[Path]:
-    """The files that `write_sorted` has put into ``folder``, in the order of their rows.
-
-    None if there is no such folder.
-    """
-    return sorted(folder.glob("part-*.parquet"))
+def _no_rows(frame: "DataFrame", columns: Sequence[str] | None = None) -> "pa.Table":
+    return frame.select(*(columns or frame.columns)).limit(0).toArrow()
 
 
 def read_batches(files: Iterable[Path]) -> "Iterator[pa.RecordBatch]":
@@ -239,17 +286,59 @@ def read_batches(files: Iterable[Path]) -> "Iterator[pa.RecordBatch]":
             yield from file.iter_batches()
 
 
-def write_json(path: Path, value: object, mode: int = 0o644) -> None:
-    """Write ``value`` as sorted, indented JSON; readers see the old file or the whole new one."""
+# --------------------------------------------------------------------------- records and reports
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its place when the block ends well.
+
+    For pages and artifacts, which people and DVC look for under one name. If the block raises,
+    ``path`` keeps what it held. Several processes may do this at once; the last one wins whole. A
+    folder cannot take another's place in one step: for a moment there is none, and a process killed
+    in that moment leaves none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The leading dot hides the folder from Spark's partition discovery.
+    workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    fresh = workspace / "new"
+    try:
+        yield fresh
+        for number in itertools.count():
+            with suppress(FileNotFoundError):
+                path.rename(workspace / f"old-{number}")
+            try:
+                fresh.rename(path)
+                break
+            except OSError as error:
+                # Another process was quicker; its folder is moved away like the old one.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def write_json(path: Path, value: object, mode: int = 0o644, *, is_new: bool = False) -> None:
+    """Write ``value`` as sorted, indented JSON; readers see the old file or the whole new one.
+
+    Raises:
+        FileExistsError: With ``is_new``, if the file is there; it keeps what it holds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(name, mode)
-    os.replace(name, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, mode)
+        if is_new:
+            os.link(name, path)
+        else:
+            os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict:

@@ -1,6 +1,11 @@
-"""The two JSON records that tie a night together: what was delivered, and what a run is made of."""
+"""The JSON records that tie a night together: what came in, and what a run is made of.
+
+A record pins by value, and names pieces of the lake by the hashes of their files, so that there is
+a way back from a score to the delivered bytes.
+"""
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -8,7 +13,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 import catalog
-from lake import read_json, value_sha256, write_json
+from errors import BadData
+from lake import Piece, read_json, value_sha256, write_json
+from ledger import DeliveredFile
+from params import Params
 from settings import PROJECT_ROOT
 
 
@@ -16,67 +24,130 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DeliveredFile(_Record):
-    """One file of a delivery; ``name`` is relative to the delivery's folder."""
-
-    name: str
-    bytes: int
-    sha256: str
-    rows: int | None
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A delivery that keeps the contract.
+    """A delivery that keeps the contract, about to be taken in.
 
-    ``rows`` is counted without Spark; ``findings`` are sentences about what was tolerated.
+    ``folder`` holds its copy. ``rows`` is counted without Spark; ``findings`` are sentences about
+    what was tolerated.
     """
 
     known_on: date
     delivery_id: str
+    intake: str
+    folder: Path
     files: list[DeliveredFile]
     rows: int
     findings: list[str]
 
 
-class DeliveryRecord(_Record):
-    """What was found in one delivery.
+class IntakeRecord(_Record):
+    """What was found in one delivery under certain rules, and the pieces that its lines became.
 
     ``quarantined`` counts rows by the first rule they break, ``excluded`` by the rule that
     excludes them; ``delivered`` is their sum and ``accepted``. ``findings`` are sentences about
-    what was tolerated (a new column, a thin day).
+    what was tolerated (a new column, a thin day). ``pieces`` are named by their dataset.
+    ``accepted_despite`` lists why the delivery would be refused, if a person took it all the same,
+    and ``accepted_because`` is the reason they gave.
     """
 
     known_on: date
+    intake: str
     delivery_id: str
     source: str
-    files: list[DeliveredFile]
     delivered: int
     accepted: int
     quarantined: dict[str, int]
     excluded: dict[str, int]
     findings: list[str]
+    pieces: dict[str, Piece]
+    accepted_despite: list[str] = []
+    accepted_because: str | None = None
+
+    def write(self, root: Path) -> None:
+        """Put the record into the lake; from now on its pieces count."""
+        key = {"known_on": self.known_on, "intake": self.intake}
+        write_json(root / catalog.INTAKE_RECORD.format(**key), self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, root: Path, known_on: date, intake: str) -> "IntakeRecord":
+        """The record of that intake.
+
+        Raises:
+            FileNotFoundError: If the delivery was never validated, or was refused.
+        """
+        path = root / catalog.INTAKE_RECORD.format(known_on=known_on, intake=intake)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"the delivery of {known_on} was not taken in as {intake} (no {path}). Run "
+                "validate_delivery for its run, or python -m jobs.load_history --until "
+                f"{known_on}"
+            )
+        return cls.model_validate(read_json(path))
+
+    @classmethod
+    def find(cls, root: Path, known_on: date, intake: str) -> "IntakeRecord | None":
+        """The record of that intake, if there is one."""
+        path = root / catalog.INTAKE_RECORD.format(known_on=known_on, intake=intake)
+        return cls.model_validate(read_json(path)) if path.exists() else None
+
+
+class RefusalRecord(_Record):
+    """Why a delivery must not be used. ``quarantined`` are the rows at fault, null where none could
+    be read. ``judged_by`` is the hash of the limits it was held to."""
+
+    known_on: date
+    intake: str
+    delivery_id: str
+    reasons: list[str]
+    judged_by: str
+    quarantined: Piece | None = None
 
     def write(self, root: Path) -> None:
         """Put the record into the lake."""
-        key = {"known_on": self.known_on, "delivery_id": self.delivery_id}
-        write_json(root / catalog.DELIVERY_RECORD.format(**key), self.model_dump(mode="json"))
-
-    @staticmethod
-    def exists(root: Path, known_on: date, delivery_id: str) -> bool:
-        """Whether that delivery has been taken in already."""
-        path = catalog.DELIVERY_RECORD.format(known_on=known_on, delivery_id=delivery_id)
-        return (root / path).exists()
+        key = {"known_on": self.known_on, "intake": self.intake}
+        write_json(root / catalog.REFUSAL_RECORD.format(**key), self.model_dump(mode="json"))
 
     @classmethod
-    def read(cls, root: Path, known_on: date, delivery_id: str) -> "DeliveryRecord":
-        """The record of that delivery.
+    def find(cls, root: Path, known_on: date, intake: str) -> "RefusalRecord | None":
+        """The record of that refusal, if there is one."""
+        path = root / catalog.REFUSAL_RECORD.format(known_on=known_on, intake=intake)
+        return cls.model_validate(read_json(path)) if path.exists() else None
+
+
+class ActivityRecord(_Record):
+    """The piece of activity that an intake became, and the hash of the lines it was made from."""
+
+    known_on: date
+    intake: str
+    transactions_sha256: str
+    activity: Piece
+
+    def write(self, root: Path) -> None:
+        """Put the record into the lake; from now on nights may use the delivery."""
+        key = {"known_on": self.known_on, "intake": self.intake}
+        write_json(root / catalog.ACTIVITY_RECORD.format(**key), self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, root: Path, known_on: date, intake: str) -> "ActivityRecord":
+        """The record of that activity.
 
         Raises:
-            FileNotFoundError: If it was never validated, or was refused.
+            FileNotFoundError: If the intake was not summarised.
         """
-        path = catalog.DELIVERY_RECORD.format(known_on=known_on, delivery_id=delivery_id)
-        return cls.model_validate(read_json(root / path))
+        path = root / catalog.ACTIVITY_RECORD.format(known_on=known_on, intake=intake)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"intake {intake} of {known_on} has no activity (no {path}). Make it again: "
+                f"python -m jobs.load_history --until {known_on}"
+            )
+        return cls.model_validate(read_json(path))
+
+    @classmethod
+    def find(cls, root: Path, known_on: date, intake: str) -> "ActivityRecord | None":
+        """The record of that activity, if there is one."""
+        path = root / catalog.ACTIVITY_RECORD.format(known_on=known_on, intake=intake)
+        return cls.model_validate(read_json(path)) if path.exists() else None
 
 
 class Challenger(_Record):
@@ -90,11 +161,17 @@ class Challenger(_Record):
     percent: int
 
 
+class RecordOutdated(BadData):
+    """A record was written by older code, which kept less."""
+
+
 class RunRecord(_Record):
     """The inputs of one run, pinned when it was opened; nothing is resolved a second time.
 
-    ``deliveries`` maps each day (known on) to the delivery used, the score date's own included.
-    ``previous_run_id`` is the run that was current before this night, for fallback scores.
+    ``intakes`` maps each day to the intake used, the score date's own included; ``folder`` holds
+    the copy of the score date's delivery. ``params`` is the whole of params.yaml as it was, by
+    value; ``params_sha256`` covers what changes scores, ``code_sha256`` the code that computes
+    them. ``previous_run_id`` is the run that was current before this night, for fallback scores.
     ``engine`` is what computes the night (see ``jobs/session.py``); engines give the same bits, so
     it is no part of the run's id.
     """
@@ -102,12 +179,16 @@ class RunRecord(_Record):
     run_id: str
     score_date: date
     source: str
-    deliveries: dict[date, str]
+    intakes: dict[date, str]
+    folder: str
+    files: list[DeliveredFile]
+    params: dict
     model_name: str
     model_version: str
     bundle_sha256: str
     challenger: Challenger | None = None
     features_sha256: str
+    code_sha256: str
     params_sha256: str
     code_version: str
     previous_run_id: str | None
@@ -118,6 +199,31 @@ class RunRecord(_Record):
     def key(self) -> dict[str, date | str]:
         """The partition key of everything the run writes."""
         return {"score_date": self.score_date, "run_id": self.run_id}
+
+    @property
+    def intake(self) -> str:
+        """The intake of the score date's own delivery."""
+        return self.intakes[self.score_date]
+
+    @property
+    def pinned_params(self) -> Params:
+        """The parameters that the run was opened with; no job of it reads params.yaml.
+
+        Raises:
+            RecordOutdated: If today's code has other parameters than the run was opened with.
+        """
+        try:
+            return Params.model_validate(self.params)
+        except ValueError as error:
+            raise RecordOutdated(
+                f"run {self.run_id} of {self.score_date} was opened with parameters that this code "
+                f"does not know ({error}). Open the night again: python -m jobs.open_run "
+                f"--score-date {self.score_date}"
+            ) from error
+
+    def command(self, job: str) -> str:
+        """What does a job of this run again."""
+        return f"python -m jobs.{job} --score-date {self.score_date} --run-id {self.run_id}"
 
     def write(self, root: Path) -> None:
         """Put the record into the lake."""
@@ -136,18 +242,43 @@ class RunRecord(_Record):
                 f"no run {run_id} of {score_date} was opened (looked for {path}). "
                 f"Open one: python -m jobs.open_run --score-date {score_date}"
             )
-        return cls.model_validate(read_json(path))
+        try:
+            return cls.model_validate(read_json(path))
+        except ValueError as error:
+            raise RecordOutdated(
+                f"{path} was written by other code: {error}. The scores in the warehouse stay; for "
+                f"a run by this code: python -m jobs.open_run --score-date {score_date}"
+            ) from error
+
+    @classmethod
+    def find(cls, root: Path, run_id: str) -> "RunRecord":
+        """The record of that run, whatever its night.
+
+        Raises:
+            FileNotFoundError: If no such run was opened.
+        """
+        paths = sorted(root.glob(catalog.RUN_RECORD.format(score_date="*", run_id=run_id)))
+        if not paths:
+            raise FileNotFoundError(
+                f"the lake has no record of run {run_id} any more. Restore lake/runs, or publish a "
+                "run of an earlier night and open this one again."
+            )
+        score_date = date.fromisoformat(paths[0].parent.name.removeprefix("score_date="))
+        return cls.read(root, score_date, run_id)
 
 
 class StageRecord(_Record):
     """What one job of a run took and found; ``facts`` are counts and names, JSON-able.
 
+    ``inputs`` holds the hash of everything the job read from the lake, ``pieces`` what it wrote.
     ``engine`` is the name and version of what computed it, null where none was needed.
     """
 
     stage: str
     seconds: float
     facts: dict
+    inputs: dict[str, str] = {}
+    pieces: dict[str, Piece] = {}
     engine: str | None = None
 
     def write(self, root: Path, run: RunRecord) -> None:
@@ -165,8 +296,7 @@ class StageRecord(_Record):
         if not path.exists():
             raise FileNotFoundError(
                 f"{stage} has not finished for run {run.run_id} of {run.score_date} "
-                f"(no {path}). Run it first: python -m jobs.{stage} "
-                f"--score-date {run.score_date} --run-id {run.run_id}"
+                f"(no {path}). Run it first: {run.command(stage)}"
             )
         return cls.model_validate(read_json(path))
 
@@ -177,21 +307,27 @@ def _stage_path(root: Path, run: RunRecord, stage: str) -> Path:
 
 def run_id(
     score_date: date,
-    deliveries: dict[date, str],
+    *,
+    intakes: Mapping[date, str],
     features_sha256: str,
+    code_sha256: str,
     params_sha256: str,
     bundle_sha256: str,
     challenger: Challenger | None = None,
 ) -> str:
     """The identity of a run: 16 hex digits of the hash of its inputs.
 
-    >>> run_id(date(2026, 4, 1), {date(2026, 4, 1): "aa"}, "f", "p", "b")
-    '20bf91009b8d11ce'
+    >>> run_id(
+    ...     date(2026, 4, 1), intakes={date(2026, 4, 1): "aa"}, features_sha256="f",
+    ...     code_sha256="c", params_sha256="p", bundle_sha256="b",
+    ... )
+    'f312ea4c14a752a5'
     """
     inputs = {
         "score_date": str(score_date),
-        "deliveries": {str(day): name for day, name in deliveries.items()},
+        "intakes": {str(day): name for day, name in intakes.items()},
         "features": features_sha256,
+        "code": code_sha256,
         "params": params_sha256,
         "bundle": bundle_sha256,
     }
@@ -209,21 +345,3 @@ def code_version() -> str:
         text=True,
     )
     return answer.stdout.strip() if answer.returncode == 0 else "unknown"
-
-
-def current_deliveries(root: Path, until: date) -> dict[date, str]:
-    """For each day up to ``until``, the delivery that stands for it (the latest one accepted)."""
-    pointers = (root / "lake/deliveries").glob("known_on=*/current.json")
-    current = {
-        date.fromisoformat(path.parent.name.removeprefix("known_on=")): read_json(path)[
-            "delivery_id"
-        ]
-        for path in pointers
-    }
-    return {day: current[day] for day in sorted(current) if day <= until}
-
-
-def make_current(root: Path, known_on: date, delivery_id: str) -> None:
-    """Let later runs use this delivery for its day; runs already opened keep theirs."""
-    path = root / f"lake/deliveries/known_on={known_on}/current.json"
-    write_json(path, {"delivery_id": delivery_id})

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deliveries.contract import ContractBroken, SourceColumn, contract_differences, file_columns
-from deliveries.files import DeliveryUnreadable, data_files
+from deliveries.files import DeliveryUnreadable
+from deliveries.receive import data_files
 from params import Source
 
 MALFORMED = "_malformed_line"
@@ -67,21 +68,16 @@ def write_cells(folders: Mapping[date, Path], source: Source, into: Path) -> Non
     Memory is bounded by a batch of rows, whatever the size of a delivery.
 
     Args:
-        folders: Each day with its delivery; the folder is named for the day (``2026-04-01``).
+        folders: Each day with the folder of its delivery.
 
     Raises:
-        ValueError: If there are no folders, or one is not named for its day.
+        ValueError: If there are no folders.
         DeliveryMissing: If a folder is absent or not whole.
         DeliveryUnreadable: If a file cannot be read to its end.
         ContractBroken: If a column is missing or of another kind.
     """
-    misnamed = [f"{day}: {folder}" for day, folder in folders.items() if folder.name != str(day)]
-    if misnamed or not folders:
-        raise ValueError(
-            f"the folder of a delivery is named for its day, which these are not: {misnamed[:5]}"
-            if misnamed
-            else "there are no deliveries to read"
-        )
+    if not folders:
+        raise ValueError("there are no deliveries to read")
     with _Files(into) as files:
         for day, folder in sorted(folders.items()):
             for path in data_files(folder, source.format):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from deliveries.files import csv_header, csv_rows, delivery_id, open_parquet
+from deliveries.files import csv_header, csv_rows, open_parquet
 from errors import BadData
+from ledger import DeliveredFile, delivery_id
 from params import Source
-from records import DeliveredFile, Delivery
+from records import Delivery
 
 NAMES_SHOWN = 10
 FILES_SHOWN = 5
@@ -133,15 +134,17 @@ def check_contract(folder: Path, files: Sequence[DeliveredFile], source: Source)
     ]
 
 
-def open_delivery(folder: Path, day: date, files: list[DeliveredFile], source: Source) -> Delivery:
-    """The delivery in ``folder``, if it keeps the contract.
+def open_delivery(
+    folder: Path, day: date, intake: str, files: list[DeliveredFile], source: Source
+) -> Delivery:
+    """The delivery whose copy is in ``folder``, if it keeps the contract.
 
     Raises:
         ContractBroken: If a column is gone or of another kind.
     """
     findings = check_contract(folder, files, source)
     rows = sum(csv_rows(folder / file.name) if file.rows is None else file.rows for file in files)
-    return Delivery(day, delivery_id(files), files, rows, findings)
+    return Delivery(day, delivery_id(files), intake, folder, files, rows, findings)
 
 
 def _is_readable(column: SourceColumn, kind: str, source: Source) -> bool:

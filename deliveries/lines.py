@@ -40,7 +40,7 @@ def read_lines(
     moved on by the skipped hour; of a time that it repeats, the first (summer time) is taken.
 
     Args:
-        folders: Each day with its delivery; the folder is named for the day (``2026-04-01``).
+        folders: Each day with the folder of its delivery.
         source: Names, zone and formats of the source.
         root: A deployment's folder, which every worker of the engine sees.
 

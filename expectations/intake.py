@@ -24,10 +24,12 @@ from expectations.split import (
     split_lines,
 )
 from expectations.transactions import EXACT_DUPLICATE, verify_transactions
+from expectations.verdict import ExpectationsBroken
 from expectations.volume import Volume, judge_volume, same_weekday_rows
-from lake import kept, write_deliveries
-from params import Params
-from records import Delivery, DeliveryRecord
+from lake import Piece, kept, value_sha256, write_deliveries
+from ledger import Entry
+from params import Params, Source
+from records import Delivery, IntakeRecord, RefusalRecord
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Intake:
     """What became of deliveries: a record of each one taken, the reasons of each one refused, and
     sentences about promises that some rows break."""
 
-    records: list[DeliveryRecord]
+    records: list[IntakeRecord]
     refusals: dict[date, list[str]]
     warnings: list[str]
 
@@ -80,6 +82,7 @@ def take_deliveries(
     docs: Path,
     rows_before: Mapping[date, int],
     is_history: bool,
+    accepted: Mapping[date, str] | None = None,
 ) -> Intake:
     """Split delivered lines, write every partition, and record each delivery last.
 
@@ -94,53 +97,83 @@ def take_deliveries(
         rows_before: Rows delivered on earlier days, to compare volumes with.
         is_history: Days taken in together, long after: their volume is only recorded, and each
             is held to the budget by itself. A delivery of tonight is refused when it is thin.
+        accepted: Days that are taken in although they would be refused, each with the reason that
+            a person gave.
 
     Raises:
-        ExpectationsBroken: If a promise about the whole batch is broken; see
-            ``verify_transactions``. The quarantine and the page are there all the same.
         RowsUnaccounted: If delivered = accepted + quarantined + excluded does not hold.
     """
     source = params.source(source_name)
     budget_share = params.validation.quarantine_budget_share
-    ids = {delivery.known_on: delivery.delivery_id for delivery in deliveries}
+    ids = {delivery.known_on: delivery.intake for delivery in deliveries}
     layout = layout_for([delivery.rows for delivery in deliveries])
 
     split = split_lines(spark, lines, source, params.business.timezone, layout)
     # Nobody needs the payload of a good line again.
     kept_raw = F.when(F.col("outcome") == QUARANTINED, F.col("raw"))
     log.info("reading %s", about(deliveries))
+    accepted_because = accepted or {}
     with kept(split.withColumn("raw", kept_raw), root) as tagged:
         counts = count_outcomes(tagged)
         for delivery in deliveries:
             account_for_rows(delivery, counts.get(delivery.known_on, {}))
         log.info("tagged and counted %d rows", sum(delivery.rows for delivery in deliveries))
 
-        _write(tagged, QUARANTINED, root, ids, counts)
-        warnings = verify_transactions(
-            tagged, source, budget_share, docs, about(deliveries), budget_stops=not is_history
-        )
+        quarantined = _write(tagged, QUARANTINED, root, ids, counts)
+        warnings, broken = [], None
+        try:
+            warnings = verify_transactions(
+                tagged, source, budget_share, docs, about(deliveries), budget_stops=not is_history
+            )
+        except ExpectationsBroken as error:
+            broken = str(error)
         log.info("judged; the page: %s", docs / "index.html")
 
         volumes = _volumes(deliveries, rows_before, params, source.closed_days)
-        refusals = {}
+        against: dict[date, list[str]] = {}
         for delivery in deliveries:
             day = delivery.known_on
             reasons = _over_budget(delivery, counts.get(day, {}), budget_share)
             if volumes[day].is_refused and not is_history:
                 reasons.append(volumes[day].finding)
-            if reasons:
-                refusals[day] = reasons
+            against[day] = reasons or ([broken] if broken else [])
+        refusals = {
+            day: reasons
+            for day, reasons in against.items()
+            if reasons and day not in accepted_because
+        }
+        for delivery in deliveries:
+            if delivery.known_on in refusals:
+                refuse(
+                    root,
+                    delivery,
+                    delivery.intake,
+                    refusals[delivery.known_on],
+                    params,
+                    source,
+                    quarantined[delivery.known_on],
+                )
 
         taken = {day: name for day, name in ids.items() if day not in refusals}
         if taken:
             rows = tagged.where(F.col("known_on").isin(list(taken))) if refusals else tagged
-            _write(rows, EXCLUDED, root, taken, counts)
-            _write(rows, ACCEPTED, root, taken, counts)
+            excluded = _write(rows, EXCLUDED, root, taken, counts)
+            good = _write(rows, ACCEPTED, root, taken, counts)
         log.info("wrote %d deliveries, refused %d", len(taken), len(refusals))
 
     records = [
         _record(
-            delivery, source_name, counts.get(delivery.known_on, {}), volumes[delivery.known_on]
+            delivery,
+            source_name,
+            counts.get(delivery.known_on, {}),
+            volumes[delivery.known_on],
+            {
+                catalog.TRANSACTIONS.name: good[delivery.known_on],
+                catalog.EXCLUDED_TRANSACTIONS.name: excluded[delivery.known_on],
+                catalog.QUARANTINED_TRANSACTIONS.name: quarantined[delivery.known_on],
+            },
+            against[delivery.known_on],
+            accepted_because.get(delivery.known_on),
         )
         for delivery in deliveries
         if delivery.known_on in taken
@@ -148,6 +181,35 @@ def take_deliveries(
     for record in records:
         record.write(root)
     return Intake(records, refusals, warnings)
+
+
+def refuse(
+    root: Path,
+    delivery: Delivery | Entry,
+    intake: str,
+    reasons: Sequence[str],
+    params: Params,
+    source: Source,
+    quarantined: Piece | None = None,
+) -> None:
+    """Keep on record why a delivery must not be used."""
+    RefusalRecord(
+        known_on=delivery.known_on,
+        intake=intake,
+        delivery_id=delivery.delivery_id,
+        reasons=list(reasons),
+        judged_by=judged_by(params, source),
+        quarantined=quarantined,
+    ).write(root)
+
+
+def judged_by(params: Params, source: Source) -> str:
+    """The hash of the limits that a delivery as a whole is held to; other limits judge it again."""
+    limits = {
+        "validation": params.validation.model_dump(mode="json"),
+        "closed_days": [str(day) for day in source.closed_days],
+    }
+    return value_sha256(limits)
 
 
 def about(deliveries: Sequence[Delivery]) -> str:
@@ -159,18 +221,27 @@ def about(deliveries: Sequence[Delivery]) -> str:
 
 
 def _record(
-    delivery: Delivery, source_name: str, found: Mapping[str, Mapping[str, int]], volume: Volume
-) -> DeliveryRecord:
-    return DeliveryRecord(
+    delivery: Delivery,
+    source_name: str,
+    found: Mapping[str, Mapping[str, int]],
+    volume: Volume,
+    pieces: dict[str, Piece],
+    accepted_despite: list[str],
+    accepted_because: str | None,
+) -> IntakeRecord:
+    return IntakeRecord(
         known_on=delivery.known_on,
+        intake=delivery.intake,
         delivery_id=delivery.delivery_id,
         source=source_name,
-        files=delivery.files,
         delivered=delivery.rows,
         accepted=sum(found.get(ACCEPTED, {}).values()),
         quarantined=found.get(QUARANTINED, {}),
         excluded=found.get(EXCLUDED, {}),
         findings=[*delivery.findings, *([volume.finding] if volume.finding else [])],
+        pieces=pieces,
+        accepted_despite=accepted_despite,
+        accepted_because=accepted_because if accepted_despite else None,
     )
 
 
@@ -180,7 +251,7 @@ def _write(
     root: Path,
     ids: Mapping[date, str],
     counts: Mapping[date, Mapping[str, Mapping[str, int]]],
-) -> None:
+) -> dict[date, Piece]:
     orders = {
         ACCEPTED: LINE_ORDER,
         EXCLUDED: ("rule", *LINE_ORDER),
@@ -188,9 +259,10 @@ def _write(
         QUARANTINED: ("rule", "source_file", F.array_sort(F.map_entries("raw"))),
     }
     rows = tagged.where(F.col("outcome") == outcome)
-    written = write_deliveries(rows, DATASETS[outcome], root, ids, orders[outcome])
+    pieces = write_deliveries(rows, DATASETS[outcome], root, ids, orders[outcome])
     counted = {day: sum(counts.get(day, {}).get(outcome, {}).values()) for day in ids}
-    check_written(outcome, written, counted)
+    check_written(outcome, {day: piece.rows for day, piece in pieces.items()}, counted)
+    return pieces
 
 
 def _volumes(

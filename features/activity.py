@@ -1,6 +1,8 @@
 """From transaction lines to one exact row per customer and day, and back from the lake."""
 
 from collections.abc import Iterable
+from datetime import date
+from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -8,7 +10,7 @@ from pyspark.sql import functions as F
 
 import catalog
 from business_day import business_day
-from lake import read_parquet
+from lake import TAKE_IN_AGAIN, Piece, PieceMissing, read_pieces
 
 
 def summarise_activity(lines: DataFrame, timezone: str) -> DataFrame:
@@ -46,13 +48,60 @@ def summarise_activity(lines: DataFrame, timezone: str) -> DataFrame:
     return summed.select(*catalog.ACTIVITY.columns)
 
 
-def read_activity(spark: SparkSession, paths: Iterable[Path]) -> DataFrame:
-    """Activity from exactly these partitions (or files) of the lake.
+Interval = tuple[date | None, date | None]
+"""The first night that knows a delivery (null: the night of its day, as it came on time), and the
+first one that knows a better one (null: none does)."""
+
+ON_TIME: Interval = (None, None)
+
+
+def read_activity(
+    spark: SparkSession,
+    root: Path,
+    pieces: Iterable[tuple[Piece, Interval]],
+    remedy: str = TAKE_IN_AGAIN,
+) -> DataFrame:
+    """Activity from exactly these pieces of the lake, with the nights in which it was known.
+
+    Args:
+        pieces: Each piece with the nights in which it was known.
+        remedy: What to do about a piece that is lost or altered.
+
+    Returns:
+        The columns of ``catalog.ACTIVITY``, ``known_from date`` and ``known_until date``, null
+        where it still stands.
 
     Raises:
-        PieceMissing, PieceOutdated: If one of them is not there, or lacks a column.
+        PieceMissing, PieceAltered: If one of them is not as it was written, or lacks a column.
     """
-    return read_parquet(spark, paths, catalog.ACTIVITY)
+    by_interval: dict[Interval, list[Piece]] = {}
+    for piece, interval in pieces:
+        by_interval.setdefault(interval, []).append(piece)
+    if not by_interval:
+        raise PieceMissing(f"there is no activity to read. {remedy}")
+    # Nearly all deliveries come on time, and so are one part.
+    parts = [
+        with_interval(read_pieces(spark, root, some, catalog.ACTIVITY, remedy), interval)
+        for interval, some in sorted(by_interval.items(), key=str)
+    ]
+    return reduce(DataFrame.unionByName, parts)
+
+
+def with_interval(activity: DataFrame, interval: Interval = ON_TIME) -> DataFrame:
+    """``activity`` with the nights in which all of it was known."""
+    known_from, known_until = interval
+    return activity.withColumns(
+        {
+            "known_from": F.col("known_on") if known_from is None else F.lit(known_from),
+            "known_until": F.lit(known_until).cast("date"),
+        }
+    )
+
+
+def is_known(night: Column) -> Column:
+    """Whether a row of activity was known in a night, and not yet known better."""
+    is_superseded = F.coalesce(F.col("known_until") <= night, F.lit(False))
+    return (F.col("known_from") <= night) & ~is_superseded
 
 
 def _distinct(column: str, condition: Column) -> Column:

@@ -3,7 +3,6 @@
 Training asks for many as-of dates and scoring for one, through the same function.
 """
 
-import hashlib
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -12,6 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import business_day
+from features.activity import is_known
 from features.frequency import FREQUENCY_FEATURES
 from features.products import PRODUCTS_FEATURES
 from features.profile import PROFILE_FEATURES
@@ -19,6 +19,7 @@ from features.returns import RETURNS_FEATURES
 from features.rhythm import RHYTHM_FEATURES, recency_days
 from features.spend import SPEND_FEATURES
 from features.trends import TRENDS_FEATURES
+from meaning import code_sha256
 
 FEATURES = (
     *RHYTHM_FEATURES,
@@ -39,8 +40,8 @@ def build_features(activity: DataFrame, as_of: Sequence[date], active_days: int)
     """What every active customer looked like at the end of each as-of date.
 
     Args:
-        activity: The columns of ``catalog.ACTIVITY`` and ``known_on date``; what was not yet
-            known, or had not yet happened, on an as-of date is not looked at for it.
+        activity: As ``read_activity`` gives it; what was not yet known, was known better, or had
+            not yet happened on an as-of date is not looked at for it.
         as_of: The days to describe, each once.
         active_days: A customer with a purchase in so many days, the as-of date the last of them,
             is active.
@@ -67,15 +68,10 @@ def known_activity(activity: DataFrame, as_of: Sequence[date]) -> DataFrame:
     # Brought together by customer once, before there is a copy of each row for each as-of date.
     dated = activity.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
     happened = F.col("activity_on") <= F.col("as_of")
-    known = F.col("known_on") <= F.col("as_of")
-    return dated.where(happened & known).withColumn("days_ago", F.date_diff("as_of", "activity_on"))
+    known = dated.where(happened & is_known(F.col("as_of")))
+    return known.withColumn("days_ago", F.date_diff("as_of", "activity_on"))
 
 
 def features_sha256() -> str:
-    """SHA-256 of the source of this package and of where days are cut: other source, other hash."""
-    digest = hashlib.sha256()
-    for path in [*sorted(Path(__file__).parent.glob("*.py")), Path(business_day.__file__)]:
-        source = path.read_bytes()
-        digest.update(f"{path.name} {len(source)}\n".encode())
-        digest.update(source)
-    return digest.hexdigest()
+    """The hash of what this package and the place where days are cut mean."""
+    return code_sha256([*Path(__file__).parent.glob("*.py"), Path(business_day.__file__)])

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from features.activity import is_known
 from features.build import CATEGORICAL, FEATURE_NAMES, build_features
 
 GOLDEN_CUSTOMERS = 200
@@ -32,6 +33,8 @@ GOLDEN_ACTIVITY = pa.schema(
         ("return_quantity", _COUNT),
         ("return_micros", _COUNT),
         ("known_on", _DAY),
+        ("known_from", _DAY),
+        ("known_until", _DAY),
     ]
 )
 
@@ -71,7 +74,7 @@ def write_golden(activity: DataFrame, folder: Path, as_of: date, active_days: in
     active = activity.where(
         (F.col("purchase_lines") > 0)
         & F.col("activity_on").between(first_active_on, as_of)
-        & (F.col("known_on") <= as_of)
+        & is_known(F.lit(as_of))
     )
     # By hash, so that they are of all kinds; by identifier they might all be of the first day.
     chosen = (
@@ -84,7 +87,7 @@ def write_golden(activity: DataFrame, folder: Path, as_of: date, active_days: in
     # In types of our own, so that the bytes are the same whichever engine gave the rows.
     golden = (
         rows.select(*GOLDEN_ACTIVITY.names)
-        .orderBy("customer_id", "activity_on", "known_on")
+        .orderBy("customer_id", "activity_on", "known_on", "known_from")
         .toArrow()
         .cast(GOLDEN_ACTIVITY)
         .combine_chunks()

@@ -25,7 +25,7 @@ from monitoring.rollout import (
     RolloutStep,
     decide_rollout,
 )
-from params import Params, read_params
+from params import Params
 from records import RunRecord, StageRecord
 from settings import Settings
 
@@ -149,7 +149,7 @@ def main(arguments: argparse.Namespace) -> dict:
     """Take the step after the run that the command line names."""
     settings = Settings()
     record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-    return run(settings, read_params(), record)
+    return run(settings, record.pinned_params, record)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ from pyspark.sql import SparkSession
 
 import catalog
 from expectations.features import verify_features
-from features.activity import read_activity
+from features.activity import ON_TIME, read_activity
 from features.build import build_features
 from features.golden import check_golden
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import kept, read_parquet, replacing, write_sorted
+from lake import kept, read_pieces, value_sha256, write_sorted
 from params import Params
-from records import RunRecord, StageRecord
+from records import ActivityRecord, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -31,35 +31,39 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
 
     Raises:
         FeaturesDiffer: If this code makes other features than the model was trained on.
-        FileNotFoundError: If activity of a pinned delivery is not in the lake.
+        FileNotFoundError: If a pinned delivery was not summarised.
+        PieceMissing, PieceAltered: If activity of the lake is not as it was written.
         ExpectationsBroken: If the features must not be scored.
     """
     started = time.monotonic()
     root, active_days = settings.data_root, params.population.active_days
     golden = check_golden(spark, root / "bundles" / record.bundle_sha256)
     log.info("%d recorded customers came out as they did at training", golden)
-    partitions = [
-        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=delivery_id)
-        for day, delivery_id in record.deliveries.items()
-    ]
-    activity = read_activity(spark, partitions)
+    pieces = {
+        day: ActivityRecord.read(root, day, intake).activity
+        for day, intake in record.intakes.items()
+    }
+    # What the run has pinned was known in its night.
+    activity = read_activity(spark, root, [(piece, ON_TIME) for piece in pieces.values()])
 
     features = build_features(activity, [record.score_date], active_days).drop("as_of")
 
     docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "features"
     # Kept first: to sort, Apache Spark looks at all rows twice, and would compute them twice.
-    with (
-        kept(features, root) as described,
-        replacing(root / catalog.FEATURES_LAYOUT.format(**record.key)) as fresh,
-    ):
-        population = write_sorted(described, fresh, ["customer_id"])
-        findings = verify_features(read_parquet(spark, [fresh]), docs, active_days)
+    with kept(features, root) as described:
+        folder = root / catalog.FEATURES_LAYOUT.format(**record.key)
+        written = write_sorted(described, folder, root, ["customer_id"])
+        findings = verify_features(read_pieces(spark, root, [written]), docs, active_days)
     for finding in findings:
         log.warning("%s", finding)
-    facts = {"population": population, "golden": golden, "findings": findings}
-    seconds = time.monotonic() - started
+    facts = {"population": written.rows, "golden": golden, "findings": findings}
     StageRecord(
-        stage="build_features", seconds=seconds, facts=facts, engine=engine_of(spark)
+        stage="build_features",
+        seconds=time.monotonic() - started,
+        facts=facts,
+        inputs={"activity": value_sha256({str(day): one.sha256 for day, one in pieces.items()})},
+        pieces={"features": written},
+        engine=engine_of(spark),
     ).write(root, record)
     return facts
 

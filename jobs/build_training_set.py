@@ -15,16 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from errors import BadData
-from features.activity import read_activity
+from features.activity import Interval, is_known, read_activity
 from features.build import CATEGORICAL, FEATURE_NAMES, build_features
 from features.golden import write_golden
 from features.labels import label_purchases
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import job_session
-from lake import file_sha256, read_json, replacing
+from lake import Piece, PieceFile, read_json, replacing
 from models.split import as_of_dates
 from params import Params, Training, read_params
 from settings import Settings
@@ -33,11 +34,14 @@ PARSER = job_parser(__doc__)
 
 ROW_GROUP_ROWS = 65_536
 
+FILE_KEYS = tuple(PieceFile.model_fields)
+
+LIST_AGAIN = (
+    "Files of the lake never change: restore it from a backup. If days were taken in again on "
+    "purpose, list the window again: dvc repro list_training_window"
+)
+
 log = logging.getLogger(__name__)
-
-
-class WindowChanged(BadData):
-    """A file of the training window is not what it was when the window was listed."""
 
 
 class TooLittleHistory(BadData):
@@ -48,19 +52,19 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
     """Write ``artifacts/training_set``; the facts are rows and buyers of each as-of date.
 
     Raises:
-        WindowChanged: If a listed file is gone or has other content; names it.
+        PieceMissing, PieceAltered: If a listed file is gone or has other content; names it.
         TooLittleHistory: If there is none for the first as-of date; says how many fit.
     """
     root, training = settings.data_root, params.training
     active_days = params.population.active_days
     window = read_json(artifacts / "training_window.json")
-    check_files(root, window["files"])
-    as_of = as_of_dates(date.fromisoformat(window["training_until"]), training)
+    until = date.fromisoformat(window["training_until"])
+    as_of = as_of_dates(until, training)
     short = check_history(window["files"], as_of, training, active_days)
-    activity = read_activity(spark, [root / entry["path"] for entry in window["files"]])
+    activity = read_activity(spark, root, listed_pieces(window["files"]), LIST_AGAIN)
 
     features = build_features(activity, as_of, active_days)
-    labels = label_purchases(activity, as_of, training.horizon_days)
+    labels = label_purchases(activity.where(is_known(F.lit(until))), as_of, training.horizon_days)
     # Spark sizes the labels by the files, not by the as-of dates, and would broadcast too much.
     labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
 
@@ -71,26 +75,19 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
     return {"as_of": counts, "short_history": [str(day) for day in short]}
 
 
-def check_files(root: Path, files: list[dict]) -> None:
-    """Hold every listed file against its size and hash.
-
-    Raises:
-        WindowChanged: At the first that differs.
-    """
-    for entry in files:
-        path = root / entry["path"]
-        if not path.exists():
-            difference = "is gone"
-        elif path.stat().st_size != entry["bytes"]:
-            difference = f"has {path.stat().st_size} bytes instead of {entry['bytes']}"
-        elif file_sha256(path) != entry["sha256"]:
-            difference = f"has other content than was listed (sha256 {entry['sha256']})"
-        else:
-            continue
-        raise WindowChanged(
-            f"{path} {difference}. Files of the lake never change: restore it from a backup. If "
-            "the lake was made anew on purpose, list it again: dvc repro list_training_window"
+def listed_pieces(files: list[dict]) -> list[tuple[Piece, Interval]]:
+    """The files of the window, each with the nights in which it was known."""
+    return [
+        (
+            Piece(files=(PieceFile.model_validate({key: file[key] for key in FILE_KEYS}),)),
+            (_day(file["known_from"]), _day(file["known_until"])),
         )
+        for file in files
+    ]
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
 
 
 def check_history(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import warehouse
 from jobs.entry import run_parser, start
 from monitoring.decision import Alarm, Evidence, decide
-from params import Params, read_params
+from params import Params
 from records import RunRecord, StageRecord
 from settings import Settings
 
@@ -174,7 +174,7 @@ def main(arguments: argparse.Namespace) -> dict:
     """Decide after the run that the command line names."""
     settings = Settings()
     record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-    return run(settings, read_params(), record, arguments.past, arguments.in_flight)
+    return run(settings, record.pinned_params, record, arguments.past, arguments.in_flight)
 
 
 if __name__ == "__main__":

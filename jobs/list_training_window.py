@@ -6,17 +6,15 @@ is what is kept with a model; the lake itself is never copied. Started by DVC.
 
 import argparse
 import logging
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-import catalog
 from errors import BadData
 from jobs.entry import job_parser, start
-from lake import file_sha256, write_json
+from lake import check_pieces, write_json
+from ledger import Known, intake_rules, known, pin_rules
 from params import Params, read_params
-from records import current_deliveries
+from records import ActivityRecord
 from settings import Settings
 
 PARSER = job_parser(__doc__)
@@ -35,55 +33,53 @@ def run(settings: Settings, params: Params, artifacts: Path) -> dict:
 
     Raises:
         HistoryEndsEarly: If the last day of the window was not delivered.
-        FileNotFoundError: If a delivery of the window has no activity; names it.
+        RulesChanged: If days of the window were taken in under other rules.
+        PieceMissing, PieceAltered: If a file of the lake is not as it was written.
     """
     root, until = settings.data_root, params.source(settings.source).training_until
-    deliveries = current_deliveries(root, until)
-    if until not in deliveries:
+    rules = pin_rules(root, intake_rules(params, settings.source))
+    # Labels are final on the last day of the window; what came later is not looked at.
+    deliveries = [one for one in known(root, rules, until) if one.known_from <= until]
+    present = {one.known_on for one in deliveries}
+    if until not in present:
         raise HistoryEndsEarly(
             f"training of {settings.source} looks at deliveries up to {until}, but the lake in "
-            f"{root} ends on {max(deliveries, default='no day at all')}: customers would "
+            f"{root} ends on {max(present, default='no day at all')}: customers would "
             "count as gone only because nothing was delivered. Load the days up to there (python "
             f"-m jobs.load_history --until {until}) or set training_until in params.yaml earlier."
         )
-    days = [min(deliveries) + timedelta(n) for n in range((until - min(deliveries)).days)]
-    missing = [str(day) for day in days if day not in deliveries]
+    days = [min(present) + timedelta(n) for n in range((until - min(present)).days)]
+    missing = [str(day) for day in days if day not in present]
     if missing:
         log.warning("nothing was delivered on %d days: %s", len(missing), ", ".join(missing))
 
-    files = [
-        entry
-        for day, delivery_id in deliveries.items()
-        for entry in describe_partition(root, day, delivery_id)
-    ]
+    files = [entry for one in deliveries for entry in describe_piece(root, one)]
 
     window = {"source": settings.source, "training_until": str(until), "files": files}
     write_json(artifacts / "training_window.json", window)
     return {
         "training_until": str(until),
-        "deliveries": len(deliveries),
+        "deliveries": len(present),
         "rows": sum(entry["rows"] for entry in files),
         "missing_days": missing,
     }
 
 
-def describe_partition(root: Path, known_on: date, delivery_id: str) -> list[dict]:
-    """The files of one partition of activity, sorted: path below ``root``, size, hash, rows."""
-    partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id=delivery_id)
-    if not partition.exists():
-        raise FileNotFoundError(
-            f"delivery {delivery_id} of {known_on} has no activity at {partition}. Make it again: "
-            f"python -m jobs.load_history --until {known_on}"
-        )
+def describe_piece(root: Path, delivery: Known) -> list[dict]:
+    """The files of the activity of one delivery, and the nights in which it was known.
+
+    ``known_from`` is null if it came on time, ``known_until`` if it still stands.
+    """
+    is_on_time = delivery.known_from == delivery.known_on
+    interval = {
+        "known_from": None if is_on_time else str(delivery.known_from),
+        "known_until": delivery.known_until and str(delivery.known_until),
+    }
+    piece = ActivityRecord.read(root, delivery.known_on, delivery.intake).activity
+    check_pieces(root, [piece])
     return [
-        {
-            "path": str(file.relative_to(root)),
-            "known_on": str(known_on),
-            "bytes": file.stat().st_size,
-            "sha256": file_sha256(file),
-            "rows": pq.read_metadata(file).num_rows,
-        }
-        for file in sorted(partition.glob("*.parquet"))
+        {"known_on": str(delivery.known_on), **interval, **file.model_dump()}
+        for file in piece.files
     ]
 
 

@@ -1,49 +1,66 @@
-"""Take in all deliveries up to a day that are not in the lake yet, before the first night.
+"""Take in all deliveries up to a day that the lake lacks, before the first night or after a gap.
 
-Does for many days at once, in one Spark session, what validate_delivery and summarise_activity do
-for one. Reads incoming/transactions; writes lines, quarantine, activity and a record for each
-delivery, and one page of the verdict. Deliveries that must be refused are left out and named at
-the end.
+Does for many days at once, in one session, what validate_delivery and summarise_activity do for
+one. Reads incoming/transactions, and what was received before; writes lines, quarantine, activity
+and records, and one page of the verdict. What was lost, altered, or taken in under other rules is
+taken in again from the copy in the lake. Deliveries that must be refused are left out and named at
+the end, and so are those that were refused before.
 """
 
 import argparse
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 import catalog
 from deliveries.contract import open_delivery
-from deliveries.files import delivered_files, delivery_id
 from deliveries.lines import read_lines
+from deliveries.receive import DeliveryMissing
 from errors import BadData
-from expectations.intake import DeliveryRefused, take_deliveries
+from expectations.intake import DeliveryRefused, judged_by, refuse, take_deliveries
 from features.activity import summarise_activity
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
+from jobs.intake import check_copy, is_taken, receive_delivery
 from jobs.session import job_session
-from lake import is_whole, read_parquet, write_deliveries
+from lake import is_whole, read_pieces, write_deliveries
+from ledger import Entry, days, entries, intake_id, intake_rules, known_by, pin_rules, was_taken
 from params import Params, read_params
-from records import DeliveredFile, Delivery, DeliveryRecord, current_deliveries, make_current
+from records import ActivityRecord, Delivery, IntakeRecord, RefusalRecord
 from settings import Settings
 
 PARSER = job_parser(__doc__)
 PARSER.add_argument(
     "--until", type=date.fromisoformat, required=True, help="the last day to take in"
 )
-
-LINES = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS)
-PIECES = (*LINES, catalog.ACTIVITY)
-"""What nights read of a delivery; a piece that is lost, or lacks a column, is written again."""
+PARSER.add_argument(
+    "--accept-refused",
+    type=date.fromisoformat,
+    action="append",
+    default=[],
+    metavar="DAY",
+    help="take this day's delivery although it was refused; asks for --reason",
+)
+PARSER.add_argument("--reason", help="why a refused delivery is accepted; kept with it")
 
 BYTES_OF_A_LINE = 60
 
-Delivered = dict[date, list[DeliveredFile]]
-
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is to do: entries of the ledger to take in, by day in their order, and the reasons
+    for which deliveries are not taken."""
+
+    rules: str
+    pending: dict[date, list[Entry]] = field(default_factory=dict)
+    refusals: dict[date, list[str]] = field(default_factory=dict)
 
 
 def run(
@@ -51,75 +68,140 @@ def run(
     settings: Settings,
     params: Params,
     until: date,
-    new: Delivered | None = None,
+    found: Found | None = None,
+    accepted: Mapping[date, str] | None = None,
 ) -> dict:
-    """Take in what is new and let later nights use it; totals of all history up to ``until``.
+    """Take in what is lacking and let later nights use it; totals of all history up to ``until``.
 
     Args:
-        new: What ``new_deliveries`` has found, if it was asked before.
+        found: What ``find_lacking`` has found, if it was asked before.
+        accepted: Days whose delivery is taken although it is refused, each with the reason.
 
     Raises:
-        DeliveryRefused: If deliveries break the contract or the budget; all others are taken in.
+        DeliveryRefused: If deliveries must not be used; all others are taken in.
     """
-    new = new_deliveries(settings, params, until) if new is None else new
-    refusals = take_in(spark, settings, params, new, until)
-    taken = {day: delivery_id(files) for day, files in new.items() if day not in refusals}
-    summarise(spark, settings, params, taken)
+    accepted = accepted or {}
+    found = find_lacking(settings, params, until, accepted) if found is None else found
+    refusals = dict(found.refusals)
+    # Two deliveries of one day are taken one after the other.
+    for position in range(max(map(len, found.pending.values()), default=0)):
+        some = [pending[position] for pending in found.pending.values() if len(pending) > position]
+        refused = take_in(spark, settings, params, found.rules, some, until, accepted)
+        refusals |= refused
+        taken = [entry for entry in some if entry.known_on not in refused]
+        summarise(spark, settings, params, found.rules, taken)
     if refusals:
         raise DeliveryRefused(refusals)
 
-    return totals(settings.data_root, until)
+    return totals(settings.data_root, found.rules, until)
 
 
-def new_deliveries(settings: Settings, params: Params, until: date) -> Delivered:
-    """What lies in incoming/transactions up to ``until`` and is not in the lake, or not whole."""
+def find_lacking(
+    settings: Settings, params: Params, until: date, accepted: Mapping[date, str] | None = None
+) -> Found:
+    """Receive what lies in incoming/transactions up to ``until``; what the lake then lacks."""
     root, source = settings.data_root, params.source(settings.source)
-    incoming = catalog.incoming_folder(root, until).parent
-    days = sorted(date.fromisoformat(path.name) for path in incoming.glob("????-??-??"))
-    delivered = {
-        day: delivered_files(catalog.incoming_folder(root, day), source.format)
-        for day in days
-        if day <= until
-    }
-    current = current_deliveries(root, until)
-    new = {
-        day: files
-        for day, files in delivered.items()
-        if current.get(day) != delivery_id(files) or not is_complete(root, day, current[day])
-    }
-    log.info("%d deliveries up to %s, %d of them new", len(delivered), until, len(new))
-    return new
+    accepted = accepted or {}
+    found = Found(pin_rules(root, intake_rules(params, settings.source)))
+    delivered = delivered_days(root, until)
+    for day in sorted({*delivered, *(day for day in days(root) if day <= until)}):
+        if day in delivered:
+            try:
+                receive_delivery(
+                    root,
+                    source.format,
+                    day,
+                    night=until + timedelta(days=1),
+                    taken_by=f"load_history --until {until}",
+                )
+            except (BadData, DeliveryMissing) as error:
+                found.refusals[day] = [str(error)]
+                continue
+        came = entries(root, day)
+        # Earlier deliveries of the day stand in the nights that knew no better.
+        relevant = [*(entry for entry in came[:-1] if was_taken(root, entry)), *came[-1:]]
+        lacking = [entry for entry in relevant if not is_complete(root, entry, found.rules)]
+        if lacking and day not in accepted:
+            refusal = refused_before(root, params, settings, found.rules, lacking[-1])
+            if refusal is not None:
+                found.refusals[day] = [
+                    *refusal.reasons,
+                    "It was refused before, and stays refused. To take it all the same: "
+                    f"--accept-refused {day} --reason <why>",
+                ]
+                lacking = lacking[:-1]
+        if lacking:
+            found.pending[day] = lacking
+    log.info(
+        "%d deliveries up to %s, %d days lacking, %d not usable",
+        len(delivered),
+        until,
+        len(found.pending),
+        len(found.refusals),
+    )
+    return found
 
 
-def is_complete(
-    root: Path, day: date, delivery: str, pieces: Sequence[catalog.Dataset] = PIECES
-) -> bool:
-    """Whether the lake has these pieces of a delivery, with all columns they have today."""
-    key = {"known_on": day, "delivery_id": delivery}
-    return all(is_whole(each.partition(root, **key), each) for each in pieces)
+def delivered_days(root: Path, until: date) -> set[date]:
+    """The days up to ``until`` for which there is something in incoming/transactions."""
+    found = set()
+    for path in catalog.incoming_folder(root, until).parent.glob("????-??-??"):
+        try:
+            found.add(date.fromisoformat(path.name))
+        except ValueError:
+            log.warning("%s is left alone: its name is no day", path)
+    return {day for day in found if day <= until}
+
+
+def is_complete(root: Path, entry: Entry, rules: str) -> bool:
+    """Whether the lake has all pieces of a delivery as they were written, with today's columns."""
+    intake = intake_id(entry.delivery_id, rules)
+    record = IntakeRecord.find(root, entry.known_on, intake)
+    summary = ActivityRecord.find(root, entry.known_on, intake)
+    if record is None or summary is None:
+        return False
+    return is_taken(root, record) and is_whole(root, summary.activity, catalog.ACTIVITY)
+
+
+def refused_before(
+    root: Path, params: Params, settings: Settings, rules: str, entry: Entry
+) -> RefusalRecord | None:
+    """The refusal of a delivery by the limits of today, if it was refused by them."""
+    intake = intake_id(entry.delivery_id, rules)
+    refusal = RefusalRecord.find(root, entry.known_on, intake)
+    limits = judged_by(params, params.source(settings.source))
+    return refusal if refusal is not None and refusal.judged_by == limits else None
 
 
 def take_in(
-    spark: SparkSession, settings: Settings, params: Params, new: Delivered, until: date
+    spark: SparkSession,
+    settings: Settings,
+    params: Params,
+    rules: str,
+    some: Sequence[Entry],
+    until: date,
+    accepted: Mapping[date, str],
 ) -> dict[date, list[str]]:
-    """Split the deliveries that have no record yet; the reasons of those refused."""
+    """Split deliveries, at most one a day; the reasons of those refused."""
     root, source = settings.data_root, params.source(settings.source)
     deliveries: list[Delivery] = []
     refusals: dict[date, list[str]] = {}
-    for day, files in new.items():
-        name = delivery_id(files)
-        if DeliveryRecord.exists(root, day, name) and is_complete(root, day, name, LINES):
+    for entry in some:
+        intake = intake_id(entry.delivery_id, rules)
+        record = IntakeRecord.find(root, entry.known_on, intake)
+        if record is not None and is_taken(root, record):
             continue
-        folder = catalog.incoming_folder(root, day)
+        folder = check_copy(root, entry.folder, entry.files)
         try:
-            deliveries.append(open_delivery(folder, day, files, source))
+            deliveries.append(open_delivery(folder, entry.known_on, intake, entry.files, source))
         except BadData as error:
-            refusals[day] = [str(error)]
+            refusals[entry.known_on] = [str(error)]
+            refuse(root, entry, intake, refusals[entry.known_on], params, source)
     if not deliveries:
         return refusals
 
-    folders = {one.known_on: catalog.incoming_folder(root, one.known_on) for one in deliveries}
-    earlier = current_deliveries(root, until)
+    folders = {one.known_on: one.folder for one in deliveries}
+    earlier = known_by(root, rules, night=until + timedelta(days=1), until=until, strict=False)
     with read_lines(spark, folders, source, root) as lines:
         intake = take_deliveries(
             spark,
@@ -129,8 +211,9 @@ def take_in(
             settings.source,
             params,
             root / catalog.HISTORY_DOCS.format(until=until),
-            {day: DeliveryRecord.read(root, day, earlier[day]).delivered for day in earlier},
+            {day: IntakeRecord.read(root, day, name).delivered for day, name in earlier.items()},
             is_history=True,
+            accepted=accepted,
         )
     for sentence in intake.warnings:
         log.warning("%s", sentence)
@@ -138,45 +221,51 @@ def take_in(
 
 
 def summarise(
-    spark: SparkSession, settings: Settings, params: Params, ids: Mapping[date, str]
+    spark: SparkSession, settings: Settings, params: Params, rules: str, some: Sequence[Entry]
 ) -> None:
-    """Write the activity of these deliveries and make each the current one of its day."""
-    if not ids:
+    """Write the activity of these deliveries, each taken in; from then on nights use them."""
+    if not some:
         return
     root = settings.data_root
-    accepted = [
-        catalog.TRANSACTIONS.partition(root, known_on=day, delivery_id=name)
-        for day, name in ids.items()
-    ]
-    lines = read_parquet(spark, accepted, catalog.TRANSACTIONS)
+    intakes = {entry.known_on: intake_id(entry.delivery_id, rules) for entry in some}
+    accepted = {
+        day: IntakeRecord.read(root, day, name).pieces[catalog.TRANSACTIONS.name]
+        for day, name in intakes.items()
+    }
+    lines = read_pieces(spark, root, accepted.values(), catalog.TRANSACTIONS)
     activity = summarise_activity(lines, params.business.timezone)
-
-    rows = write_deliveries(
+    pieces = write_deliveries(
         activity.repartition("known_on"),
         catalog.ACTIVITY,
         root,
-        ids,
+        intakes,
         order=("customer_id", "activity_on"),
     )
-    for day, name in ids.items():
-        make_current(root, day, name)
-    log.info("summarised %d deliveries as %d rows of activity", len(ids), sum(rows.values()))
+    for day, name in intakes.items():
+        ActivityRecord(
+            known_on=day,
+            intake=name,
+            transactions_sha256=accepted[day].sha256,
+            activity=pieces[day],
+        ).write(root)
+    rows = sum(piece.rows for piece in pieces.values())
+    log.info("summarised %d deliveries as %d rows of activity", len(intakes), rows)
 
 
-def totals(root: Path, until: date) -> dict:
+def totals(root: Path, rules: str, until: date) -> dict:
     """Deliveries and rows in the lake up to ``until``, by outcome and rule."""
     quarantined: Counter[str] = Counter()
     excluded: Counter[str] = Counter()
     rows: Counter[str] = Counter()
-    current = current_deliveries(root, until)
-    for day, name in current.items():
-        record = DeliveryRecord.read(root, day, name)
+    standing = known_by(root, rules, night=date.max, until=until)
+    for day, name in standing.items():
+        record = IntakeRecord.read(root, day, name)
         rows.update(delivered=record.delivered, accepted=record.accepted)
         quarantined.update(record.quarantined)
         excluded.update(record.excluded)
     return {
         "until": str(until),
-        "deliveries": len(current),
+        "deliveries": len(standing),
         "delivered": rows["delivered"],
         "accepted": rows["accepted"],
         "quarantined": dict(quarantined),
@@ -186,18 +275,24 @@ def totals(root: Path, until: date) -> dict:
 
 def main(arguments: argparse.Namespace) -> dict:
     """Do the job in a session of its own."""
+    if arguments.accept_refused and not arguments.reason:
+        PARSER.error("--accept-refused asks for --reason: it is kept with the delivery")
+    accepted = dict.fromkeys(arguments.accept_refused, arguments.reason)
     settings, params = Settings(), read_params()
-    new = new_deliveries(settings, params, arguments.until)
-    if not new:
-        return totals(settings.data_root, arguments.until)
-    engine = choose_engine(settings.spark, rows_of(new))
+    found = find_lacking(settings, params, arguments.until, accepted)
+    if not found.pending:
+        if found.refusals:
+            raise DeliveryRefused(found.refusals)
+        return totals(settings.data_root, found.rules, arguments.until)
+    engine = choose_engine(settings.spark, rows_of(found))
     with job_session(settings, f"load_history {arguments.until}", engine) as spark:
-        return run(spark, settings, params, arguments.until, new)
+        return run(spark, settings, params, arguments.until, found, accepted)
 
 
-def rows_of(new: Delivered) -> int:
-    """About how many rows are delivered: those of Parquet are known, those of text guessed."""
-    files = [file for files in new.values() for file in files]
+def rows_of(found: Found) -> int:
+    """About how many rows are to be read: those of Parquet are known, those of text guessed."""
+    pending = [entry for entries in found.pending.values() for entry in entries]
+    files = [file for entry in pending for file in entry.files]
     return sum(file.bytes // BYTES_OF_A_LINE if file.rows is None else file.rows for file in files)
 
 

@@ -23,16 +23,16 @@ from pyspark.sql import functions as F
 
 import catalog
 import warehouse
-from features.activity import read_activity
+from features.activity import ON_TIME, read_activity
 from features.labels import bought_within, label_purchases
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import read_batches, read_json, read_parquet, sorted_files
+from lake import Piece, PieceMissing, check_pieces, read_batches, read_json, read_pieces
 from models.deciles import decile, tenths
 from models.metrics import TENURE_BANDS
 from monitoring.performance import Measured, conclude, estimate, judge_cohort, measure
 from params import Params, Performance
-from records import RunRecord, StageRecord
+from records import ActivityRecord, RecordOutdated, RunRecord, StageRecord
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def find_cohorts(
             continue
         known_days = min((night.score_date - score_date).days, horizon)
         later = (score_date + timedelta(days=n) for n in range(1, known_days + 1))
-        missing = tuple(day for day in later if day not in night.deliveries)
+        missing = tuple(day for day in later if day not in night.intakes)
         is_due = score_date <= due
         if is_due and missing:
             days = ", ".join(map(str, missing))
@@ -151,16 +151,21 @@ def find_run(
     key = {"score_date": score_date, "run_id": run_id}
     if not (root / catalog.RUN_RECORD.format(**key)).exists():
         return None, f"the record of run {run_id} is no longer in the lake"
-    record = RunRecord.read(root, score_date, run_id)
-    datasets = [catalog.PREDICTIONS] + [catalog.ARM_SCORES] * (record.challenger is not None)
-    for dataset in datasets:
-        if not dataset.partition(root, **key).exists():
-            return None, f"the {dataset.name} of run {run_id} are no longer in the lake"
+    try:
+        record = RunRecord.read(root, score_date, run_id)
+        check_pieces(root, scored_pieces(root, record).values(), "")
+    except (FileNotFoundError, RecordOutdated) as error:
+        return None, f"run {run_id} is no longer whole in the lake: {error}"
     if not bundle_folder(root, record).exists():
         return None, f"the bundle of {record.model_version} is not in {bundle_folder(root, record)}"
     if horizon_days(root, record) != horizon:
         return None, f"it was scored for another horizon, {horizon_days(root, record)} days"
     return record, ""
+
+
+def scored_pieces(root: Path, record: RunRecord) -> dict[str, Piece]:
+    """What score_customers wrote: ``predictions``, and with a challenger ``arm_scores``."""
+    return StageRecord.read(root, record, "score_customers").pieces
 
 
 def bundle_folder(root: Path, record: RunRecord) -> Path:
@@ -179,9 +184,10 @@ def check_published(engine: sa.Engine, root: Path, record: RunRecord) -> None:
     Raises:
         PublishedChanged: If a value or a row differs.
     """
+    pieces = scored_pieces(root, record)
     predictions, arm_scores = (
-        read_batches(sorted_files(dataset.partition(root, **record.key)))
-        for dataset in (catalog.PREDICTIONS, catalog.ARM_SCORES)
+        read_batches(check_pieces(root, [pieces[name]] if name in pieces else []))
+        for name in ("predictions", "arm_scores")
     )
     warehouse.check_published(engine, record.run_id, predictions, arm_scores)
 
@@ -218,11 +224,12 @@ def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFr
         ``customer_id``, ``probability``, ``is_contacted``, ``decile`` (of that arm), ``status``.
     """
     columns = ("customer_id", "probability", "is_contacted", "decile", "status")
-    predictions = read_parquet(spark, [catalog.PREDICTIONS.partition(root, **record.key)])
+    pieces = scored_pieces(root, record)
+    predictions = read_pieces(spark, root, [pieces["predictions"]], catalog.PREDICTIONS)
     if record.challenger is None:
         return {"champion": predictions.select(*columns)}
 
-    both = read_parquet(spark, [catalog.ARM_SCORES.partition(root, **record.key)])
+    both = read_pieces(spark, root, [pieces["arm_scores"]], catalog.ARM_SCORES)
     both = both.join(predictions.select("customer_id", "status"), on="customer_id", how="inner")
     result = {}
     for arm in ("champion", "challenger"):
@@ -240,12 +247,13 @@ def describe_customers(spark: SparkSession, root: Path, record: RunRecord) -> Da
     The home country is the one most customers are from. Without the run's features (they may have
     been removed since) there are no rows.
     """
-    folder = root / catalog.FEATURES_LAYOUT.format(**record.key)
-    if not folder.exists():
-        log.warning("no features in %s: countries and tenures are unknown", folder)
+    described = StageRecord.read(root, record, "build_features").pieces["features"]
+    try:
+        features = read_pieces(spark, root, [described])
+    except PieceMissing as error:
+        log.warning("countries and tenures are unknown: %s", error)
         empty = "customer_id string, country_slice string, tenure_slice string"
         return spark.createDataFrame([], empty)
-    features = read_parquet(spark, [folder])
     by_size = features.groupBy("country").count().orderBy(F.desc("count"), "country")
     home = by_size.first()["country"]
     country = F.when(F.col("country") == home, home).when(
@@ -281,12 +289,12 @@ def later_activity(spark: SparkSession, root: Path, night: RunRecord, cohort: Co
     Nothing later can have been known before: validation refuses lines dated after their delivery.
     """
     score_date, horizon = cohort.record.score_date, timedelta(days=cohort.horizon_days)
-    partitions = [
-        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=delivery_id)
-        for day, delivery_id in night.deliveries.items()
+    later = [
+        ActivityRecord.read(root, day, intake).activity
+        for day, intake in night.intakes.items()
         if score_date < day <= score_date + horizon
     ]
-    return read_activity(spark, partitions)
+    return read_activity(spark, root, [(piece, ON_TIME) for piece in later])
 
 
 def histogram(customers: DataFrame) -> "pd.DataFrame":
@@ -337,12 +345,13 @@ def maturity_curve(spark: SparkSession, root: Path, night: RunRecord, cohort: Co
     score_date = F.lit(cohort.record.score_date)
     activity = later_activity(spark, root, night, cohort)
     bought = activity.where(bought_within(score_date, cohort.horizon_days))
-    predictions = catalog.PREDICTIONS.partition(root, **cohort.record.key)
+    predictions = scored_pieces(root, cohort.record)["predictions"]
+    customers = read_pieces(spark, root, [predictions], catalog.PREDICTIONS)
     known_after = F.min(F.date_diff("known_on", score_date))
     by_day = (
         bought.groupBy("customer_id")
         .agg(known_after.alias("days"))
-        .join(read_parquet(spark, [predictions]), on="customer_id", how="left_semi")
+        .join(customers, on="customer_id", how="left_semi")
         .groupBy("days")
         .count()
         .collect()

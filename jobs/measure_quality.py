@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import catalog
 import warehouse
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import read_json, read_parquet
+from lake import read_json, read_pieces
 from models.bundle import Bundle, read_bundle
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
 from monitoring.quality import (
@@ -32,7 +33,7 @@ from monitoring.quality import (
     shares,
 )
 from params import Params
-from records import DeliveryRecord, RunRecord, StageRecord
+from records import IntakeRecord, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -57,8 +58,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     bundle = read_bundle(root / "bundles" / record.bundle_sha256, record.bundle_sha256)
     engine = warehouse.connect(settings.warehouse_url)
     days = same_weekdays(engine, record, params.drift.weekday_nights)
-    lines = describe_lines(spark, root, {day: record.deliveries[day] for day in days})
-    features = read_parquet(spark, [root / catalog.FEATURES_LAYOUT.format(**record.key)])
+    lines = describe_lines(spark, root, {day: record.intakes[day] for day in days})
+    described_by = StageRecord.read(root, record, "build_features")
+    features = read_pieces(spark, root, [described_by.pieces["features"]])
 
     before = [lines[day] for day in days[1:] if day in lines]
     usually = usual(bundle)
@@ -82,28 +84,26 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
 def same_weekdays(engine: sa.Engine, record: RunRecord, count: int) -> list[date]:
     """The night, and the usual ones of its weekday before it that the run has a delivery of."""
     earlier = warehouse.usual_weekdays(engine, record.score_date, count)
-    return [record.score_date, *(day for day in earlier if day in record.deliveries)]
+    return [record.score_date, *(day for day in earlier if day in record.intakes)]
 
 
 def describe_lines(
-    spark: SparkSession, root: Path, deliveries: Mapping[date, str]
+    spark: SparkSession, root: Path, intakes: Mapping[date, str]
 ) -> dict[date, dict[str, ColumnStats]]:
     """Accepted and excluded lines of these deliveries, by day and column; one pass.
 
     A day without such lines is left out.
     """
-    parts = []
-    for dataset in (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS):
-        paths = [
-            dataset.partition(root, known_on=day, delivery_id=name)
-            for day, name in deliveries.items()
-        ]
-        there = [path for path in paths if path.exists()]
-        if there:
-            parts.append(read_parquet(spark, there, dataset).select(*catalog.TRANSACTIONS.columns))
-    if not parts:
-        return {}
-    both = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])
+    records = [IntakeRecord.read(root, day, name) for day, name in intakes.items()]
+    both = reduce(
+        DataFrame.unionByName,
+        [
+            read_pieces(spark, root, [one.pieces[dataset.name] for one in records], dataset).select(
+                *catalog.TRANSACTIONS.columns
+            )
+            for dataset in (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS)
+        ],
+    )
 
     measures = {"rows": F.count("*"), "invoices": F.count_distinct("invoice_id")}
     for name in (*TEXTS, *CATEGORIES, *NUMBERS):
@@ -223,7 +223,7 @@ def usual(bundle: Bundle) -> dict[str, Usual]:
 
 def informing(root: Path, record: RunRecord) -> list[QualityFinding]:
     """Shares of the delivery and of the population that other jobs have judged."""
-    delivery = DeliveryRecord.read(root, record.score_date, record.deliveries[record.score_date])
+    delivery = IntakeRecord.read(root, record.score_date, record.intake)
     outcomes = {
         "quarantined": sum(delivery.quarantined.values()),
         "excluded": sum(delivery.excluded.values()),

@@ -5,23 +5,26 @@ writes the run's record. Every later job of the night reads that record and asks
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import sqlalchemy as sa
 
 import catalog
-from deliveries.files import delivered_files, delivery_id
 from errors import BadData
 from features.build import features_sha256
 from jobs.engine import choose_engine
 from jobs.entry import night_parser, start
+from jobs.intake import receive_delivery
 from jobs.registry import check_usable, open_registry
 from lake import value_sha256
+from ledger import Entry, delivery_of, intake_id, intake_rules, known_by, pin_rules
+from meaning import code_sha256
 from models.registry import CHAMPION, RegistryState
 from params import Params, read_params
-from records import Challenger, RunRecord, code_version, current_deliveries, run_id
-from settings import Settings
+from records import ActivityRecord, Challenger, RecordOutdated, RunRecord, code_version, run_id
+from settings import PROJECT_ROOT, Settings
 from warehouse import check_migrated, connect, current_run, newest_night, run_before
 
 PARSER = night_parser(__doc__)
@@ -32,6 +35,26 @@ PARSER.add_argument(
     action="store_true",
     help="score although days before this one have no accepted delivery",
 )
+
+PARSER.add_argument(
+    "--restate",
+    action="store_true",
+    help="a published night: compute it again with today's code, rules and parameters",
+)
+
+NIGHT_CODE = (
+    "expectations/features.py",
+    "expectations/predictions.py",
+    "jobs/build_features.py",
+    "jobs/score_customers.py",
+    "models/apply.py",
+    "models/arms.py",
+    "models/batches.py",
+    "models/bundle.py",
+    "models/deciles.py",
+    "monitoring/rollout.py",
+)
+"""The code between activity and predictions, beside features/, which has a hash of its own."""
 
 # A message that lists a year of days is read by nobody.
 DAYS_SHOWN = 10
@@ -50,25 +73,29 @@ def run(
     model: str = CHAMPION,
     reason: str = "by hand",
     accept_missing_days: bool = False,
+    restate: bool = False,
 ) -> dict:
     """Open the run; the same inputs give the same run, whose record then stays as it is.
+
+    The night's delivery is copied into the lake first, and everything is read from the copy.
 
     A challenger scores along if there is one and no model was asked for by name. If it cannot,
     the night goes on without it, and the facts say why.
 
     Raises:
-        DeliveryMissing, DeliveryUnreadable: If the night's delivery is not there whole.
+        DeliveryMissing, DeliveryUnfit: If the night's delivery is not there whole, or must not be
+            read.
+        RulesChanged: If days before it were taken in under other rules.
         DaysMissing: If days before it are not in the lake and that was not accepted.
         VersionUnknown: If the model is not registered, or there is no champion.
         BundleRefused, ModelDoesNotFit: If the model cannot score here.
     """
-    root = settings.data_root
+    root, source = settings.data_root, params.source(settings.source)
     warehouse = connect(settings.warehouse_url)
     check_migrated(warehouse)
-    folder = catalog.incoming_folder(root, score_date)
-    files = delivered_files(folder, params.source(settings.source).format)
-    history = current_deliveries(root, score_date - timedelta(days=1))
-    check_history(history, score_date, root, accept_missing_days)
+    entry = receive_delivery(
+        root, source.format, score_date, night=score_date, taken_by="open_run", is_reopened=True
+    )
     registry = open_registry(settings, params).read()
     version = registry.resolve(model)
     check_usable(settings, version)
@@ -76,49 +103,91 @@ def run(
     if model == CHAMPION:
         challenger, refusal = pin_challenger(settings, registry, score_date)
 
-    inputs = {
-        "score_date": score_date,
-        "deliveries": {**history, score_date: delivery_id(files)},
-        "features_sha256": features_sha256(),
-        "params_sha256": scoring_params_sha256(params, settings.source, challenger is not None),
+    asked_for = {
+        "source": settings.source,
         "bundle_sha256": version.bundle_sha256,
         "challenger": challenger,
     }
-    record = RunRecord(
-        **inputs,
-        run_id=run_id(**inputs),
-        source=settings.source,
-        model_name=version.name,
-        model_version=version.version,
-        code_version=code_version(),
-        previous_run_id=run_before(warehouse, score_date),
-        reason=reason,
-        engine=choose_engine(settings.spark, rows_of_activity(root, history)),
-    )
+    record = None if restate else published_run(warehouse, root, entry, asked_for)
+    if record is None:
+        rules = pin_rules(root, intake_rules(params, settings.source))
+        history = known_by(root, rules, night=score_date, until=score_date - timedelta(days=1))
+        check_history(history, score_date, root, accept_missing_days)
+        inputs = {
+            "score_date": score_date,
+            "intakes": {**history, score_date: intake_id(entry.delivery_id, rules)},
+            "features_sha256": features_sha256(),
+            "code_sha256": night_code_sha256(),
+            "params_sha256": scoring_params_sha256(params, settings.source, challenger is not None),
+            "bundle_sha256": version.bundle_sha256,
+            "challenger": challenger,
+        }
+        record = RunRecord(
+            **inputs,
+            run_id=run_id(**inputs),
+            source=settings.source,
+            folder=entry.folder,
+            files=entry.files,
+            params=params.model_dump(mode="json"),
+            model_name=version.name,
+            model_version=version.version,
+            code_version=code_version(),
+            previous_run_id=run_before(warehouse, score_date),
+            reason=reason,
+            engine=choose_engine(settings.spark, rows_of_activity(root, history)),
+        )
 
     is_new = not (root / catalog.RUN_RECORD.format(**record.key)).exists()
     if is_new:
         record.write(root)
+    else:
+        record = RunRecord.read(root, score_date, record.run_id)
+    served = record.challenger and record.challenger.model_dump(include={"version", "percent"})
     return {
         "score_date": str(score_date),
         "run_id": record.run_id,
-        "model_version": RunRecord.read(root, score_date, record.run_id).model_version,
+        "model_version": record.model_version,
         "is_new": is_new,
-        "deliveries": len(record.deliveries),
-        "challenger": challenger and challenger.model_dump(include={"version", "percent"}),
+        "deliveries": len(record.intakes),
+        "challenger": served,
         "challenger_refused": refusal,
-        "engine": RunRecord.read(root, score_date, record.run_id).engine,
+        "engine": record.engine,
     }
 
 
-def rows_of_activity(root: Path, deliveries: dict[date, str]) -> int:
+def published_run(
+    warehouse: sa.Engine, root: Path, entry: Entry, asked_for: Mapping[str, object]
+) -> RunRecord | None:
+    """The published run of the night, if it has this delivery and what was asked for.
+
+    A night that is published opens as the run it is, and its jobs find their work done, whatever
+    code, rules or parameters are by now. Another delivery or another model is somebody's wish, and
+    gives another run.
+    """
+    score_date = entry.known_on
+    name = current_run(warehouse, score_date)
+    if name is None:
+        return None
+    try:
+        published = RunRecord.read(root, score_date, name)
+    except (FileNotFoundError, RecordOutdated) as error:
+        log.warning("run %s of %s cannot be opened again: %s", name, score_date, error)
+        return None
+    is_same = all(getattr(published, field) == value for field, value in asked_for.items())
+    if not is_same or delivery_of(published.intake) != entry.delivery_id:
+        return None
+    log.info("%s is published as run %s, which is opened again", score_date, name)
+    return published
+
+
+def rows_of_activity(root: Path, intakes: dict[date, str]) -> int:
     """The rows that the night's features are made from, tonight's own delivery left out."""
-    partitions = [
-        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=name)
-        for day, name in deliveries.items()
-    ]
-    files = [file for partition in partitions for file in partition.glob("*.parquet")]
-    return sum(pq.read_metadata(file).num_rows for file in files)
+    return sum(ActivityRecord.read(root, day, name).activity.rows for day, name in intakes.items())
+
+
+def night_code_sha256() -> str:
+    """The hash of what the code means that computes scores from activity, the features left out."""
+    return code_sha256(PROJECT_ROOT / path for path in NIGHT_CODE)
 
 
 def pin_challenger(
@@ -209,6 +278,7 @@ def main(arguments) -> dict:
         arguments.model,
         arguments.reason,
         arguments.accept_missing_days,
+        arguments.restate,
     )
 
 

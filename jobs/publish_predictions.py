@@ -13,13 +13,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-import catalog
 import warehouse
 from jobs.entry import run_parser, start
-from lake import read_batches, sorted_files
-from records import DeliveryRecord, RunRecord, StageRecord
+from lake import check_pieces, read_batches
+from records import IntakeRecord, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -35,10 +32,6 @@ STAGES_BEFORE = (
 log = logging.getLogger("jobs.publish_predictions")
 
 
-class PredictionsMissing(FileNotFoundError):
-    """The run's folder of predictions, or of the scores of both models, holds no files."""
-
-
 def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
     """Do the job; what tests call.
 
@@ -47,7 +40,7 @@ def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
         was current) and counts.
 
     Raises:
-        PredictionsMissing: There are no files; score_customers has to run again.
+        PieceMissing, PieceAltered: If the predictions are not as score_customers wrote them.
         FileNotFoundError: If an earlier job of the run has not finished; names it.
         What `warehouse.publish` raises.
     """
@@ -55,11 +48,11 @@ def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
     engine = warehouse.connect(settings.warehouse_url)
     warehouse.check_migrated(engine)
     replaces = warehouse.current_run(engine, record.score_date)
-    described = describe(settings.data_root, record)
-    files = files_of(catalog.PREDICTIONS, settings.data_root, record, described.population)
-    arms = []
-    if record.challenger is not None:
-        arms = files_of(catalog.ARM_SCORES, settings.data_root, record, described.population)
+    root = settings.data_root
+    described = describe(root, record)
+    scoring = StageRecord.read(root, record, "score_customers")
+    files = checked_files(root, record, scoring, "predictions")
+    arms = [] if record.challenger is None else checked_files(root, record, scoring, "arm_scores")
 
     if dry_run:
         outcome = "dry_run"
@@ -84,15 +77,16 @@ def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
         facts["challenger"] = described.challenger_served
     if not dry_run:
         seconds = time.perf_counter() - started
-        StageRecord(stage="publish_predictions", seconds=seconds, facts=facts).write(
-            settings.data_root, record
+        inputs = {name: piece.sha256 for name, piece in scoring.pieces.items()}
+        StageRecord(stage="publish_predictions", seconds=seconds, facts=facts, inputs=inputs).write(
+            root, record
         )
     return facts
 
 
 def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
     """What the warehouse keeps about the run, from the records its jobs have left."""
-    delivery = DeliveryRecord.read(root, record.score_date, record.deliveries[record.score_date])
+    delivery = IntakeRecord.read(root, record.score_date, record.intake)
     stages = {name: StageRecord.read(root, record, name) for name in STAGES_BEFORE}
     scoring = stages["score_customers"].facts
     tried = scoring.get("challenger", {})
@@ -107,7 +101,7 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
         features_sha256=record.features_sha256,
         params_sha256=record.params_sha256,
         code_version=record.code_version,
-        deliveries={str(day): name for day, name in record.deliveries.items()},
+        deliveries={str(day): name for day, name in record.intakes.items()},
         delivered=delivery.delivered,
         accepted=delivery.accepted,
         quarantined=delivery.quarantined,
@@ -127,26 +121,22 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
     )
 
 
-def files_of(
-    dataset: catalog.Dataset, root: Path, record: RunRecord, population: int
-) -> list[Path]:
-    """The files of the run's predictions, or of another dataset with a row for each customer.
+def checked_files(root: Path, record: RunRecord, scoring: StageRecord, name: str) -> list[Path]:
+    """The files of what score_customers wrote, in the order of their customers, and as it wrote
+    them.
 
-    They are in the order of their customers.
+    Raises:
+        PieceMissing, PieceAltered: If a file is gone or holds other bytes.
+        CountsDiffer: If there is not one row for each customer of the population.
     """
-    folder = dataset.partition(root, **record.key)
-    files = sorted_files(folder)
-    if not files:
-        raise PredictionsMissing(
-            f"{folder} holds no {dataset.name}. Run score_customers for run {record.run_id} again."
-        )
-    rows = sum(pq.read_metadata(file).num_rows for file in files)
-    if rows != population:
+    piece, population = scoring.pieces[name], scoring.facts["population"]
+    again = f"Make them again: {record.command('score_customers')}"
+    if piece.rows != population:
         raise warehouse.CountsDiffer(
-            f"{folder} holds {rows} {dataset.name}, but score_customers counted a population of "
-            f"{population}. Run score_customers for run {record.run_id} again."
+            f"{piece.rows} {name} were written, but score_customers counted a population of "
+            f"{population}. {again}"
         )
-    return files
+    return check_pieces(root, [piece], again)
 
 
 def main(arguments: argparse.Namespace) -> dict:

@@ -16,14 +16,14 @@ import sqlalchemy as sa
 import catalog
 import warehouse
 from jobs.entry import run_parser, start
-from lake import read_json, replacing, write_json
+from lake import check_pieces, read_json, replacing, write_json
 from models.apply import score
 from models.bundle import Bundle, read_bundle
 from models.schema import FeatureMismatch
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
 from monitoring.sample import sample_scored
-from params import Params, read_params
-from records import RunRecord, StageRecord
+from params import Params
+from records import RecordOutdated, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -106,9 +106,11 @@ def sample(root: Path, params: Params, record: RunRecord, bundle: Bundle) -> pd.
     Raises:
         FeatureMismatch: If the run was scored by another model and lacks a feature of this one.
     """
+    described = StageRecord.read(root, record, "build_features").pieces["features"]
+    scored = StageRecord.read(root, record, "score_customers").pieces["predictions"]
     rows = sample_scored(
-        root / catalog.FEATURES_LAYOUT.format(**record.key),
-        catalog.PREDICTIONS.partition(root, **record.key),
+        check_pieces(root, [described], f"Make it again: {record.command('build_features')}"),
+        check_pieces(root, [scored], f"Make it again: {record.command('score_customers')}"),
         params.drift.sample_rows,
         params.drift.seed,
     )
@@ -134,7 +136,7 @@ def same_weekday(
             continue
         try:
             samples.append(sample(root, params, RunRecord.read(root, night, run_id), bundle))
-        except (FileNotFoundError, FeatureMismatch) as error:
+        except (FileNotFoundError, FeatureMismatch, RecordOutdated) as error:
             log.warning("%s is not compared with: %s", night, error)
     return pd.concat(samples, ignore_index=True) if samples else None
 
@@ -143,7 +145,7 @@ def main(arguments: argparse.Namespace) -> dict:
     """Compare the run that the command line names."""
     settings = Settings()
     record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-    return run(settings, read_params(), record)
+    return run(settings, record.pinned_params, record)
 
 
 if __name__ == "__main__":

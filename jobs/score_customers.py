@@ -21,7 +21,7 @@ from expectations.features import unscorable
 from expectations.predictions import verify_predictions
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import kept, read_parquet, replacing, write_sorted
+from lake import kept, read_pieces, write_sorted
 from models.arms import bucket_column
 from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
 from models.bundle import Bundle, read_bundle
@@ -64,7 +64,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     started = time.perf_counter()
     root = settings.data_root
     champion = pinned_bundle(root, record.bundle_sha256)
-    features = read_parquet(spark, [root / catalog.FEATURES_LAYOUT.format(**record.key)])
+    described = StageRecord.read(root, record, "build_features").pieces["features"]
+    remedy = f"Make them again: {record.command('build_features')}"
+    features = read_pieces(spark, root, [described], remedy=remedy)
     previous = previous_scores(spark, root, record.previous_run_id)
 
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", params.scoring.batch_rows)
@@ -80,22 +82,27 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
             root=root,
             params=params,
         )
+    pieces = {}
     with scoring as scored:
         if scored.arm_scores is not None:
-            with replacing(catalog.ARM_SCORES.partition(root, **record.key)) as fresh:
-                write_sorted(scored.arm_scores, fresh, ["customer_id"])
-        docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
-        with replacing(catalog.PREDICTIONS.partition(root, **record.key)) as fresh:
-            write_sorted(scored.predictions, fresh, ["customer_id"])
-            written = read_parquet(spark, [fresh])
-            findings = verify_predictions(written, features.count(), docs)
-            facts = describe(written, champion) | {"findings": findings}
-            if scored.comparison is not None:
-                served = written.where(F.col("arm") == CHALLENGER).count()
-                facts["challenger"] = scored.comparison | {"served": served}
-    seconds = time.perf_counter() - started
+            folder = catalog.ARM_SCORES.partition(root, **record.key)
+            pieces["arm_scores"] = write_sorted(scored.arm_scores, folder, root, ["customer_id"])
+        folder = catalog.PREDICTIONS.partition(root, **record.key)
+        pieces["predictions"] = write_sorted(scored.predictions, folder, root, ["customer_id"])
+    docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
+    written = read_pieces(spark, root, [pieces["predictions"]])
+    findings = verify_predictions(written, described.rows, docs)
+    facts = describe(written, champion) | {"findings": findings}
+    if scored.comparison is not None:
+        served = written.where(F.col("arm") == CHALLENGER).count()
+        facts["challenger"] = scored.comparison | {"served": served}
     StageRecord(
-        stage="score_customers", seconds=seconds, facts=facts, engine=engine_of(spark)
+        stage="score_customers",
+        seconds=time.perf_counter() - started,
+        facts=facts,
+        inputs={"features": described.sha256},
+        pieces=pieces,
+        engine=engine_of(spark),
     ).write(root, record)
     return facts
 
@@ -158,24 +165,24 @@ def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> Data
     leaves nothing behind.
 
     Raises:
-        FileNotFoundError: If the run is named but its predictions are gone.
+        FileNotFoundError: If the run is named but its record or its predictions are gone.
+        PieceAltered: If its predictions are not as they were written.
     """
     if run_id is None:
         return spark.createDataFrame([], "customer_id string, previous_probability double")
-    layout = catalog.PREDICTIONS_LAYOUT.format(score_date="*", run_id=run_id)
-    folders = sorted(root.glob(layout))
-    if not folders:
-        raise FileNotFoundError(
-            f"the predictions of the previous run {run_id} are not at {root / layout}. Restore "
-            "that folder, or publish a run of an earlier night and open this one again."
-        )
-    scores = read_parquet(spark, folders[:1]).where(F.col("status") != "default")
+    before = RunRecord.find(root, run_id)
+    pieces = StageRecord.read(root, before, "score_customers").pieces
+    remedy = (
+        f"Restore it, or make it again: {before.command('score_customers')}. Or publish a run of "
+        "an earlier night and open this one again."
+    )
+    predictions = read_pieces(spark, root, [pieces["predictions"]], catalog.PREDICTIONS, remedy)
+    scores = predictions.where(F.col("status") != "default")
     probability = "probability"
-    arms = sorted(root.glob(catalog.ARM_SCORES.layout.format(score_date="*", run_id=run_id)))
-    if arms:
+    if "arm_scores" in pieces:
         probability = "champion_probability"
-        both = read_parquet(spark, arms[:1]).select("customer_id", probability)
-        scores = scores.join(both, on="customer_id")
+        both = read_pieces(spark, root, [pieces["arm_scores"]], catalog.ARM_SCORES, remedy)
+        scores = scores.join(both.select("customer_id", "champion_probability"), on="customer_id")
     return scores.select("customer_id", F.col(probability).alias("previous_probability"))
 
 

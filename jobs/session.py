@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from jobs.engine import AUTO, EMBEDDED
 from jobs.java import JAVA_HOME, JAVA_OPTIONS, JAVA_RECORD, java_home
 from lake import read_json, write_json
-from params import Params, read_params
+from params import Params
 from records import RunRecord
 from settings import PROJECT_ROOT, Settings
 
@@ -102,11 +102,11 @@ def on_spark(
     """
 
     def main(arguments: Namespace) -> dict:
-        settings, params = Settings(), read_params()
+        settings = Settings()
         record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
         engine = record.engine if settings.spark == AUTO else settings.spark
         with job_session(settings, f"{name} {record.run_id}", engine) as spark:
-            return run(spark, settings, params, record)
+            return run(spark, settings, record.pinned_params, record)
 
     return main
 

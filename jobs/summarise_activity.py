@@ -7,16 +7,15 @@ the delivery. A delivery that was summarised before is left as it is.
 import logging
 import time
 
-import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 import catalog
 from features.activity import summarise_activity
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import PieceMissing, is_whole, read_parquet, write_deliveries
+from lake import is_whole, read_pieces, write_deliveries
 from params import Params
-from records import RunRecord, StageRecord, make_current
+from records import ActivityRecord, IntakeRecord, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -28,47 +27,46 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     """Summarise the run's own delivery; the facts are its rows and whether they were there.
 
     Raises:
-        PieceMissing: If the accepted lines are not in the lake.
+        FileNotFoundError: If the delivery was not taken in.
+        PieceMissing, PieceAltered: If its accepted lines are not as they were written.
     """
     started = time.monotonic()
     root, day = settings.data_root, record.score_date
-    key = {"known_on": day, "delivery_id": record.deliveries[day]}
-    partition = catalog.ACTIVITY.partition(root, **key)
-    was_there = is_whole(partition, catalog.ACTIVITY)
+    lines = IntakeRecord.read(root, day, record.intake).pieces[catalog.TRANSACTIONS.name]
+    found = ActivityRecord.find(root, day, record.intake)
+    was_there = found is not None and is_whole(root, found.activity, catalog.ACTIVITY)
 
     if was_there:
-        log.info("%s is there and never changes; not summarised again", partition)
+        log.info("the delivery of %s was summarised before and never changes", day)
     else:
-        lines = read_lines(spark, settings, key)
-        activity = summarise_activity(lines, params.business.timezone)
-        write_deliveries(
+        remedy = f"Write them again: {record.command('validate_delivery')}"
+        accepted = read_pieces(spark, root, [lines], catalog.TRANSACTIONS, remedy)
+        activity = summarise_activity(accepted, params.business.timezone)
+        pieces = write_deliveries(
             activity.repartition("known_on"),
             catalog.ACTIVITY,
             root,
-            {day: record.deliveries[day]},
+            {day: record.intake},
             order=("customer_id", "activity_on"),
         )
+        found = ActivityRecord(
+            known_on=day,
+            intake=record.intake,
+            transactions_sha256=lines.sha256,
+            activity=pieces[day],
+        )
+        found.write(root)
 
-    make_current(root, day, record.deliveries[day])
-    rows = sum(pq.read_metadata(file).num_rows for file in partition.glob("*.parquet"))
-    facts = {"delivery_id": record.deliveries[day], "rows": rows, "was_there": was_there}
-    seconds = time.monotonic() - started
+    facts = {"intake": record.intake, "rows": found.activity.rows, "was_there": was_there}
     StageRecord(
-        stage="summarise_activity", seconds=seconds, facts=facts, engine=engine_of(spark)
+        stage="summarise_activity",
+        seconds=time.monotonic() - started,
+        facts=facts,
+        inputs={"transactions": found.transactions_sha256},
+        pieces={"activity": found.activity},
+        engine=engine_of(spark),
     ).write(root, record)
     return facts
-
-
-def read_lines(spark: SparkSession, settings: Settings, key: dict) -> DataFrame:
-    """The accepted lines of one delivery."""
-    folder = catalog.TRANSACTIONS.partition(settings.data_root, **key)
-    try:
-        return read_parquet(spark, [folder], catalog.TRANSACTIONS)
-    except PieceMissing as missing:
-        raise PieceMissing(
-            f"the accepted lines of delivery {key['delivery_id']} of {key['known_on']} are not at "
-            f"{folder}. Run validate_delivery for this run first."
-        ) from missing
 
 
 if __name__ == "__main__":

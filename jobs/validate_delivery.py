@@ -1,12 +1,13 @@
 """Hold the night's delivery to its promises, and split its rows into accepted and not.
 
-Reads incoming/transactions of the score date, writes the accepted, excluded and quarantined lines
-into the lake, the page of the verdict below reports, and the record of the delivery.
+Reads the lake's copy of the score date's delivery, writes the accepted, excluded and quarantined
+lines into the lake, the page of the verdict below reports, and the record of the intake.
 """
 
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,14 +15,13 @@ from pyspark.sql import SparkSession
 
 import catalog
 from deliveries.contract import open_delivery
-from deliveries.files import delivered_files, delivery_id
 from deliveries.lines import read_lines
-from errors import BadData
 from expectations.intake import DeliveryRefused, take_deliveries
 from jobs.entry import run_parser, start
+from jobs.intake import check_copy, is_taken
 from jobs.session import engine_of, on_spark
-from params import Params, Source
-from records import DeliveredFile, DeliveryRecord, RunRecord, StageRecord
+from params import Params
+from records import IntakeRecord, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -29,90 +29,73 @@ PARSER = run_parser(__doc__)
 log = logging.getLogger(__name__)
 
 
-class DeliveryChanged(BadData):
-    """What lies in the folder is not what the run was opened with."""
-
-
 def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
-    """Take the delivery in, unless an earlier run did; counts by outcome and rule.
+    """Take the delivery in, unless that was done before; counts by outcome and rule.
 
     Raises:
-        DeliveryChanged: If the files are no longer those the run was opened with.
         ContractBroken: If a column is gone or of another kind.
         ExpectationsBroken: If too many rows break a row rule.
-        DeliveryRefused: If the delivery is thin or empty.
+        DeliveryRefused: If the delivery must not be used.
+        PieceMissing, PieceAltered: If the copy of the delivery is not what the run was opened with.
     """
     started = time.monotonic()
     root, day = settings.data_root, record.score_date
-    source = params.source(settings.source)
-    folder = catalog.incoming_folder(root, day)
-    files = pinned_files(folder, record, source)
+    source = params.source(record.source)
     docs = root / catalog.REPORTS.format(**record.key) / "data_docs/transactions"
-    kept_docs = root / catalog.DELIVERY_DOCS.format(
-        known_on=day, delivery_id=record.deliveries[day]
-    )
+    kept_docs = root / catalog.DELIVERY_DOCS.format(known_on=day, intake=record.intake)
 
-    if DeliveryRecord.exists(root, day, record.deliveries[day]):
-        log.info("%s was taken in before; its rows are not split again", folder)
+    found = IntakeRecord.find(root, day, record.intake)
+    if found is not None and is_taken(root, found):
+        log.info("the delivery was taken in before; its rows are not split again")
         if kept_docs.exists() and not docs.exists():
             shutil.copytree(kept_docs, docs)
     else:
-        delivery = open_delivery(folder, day, files, source)
-        with read_lines(spark, {day: folder}, source, root) as lines:
+        delivery = open_delivery(
+            check_copy(root, record.folder, record.files), day, record.intake, record.files, source
+        )
+        with read_lines(spark, {day: delivery.folder}, source, root) as lines:
             intake = take_deliveries(
                 spark,
                 lines,
                 [delivery],
                 root,
-                settings.source,
+                record.source,
                 params,
                 docs,
-                rows_of_weekday(root, record.deliveries, day, params.validation.volume_weeks),
+                rows_of_weekday(root, record.intakes, day, params.validation.volume_weeks),
                 is_history=False,
             )
         if intake.refusals:
             raise DeliveryRefused(intake.refusals)
-        for sentence in [*intake.records[0].findings, *intake.warnings]:
+        [found] = intake.records
+        for sentence in [*found.findings, *intake.warnings]:
             log.warning("%s", sentence)
         shutil.copytree(docs, kept_docs, dirs_exist_ok=True)
 
-    found = DeliveryRecord.read(root, day, record.deliveries[day])
     facts = found.model_dump(
         mode="json",
         include={"delivery_id", "delivered", "accepted", "quarantined", "excluded", "findings"},
     )
-    seconds = time.monotonic() - started
     StageRecord(
-        stage="validate_delivery", seconds=seconds, facts=facts, engine=engine_of(spark)
+        stage="validate_delivery",
+        seconds=time.monotonic() - started,
+        facts=facts,
+        inputs={"delivery": found.delivery_id},
+        pieces=found.pieces,
+        engine=engine_of(spark),
     ).write(root, record)
     return facts
 
 
-def pinned_files(folder: Path, record: RunRecord, source: Source) -> list[DeliveredFile]:
-    """The files of the night's delivery, which must be those the run was opened with.
-
-    Raises:
-        DeliveryChanged: If they are not.
-    """
-    files = delivered_files(folder, source.format)
-    found, pinned = delivery_id(files), record.deliveries[record.score_date]
-    if found != pinned:
-        raise DeliveryChanged(
-            f"{folder} holds delivery {found}, but run {record.run_id} was opened with {pinned}: "
-            "the files have changed since. Trigger the night again; it opens a run of its own."
-        )
-    return files
-
-
 def rows_of_weekday(
-    root: Path, deliveries: dict[date, str], day: date, weeks: int
+    root: Path, intakes: Mapping[date, str], day: date, weeks: int
 ) -> dict[date, int]:
     """Rows delivered on the same weekday of the weeks before, by day."""
     days = [day - timedelta(weeks=week) for week in range(1, weeks + 1)]
     return {
-        earlier: DeliveryRecord.read(root, earlier, deliveries[earlier]).delivered
+        earlier: IntakeRecord.read(root, earlier, intakes[earlier]).delivered
         for earlier in days
-        if earlier in deliveries
+        if earlier in intakes
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import heapq
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -15,15 +16,17 @@ from monitoring.drift import IS_CONTACTED, PROBABILITY
 CUSTOMER_ID = "customer_id"
 
 
-def sample_scored(features: Path, predictions: Path, rows: int, seed: int) -> pd.DataFrame:
+def sample_scored(
+    features: Sequence[Path], predictions: Sequence[Path], rows: int, seed: int
+) -> pd.DataFrame:
     """Features and predictions of at most ``rows`` customers that the model scored.
 
     The customers are those with the smallest keyed hashes, so the sample does not depend on how
     the rows lie in files. Memory is bounded by the sample and one batch.
 
     Args:
-        features: Folder of Parquet files with ``customer_id`` and features.
-        predictions: Folder of Parquet files with the columns of ``catalog.PREDICTIONS``.
+        features: Parquet files with ``customer_id`` and features.
+        predictions: Parquet files with the columns of ``catalog.PREDICTIONS``.
         rows: The most customers.
         seed: Another seed, another sample.
 
@@ -31,7 +34,7 @@ def sample_scored(features: Path, predictions: Path, rows: int, seed: int) -> pd
         (at most ``rows``, features + 2), ordered by ``customer_id``, which is the index.
     """
     scored = pc.field("status") == "scored"
-    predicted = ds.dataset(predictions, format="parquet")
+    predicted = ds.dataset(list(map(str, predictions)), format="parquet")
     key = seed.to_bytes(8, "big", signed=True)
     smallest: list[tuple[bytes, str]] = []
     for batch in predicted.to_batches(columns=[CUSTOMER_ID], filter=scored):
@@ -44,7 +47,7 @@ def sample_scored(features: Path, predictions: Path, rows: int, seed: int) -> pd
     chosen = pc.field(CUSTOMER_ID).isin(pa.array([name for _, name in smallest], pa.string()))
     columns = [CUSTOMER_ID, PROBABILITY, IS_CONTACTED]
     sides = (
-        ds.dataset(features, format="parquet").to_table(filter=chosen),
+        ds.dataset(list(map(str, features)), format="parquet").to_table(filter=chosen),
         predicted.to_table(columns=columns, filter=chosen),
     )
     left, right = (side.to_pandas().set_index(CUSTOMER_ID, verify_integrity=True) for side in sides)

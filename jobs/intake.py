@@ -1,0 +1,76 @@
+"""What jobs share that take deliveries in: the copy, and what is held against it."""
+
+import shutil
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import catalog
+from deliveries.receive import copy_delivery, describe_delivery
+from lake import PieceAltered, PieceMissing, attempt, file_sha256, is_whole
+from ledger import DeliveredFile, Entry, delivery_id, entries, has_copy, receive
+from records import IntakeRecord
+
+RECEIVE_AGAIN = (
+    "Take it away and have the day delivered again; the same files give the same delivery. Then "
+    "clear the run from its first task."
+)
+
+
+def receive_delivery(
+    root: Path,
+    format: str,
+    known_on: date,
+    *,
+    night: date,
+    taken_by: str,
+    is_reopened: bool = False,
+) -> Entry:
+    """Copy what lies in incoming for a day, unless it is the delivery that came last for it.
+
+    Args:
+        night: The first night that could use it.
+        is_reopened: Whether that night is being opened with it now.
+
+    Raises:
+        DeliveryMissing, DeliveryUnfit: If it is not there whole, or must not be read.
+    """
+    folder = catalog.incoming_folder(root, known_on)
+    earlier = entries(root, known_on)
+    if earlier and has_copy(root, earlier[-1]):
+        if not folder.exists() and not folder.is_symlink():
+            return earlier[-1]
+        # Mostly it is there already, and then nothing has to be written.
+        if delivery_id(describe_delivery(folder, format)) == earlier[-1].delivery_id:
+            return earlier[-1]
+    copy = root / catalog.RECEIVED.format(known_on=known_on) / attempt()
+    files = copy_delivery(folder, format, copy)
+    entry = receive(root, known_on, files, copy, night, taken_by, is_reopened=is_reopened)
+    if root / entry.folder != copy:
+        shutil.rmtree(copy)
+    return entry
+
+
+LINES = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS, catalog.QUARANTINED_TRANSACTIONS)
+
+
+def is_taken(root: Path, record: IntakeRecord) -> bool:
+    """Whether the lake has all lines of an intake as they were written, with today's columns."""
+    return all(is_whole(root, record.pieces[each.name], each) for each in LINES)
+
+
+def check_copy(root: Path, folder: str, files: Sequence[DeliveredFile]) -> Path:
+    """The folder with the copy of a delivery, each file held against what was received.
+
+    Raises:
+        PieceMissing, PieceAltered: If it is not what was received; names the first file.
+    """
+    for file in files:
+        path = root / folder / file.name
+        if not path.is_file():
+            raise PieceMissing(f"{path}, the copy of a delivered file, is gone. {RECEIVE_AGAIN}")
+        if file_sha256(path) != file.sha256:
+            raise PieceAltered(
+                f"{path} is not what was received: its bytes have changed. {RECEIVE_AGAIN}"
+            )
+    return root / folder

@@ -1,0 +1,286 @@
+"""What was known when: every delivery that came for a day, and the nights in which it stands.
+
+A day has an append-only, numbered list of the deliveries that came for it. The one that stands for
+the day in a night is the last of those known by then that was taken in under today's rules. It is
+derived, so no job can put an old delivery back by running late.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+import catalog
+from errors import BadData
+from lake import read_json, value_sha256, write_json
+from meaning import code_sha256
+from params import Params
+from settings import PROJECT_ROOT
+
+RULES_DIGITS = 8
+
+READING_CODE = (
+    "business_day.py",
+    "deliveries/cells.py",
+    "deliveries/contract.py",
+    "deliveries/lines.py",
+    "expectations/split.py",
+    "expectations/transactions.py",
+    "features/activity.py",
+)
+"""The code that decides what becomes of a delivered row."""
+
+NOT_RULES = {"training_until", "closed_days"}
+"""Entries of a source that change no row."""
+
+
+class DeliveredFile(BaseModel):
+    """One file of a delivery; ``rows`` is what its footer says, null for text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    bytes: int
+    sha256: str
+    rows: int | None
+
+
+class Entry(BaseModel):
+    """A delivery that came for a day; ``folder`` holds its copy, relative to the data root.
+
+    ``known_from`` is the first night that may use it. ``received_at`` is for people only.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int
+    known_on: date
+    delivery_id: str
+    known_from: date
+    taken_by: str
+    received_at: datetime
+    folder: str
+    files: list[DeliveredFile]
+
+    @property
+    def rows(self) -> int | None:
+        """What the footers say, null if one file is text."""
+        counts = [file.rows for file in self.files]
+        return None if None in counts else sum(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A delivery that was taken in, and the nights for which it stands for its day.
+
+    These are the nights from ``known_from`` on, and before ``known_until`` unless that is null.
+    """
+
+    known_on: date
+    delivery_id: str
+    intake: str
+    known_from: date
+    known_until: date | None
+
+    def stands_in(self, night: date) -> bool:
+        """Whether a night of that score date uses it."""
+        return self.known_from <= night and (self.known_until is None or night < self.known_until)
+
+
+class RulesChanged(BadData):
+    """Days of the lake were taken in under other rules than today's."""
+
+
+def delivery_id(files: Iterable[DeliveredFile]) -> str:
+    """The identity of a delivery: 16 hex digits of the hash of its files' names and contents."""
+    return value_sha256(sorted((file.name, file.sha256) for file in files))[:16]
+
+
+# ------------------------------------------------------------------------------------ deliveries
+
+
+def entries(root: Path, known_on: date) -> list[Entry]:
+    """Every delivery that came for that day, the first one first."""
+    folder = (root / catalog.LEDGER_ENTRY.format(known_on=known_on, number=0)).parent
+    return [Entry.model_validate(read_json(path)) for path in sorted(folder.glob("[0-9]*.json"))]
+
+
+def days(root: Path) -> list[date]:
+    """The days for which a delivery came, sorted."""
+    folders = (root / "lake/ledger").glob("known_on=*")
+    return sorted(date.fromisoformat(path.name.removeprefix("known_on=")) for path in folders)
+
+
+def receive(
+    root: Path,
+    known_on: date,
+    files: list[DeliveredFile],
+    folder: Path,
+    night: date,
+    taken_by: str,
+    *,
+    is_reopened: bool = False,
+) -> Entry:
+    """Put a delivery that was copied to ``folder`` on the list of its day; the last one stays last.
+
+    Args:
+        night: The first night that could use the delivery.
+        taken_by: Which job, for people.
+        is_reopened: Whether ``night`` itself is being opened with it now.
+
+    Returns:
+        The new entry; or the last one, if it is this delivery and its copy is still whole.
+    """
+    name = delivery_id(files)
+    while True:
+        earlier = entries(root, known_on)
+        if earlier and earlier[-1].delivery_id == name and has_copy(root, earlier[-1]):
+            return earlier[-1]
+        entry = Entry(
+            number=len(earlier) + 1,
+            known_on=known_on,
+            delivery_id=name,
+            known_from=_known_from(root, known_on, name, earlier, night, is_reopened),
+            taken_by=taken_by,
+            received_at=datetime.now(UTC),
+            folder=str(folder.relative_to(root)),
+            files=files,
+        )
+        path = root / catalog.LEDGER_ENTRY.format(known_on=known_on, number=entry.number)
+        try:
+            write_json(path, entry.model_dump(mode="json"), is_new=True)
+        except FileExistsError:
+            continue  # Another job was quicker.
+        return entry
+
+
+def has_copy(root: Path, entry: Entry) -> bool:
+    """Whether the lake still holds all files of a delivery, by their size."""
+    copies = [(root / entry.folder / file.name, file.bytes) for file in entry.files]
+    return all(path.is_file() and path.stat().st_size == size for path, size in copies)
+
+
+def _known_from(
+    root: Path, known_on: date, name: str, earlier: list[Entry], night: date, is_reopened: bool
+) -> date:
+    if earlier and earlier[-1].delivery_id == name:
+        return earlier[-1].known_from  # Only its copy was lost.
+    opened = [day for day in _opened_nights(root) if day >= known_on]
+    others = [day for day in opened if not (is_reopened and day == night)]
+    if not earlier and not others:
+        return known_on
+    first = max([night, *(day + timedelta(days=1) for day in others)])
+    return max([first, *(entry.known_from for entry in earlier)])
+
+
+def _opened_nights(root: Path) -> list[date]:
+    folders = {path.parent.name for path in (root / "lake/runs").glob("score_date=*/*.json")}
+    return [date.fromisoformat(name.removeprefix("score_date=")) for name in folders]
+
+
+# ----------------------------------------------------------------------------------------- rules
+
+
+def intake_rules(params: Params, source: str) -> dict[str, object]:
+    """Everything by which a delivered row is read, judged and summarised, by name."""
+    mapping = params.source(source).model_dump(mode="json", exclude=NOT_RULES)
+    columns = {f"columns.{name}": theirs for name, theirs in mapping.pop("columns").items()}
+    code = code_sha256(PROJECT_ROOT / path for path in READING_CODE)
+    return {
+        "business.timezone": params.business.timezone,
+        **{f"sources.{source}.{name}": value for name, value in (mapping | columns).items()},
+        "code": code,
+    }
+
+
+def pin_rules(root: Path, rules: Mapping[str, object]) -> str:
+    """The short name of rules, which are kept in the lake under it."""
+    name = value_sha256(rules)[:RULES_DIGITS]
+    path = root / catalog.RULES.format(rules=name)
+    if not path.exists():
+        write_json(path, dict(rules))
+    return name
+
+
+def intake_id(delivery: str, rules: str) -> str:
+    """The identity of a delivery taken in under rules: both names, joined."""
+    return f"{delivery}-{rules}"
+
+
+def delivery_of(intake: str) -> str:
+    """The delivery that an intake is of.
+
+    >>> delivery_of(intake_id("3f2a9c0011223344", "ab12cd34"))
+    '3f2a9c0011223344'
+    """
+    return intake.rpartition("-")[0]
+
+
+# ------------------------------------------------------------------------------- what was known
+
+
+def was_taken(root: Path, entry: Entry) -> bool:
+    """Whether a delivery was taken in, under whatever rules."""
+    return bool(_other_rules(root, entry.known_on, entry.delivery_id))
+
+
+def known(root: Path, rules: str, until: date | None = None, *, strict: bool = True) -> list[Known]:
+    """Every delivery of days up to ``until`` that was taken in under these rules, by day.
+
+    Args:
+        strict: False leaves out days that were taken in under other rules only.
+
+    Raises:
+        RulesChanged: If a day was taken in under other rules only; says how many and which rules.
+    """
+    found: list[Known] = []
+    outdated: dict[date, str] = {}
+    for day in days(root):
+        if until is not None and day > until:
+            break
+        taken = []
+        for entry in entries(root, day):
+            intake = intake_id(entry.delivery_id, rules)
+            key = {"known_on": day, "intake": intake}
+            if (root / catalog.ACTIVITY_RECORD.format(**key)).exists():
+                taken.append(entry)
+            elif other := _other_rules(root, day, entry.delivery_id):
+                outdated[day] = other
+        for position, entry in enumerate(taken):
+            better = taken[position + 1].known_from if position + 1 < len(taken) else None
+            intake = intake_id(entry.delivery_id, rules)
+            found.append(Known(day, entry.delivery_id, intake, entry.known_from, better))
+    if outdated and strict:
+        raise RulesChanged(_rules_changed(root, rules, outdated))
+    return found
+
+
+def known_by(
+    root: Path, rules: str, night: date, until: date, *, strict: bool = True
+) -> dict[date, str]:
+    """For each day up to ``until`` the intake that stands for it in a night."""
+    found = known(root, rules, until, strict=strict)
+    standing = [one for one in found if one.stands_in(night)]
+    return {one.known_on: one.intake for one in standing}
+
+
+def _other_rules(root: Path, day: date, delivery: str) -> str | None:
+    """Other rules under which the delivery was taken in, if there are any."""
+    record = catalog.ACTIVITY_RECORD.format(known_on=day, intake=f"{delivery}-*")
+    paths = sorted(root.glob(record))
+    return paths[-1].name.split(".")[0].rpartition("-")[2] if paths else None
+
+
+def _rules_changed(root: Path, rules: str, outdated: Mapping[date, str]) -> str:
+    now, changed = read_json(root / catalog.RULES.format(rules=rules)), set()
+    for other in set(outdated.values()):
+        before = read_json(root / catalog.RULES.format(rules=other))
+        changed |= {name for name in now | before if now.get(name) != before.get(name)}
+    return (
+        f"{len(outdated)} days of the lake, {min(outdated)} to {max(outdated)}, were taken in "
+        f"under other rules than today's. Changed since: {', '.join(sorted(changed))}. Put the "
+        "rules back, or take the days in again, which reads what was received then: python -m "
+        f"jobs.load_history --until {max(outdated)}"
+    )
