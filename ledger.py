@@ -26,6 +26,7 @@ READING_CODE = (
     "deliveries/cells.py",
     "deliveries/contract.py",
     "deliveries/lines.py",
+    "expectations/repeats.py",
     "expectations/split.py",
     "expectations/transactions.py",
     "features/activity.py",
@@ -190,6 +191,7 @@ def intake_rules(params: Params, source: str) -> dict[str, object]:
     code = code_sha256(PROJECT_ROOT / path for path in READING_CODE)
     return {
         "business.timezone": params.business.timezone,
+        "validation.overlap_days": params.validation.overlap_days,
         **{f"sources.{source}.{name}": value for name, value in (mapping | columns).items()},
         "code": code,
     }

@@ -62,6 +62,9 @@ class Validation(_Section):
     volume_weeks: int = Field(ge=1)
     volume_min_share: float = Field(ge=0)
     volume_max_share: float = Field(gt=0)
+    late_max_share: float = Field(ge=0, le=1)
+    overlap_days: int = Field(ge=0)
+    overlap_max_share: float = Field(ge=0, le=1)
 
 
 class Population(_Section):

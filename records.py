@@ -45,8 +45,9 @@ class IntakeRecord(_Record):
     """What was found in one delivery under certain rules, and the pieces that its lines became.
 
     ``quarantined`` counts rows by the first rule they break, ``excluded`` by the rule that
-    excludes them; ``delivered`` is their sum and ``accepted``. ``findings`` are sentences about
-    what was tolerated (a new column, a thin day). ``pieces`` are named by their dataset.
+    excludes them; ``delivered`` is their sum and ``accepted``. ``of_the_day`` counts the lines that
+    are dated on the day of the delivery, ``late`` those dated before it. ``findings`` are sentences
+    about what was tolerated (a new column, a thin day). ``pieces`` are named by their dataset.
     ``accepted_despite`` lists why the delivery would be refused, if a person took it all the same,
     and ``accepted_because`` is the reason they gave.
     """
@@ -59,6 +60,8 @@ class IntakeRecord(_Record):
     accepted: int
     quarantined: dict[str, int]
     excluded: dict[str, int]
+    of_the_day: int
+    late: int
     findings: list[str]
     pieces: dict[str, Piece]
     accepted_despite: list[str] = []

@@ -5,8 +5,10 @@ One delivery of tonight and hundreds of a history take the same way, in the same
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -15,20 +17,22 @@ from pyspark.sql import functions as F
 import catalog
 from errors import BadData
 from expectations.accounting import account_for_rows, check_written
+from expectations.repeats import mark_repeated
 from expectations.split import (
     ACCEPTED,
     EXCLUDED,
     QUARANTINED,
+    count_dates,
     count_outcomes,
     layout_for,
     split_lines,
 )
-from expectations.transactions import EXACT_DUPLICATE, verify_transactions
+from expectations.transactions import DELIVERED_BEFORE, NOT_BROKEN, verify_transactions
 from expectations.verdict import ExpectationsBroken
-from expectations.volume import Volume, judge_volume, same_weekday_rows
-from lake import Piece, kept, value_sha256, write_deliveries
-from ledger import Entry
-from params import Params, Source
+from expectations.volume import Dated, Volume, dated, judge_volume, same_weekday
+from lake import Piece, kept, read_pieces, value_sha256, write_deliveries
+from ledger import delivery_of
+from params import Params, Source, Validation
 from records import Delivery, IntakeRecord, RefusalRecord
 
 log = logging.getLogger(__name__)
@@ -80,11 +84,11 @@ def take_deliveries(
     source_name: str,
     params: Params,
     docs: Path,
-    rows_before: Mapping[date, int],
+    before: Mapping[date, IntakeRecord],
     is_history: bool,
     accepted: Mapping[date, str] | None = None,
 ) -> Intake:
-    """Split delivered lines, write every partition, and record each delivery last.
+    """Split delivered lines, write every piece, and record each delivery last.
 
     The lines are read once and tagged once; the tagged lines are kept in a file for the counts, the
     verdict and one write per outcome. One write for all outcomes would have to put the same columns
@@ -94,7 +98,7 @@ def take_deliveries(
     Args:
         lines: All rows of ``deliveries``, as read from them.
         docs: The folder for the page of the verdict.
-        rows_before: Rows delivered on earlier days, to compare volumes with.
+        before: Deliveries of other days, to compare with.
         is_history: Days taken in together, long after: their volume is only recorded, and each
             is held to the budget by itself. A delivery of tonight is refused when it is thin.
         accepted: Days that are taken in although they would be refused, each with the reason that
@@ -103,89 +107,135 @@ def take_deliveries(
     Raises:
         RowsUnaccounted: If delivered = accepted + quarantined + excluded does not hold.
     """
-    source = params.source(source_name)
-    budget_share = params.validation.quarantine_budget_share
-    ids = {delivery.known_on: delivery.intake for delivery in deliveries}
+    source, limits = params.source(source_name), params.validation
+    intakes = {delivery.known_on: delivery.intake for delivery in deliveries}
     layout = layout_for([delivery.rows for delivery in deliveries])
+    accepted = accepted or {}
 
     split = split_lines(spark, lines, source, params.business.timezone, layout)
-    # Nobody needs the payload of a good line again.
-    kept_raw = F.when(F.col("outcome") == QUARANTINED, F.col("raw"))
+    # Nobody needs the payload of a good line again, unless it turns out to have come before.
+    needed = (F.col("outcome") == QUARANTINED) | (F.col("days_late") >= 1)
     log.info("reading %s", about(deliveries))
-    accepted_because = accepted or {}
-    with kept(split.withColumn("raw", kept_raw), root) as tagged:
+    with ExitStack() as files:
+        tagged = files.enter_context(
+            kept(split.withColumn("raw", F.when(needed, F.col("raw"))), root)
+        )
+        dates = count_dates(tagged)
+        if limits.overlap_days and any(has_late(day, rows) for day, rows in dates.items()):
+            earlier = lines_before(spark, root, before, intakes, limits.overlap_days)
+            marked = mark_repeated(tagged, earlier, limits.overlap_days)
+            tagged = files.enter_context(kept(marked, root))
         counts = count_outcomes(tagged)
         for delivery in deliveries:
             account_for_rows(delivery, counts.get(delivery.known_on, {}))
         log.info("tagged and counted %d rows", sum(delivery.rows for delivery in deliveries))
 
-        quarantined = _write(tagged, QUARANTINED, root, ids, counts)
+        quarantined = _write(tagged, QUARANTINED, root, intakes, counts)
         warnings, broken = [], None
         try:
             warnings = verify_transactions(
-                tagged, source, budget_share, docs, about(deliveries), budget_stops=not is_history
+                tagged,
+                source,
+                limits.quarantine_budget_share,
+                docs,
+                about(deliveries),
+                budget_stops=not is_history,
             )
         except ExpectationsBroken as error:
             broken = str(error)
         log.info("judged; the page: %s", docs / "index.html")
 
-        volumes = _volumes(deliveries, rows_before, params, source.closed_days)
-        against: dict[date, list[str]] = {}
+        volumes = _volumes(deliveries, dates, before, limits, source.closed_days)
+        against = {}
         for delivery in deliveries:
-            day = delivery.known_on
-            reasons = _over_budget(delivery, counts.get(day, {}), budget_share)
-            if volumes[day].is_refused and not is_history:
+            day, found = delivery.known_on, counts.get(delivery.known_on, {})
+            reasons = [
+                *_over_budget(delivery, found, limits.quarantine_budget_share),
+                *_overlapping(delivery, found, limits.overlap_max_share),
+            ]
+            if volumes[day].is_refused and (not is_history or volumes[day].outcome == "misdated"):
                 reasons.append(volumes[day].finding)
             against[day] = reasons or ([broken] if broken else [])
         refusals = {
-            day: reasons
-            for day, reasons in against.items()
-            if reasons and day not in accepted_because
+            day: reasons for day, reasons in against.items() if reasons and day not in accepted
         }
         for delivery in deliveries:
-            if delivery.known_on in refusals:
-                refuse(
-                    root,
-                    delivery,
-                    delivery.intake,
-                    refusals[delivery.known_on],
-                    params,
-                    source,
-                    quarantined[delivery.known_on],
-                )
+            if (day := delivery.known_on) in refusals:
+                at_fault = quarantined[day]
+                refuse(root, day, delivery.intake, refusals[day], params, source, at_fault)
 
-        taken = {day: name for day, name in ids.items() if day not in refusals}
+        taken = {day: name for day, name in intakes.items() if day not in refusals}
         if taken:
             rows = tagged.where(F.col("known_on").isin(list(taken))) if refusals else tagged
             excluded = _write(rows, EXCLUDED, root, taken, counts)
             good = _write(rows, ACCEPTED, root, taken, counts)
         log.info("wrote %d deliveries, refused %d", len(taken), len(refusals))
 
-    records = [
-        _record(
-            delivery,
-            source_name,
-            counts.get(delivery.known_on, {}),
-            volumes[delivery.known_on],
-            {
-                catalog.TRANSACTIONS.name: good[delivery.known_on],
-                catalog.EXCLUDED_TRANSACTIONS.name: excluded[delivery.known_on],
-                catalog.QUARANTINED_TRANSACTIONS.name: quarantined[delivery.known_on],
-            },
-            against[delivery.known_on],
-            accepted_because.get(delivery.known_on),
+    records = []
+    for delivery in deliveries:
+        day = delivery.known_on
+        if day not in taken:
+            continue
+        found, lines_of = counts.get(day, {}), dated(day, dates.get(day, {}))
+        finding = volumes[day].finding
+        records.append(
+            IntakeRecord(
+                known_on=day,
+                intake=delivery.intake,
+                delivery_id=delivery.delivery_id,
+                source=source_name,
+                delivered=delivery.rows,
+                accepted=sum(found.get(ACCEPTED, {}).values()),
+                quarantined=found.get(QUARANTINED, {}),
+                excluded=found.get(EXCLUDED, {}),
+                of_the_day=lines_of.of_the_day,
+                late=lines_of.late,
+                findings=[*delivery.findings, *([finding] if finding else [])],
+                pieces={
+                    catalog.TRANSACTIONS.name: good[day],
+                    catalog.EXCLUDED_TRANSACTIONS.name: excluded[day],
+                    catalog.QUARANTINED_TRANSACTIONS.name: quarantined[day],
+                },
+                accepted_despite=against[day],
+                accepted_because=accepted.get(day) if against[day] else None,
+            )
         )
-        for delivery in deliveries
-        if delivery.known_on in taken
-    ]
     for record in records:
         record.write(root)
     return Intake(records, refusals, warnings)
 
 
+def has_late(day: date, rows: Mapping[date | None, int]) -> bool:
+    """Whether some lines are dated before the day of their delivery."""
+    return any(dated_on is not None and dated_on < day for dated_on in rows)
+
+
+def lines_before(
+    spark: SparkSession,
+    root: Path,
+    before: Mapping[date, IntakeRecord],
+    now: Mapping[date, str],
+    within_days: int,
+) -> DataFrame | None:
+    """Accepted and excluded lines of the days before these deliveries; None without any."""
+    wanted = {day - timedelta(days=age) for day in now for age in range(1, within_days + 1)}
+    records = [record for day, record in before.items() if day in wanted and day not in now]
+    if not records:
+        return None
+    return reduce(
+        DataFrame.unionByName,
+        [
+            read_pieces(spark, root, [one.pieces[dataset.name] for one in records], dataset).select(
+                *catalog.TRANSACTIONS.columns
+            )
+            for dataset in (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS)
+        ],
+    )
+
+
 def refuse(
     root: Path,
-    delivery: Delivery | Entry,
+    known_on: date,
     intake: str,
     reasons: Sequence[str],
     params: Params,
@@ -194,9 +244,9 @@ def refuse(
 ) -> None:
     """Keep on record why a delivery must not be used."""
     RefusalRecord(
-        known_on=delivery.known_on,
+        known_on=known_on,
         intake=intake,
-        delivery_id=delivery.delivery_id,
+        delivery_id=delivery_of(intake),
         reasons=list(reasons),
         judged_by=judged_by(params, source),
         quarantined=quarantined,
@@ -218,31 +268,6 @@ def about(deliveries: Sequence[Delivery]) -> str:
     if len(days) == 1:
         return f"delivery {deliveries[0].delivery_id} of {days[0]}"
     return f"{len(days)} deliveries, {days[0]} to {days[-1]}"
-
-
-def _record(
-    delivery: Delivery,
-    source_name: str,
-    found: Mapping[str, Mapping[str, int]],
-    volume: Volume,
-    pieces: dict[str, Piece],
-    accepted_despite: list[str],
-    accepted_because: str | None,
-) -> IntakeRecord:
-    return IntakeRecord(
-        known_on=delivery.known_on,
-        intake=delivery.intake,
-        delivery_id=delivery.delivery_id,
-        source=source_name,
-        delivered=delivery.rows,
-        accepted=sum(found.get(ACCEPTED, {}).values()),
-        quarantined=found.get(QUARANTINED, {}),
-        excluded=found.get(EXCLUDED, {}),
-        findings=[*delivery.findings, *([volume.finding] if volume.finding else [])],
-        pieces=pieces,
-        accepted_despite=accepted_despite,
-        accepted_because=accepted_because if accepted_despite else None,
-    )
 
 
 def _write(
@@ -267,20 +292,22 @@ def _write(
 
 def _volumes(
     deliveries: Sequence[Delivery],
-    rows_before: Mapping[date, int],
-    params: Params,
+    dates: Mapping[date, Mapping[date | None, int]],
+    before: Mapping[date, IntakeRecord],
+    limits: Validation,
     closed_days: Sequence[date],
 ) -> dict[date, Volume]:
-    rows = dict(rows_before) | {delivery.known_on: delivery.rows for delivery in deliveries}
-    limits = params.validation
+    known = {day: Dated(one.of_the_day, one.late) for day, one in before.items()}
+    known |= {one.known_on: dated(one.known_on, dates.get(one.known_on, {})) for one in deliveries}
     return {
-        delivery.known_on: judge_volume(
-            delivery.rows,
-            same_weekday_rows(delivery.known_on, rows, limits.volume_weeks),
-            delivery.known_on in closed_days,
+        day: judge_volume(
+            day,
+            dates.get(day, {}),
+            same_weekday(day, known, limits.volume_weeks),
+            day in closed_days,
             limits,
         )
-        for delivery in deliveries
+        for day in (delivery.known_on for delivery in deliveries)
     }
 
 
@@ -288,7 +315,7 @@ def _over_budget(
     delivery: Delivery, found: Mapping[str, Mapping[str, int]], budget_share: float
 ) -> list[str]:
     rules = {
-        rule: rows for rule, rows in found.get(QUARANTINED, {}).items() if rule != EXACT_DUPLICATE
+        rule: rows for rule, rows in found.get(QUARANTINED, {}).items() if rule not in NOT_BROKEN
     }
     broken = sum(rules.values())
     if broken <= budget_share * delivery.rows:
@@ -296,4 +323,17 @@ def _over_budget(
     return [
         f"{broken:,} of {delivery.rows:,} rows ({broken / delivery.rows:.2%}) break row rules, "
         f"more than the budget of {budget_share:.2%}: {rules}"
+    ]
+
+
+def _overlapping(
+    delivery: Delivery, found: Mapping[str, Mapping[str, int]], max_share: float
+) -> list[str]:
+    repeated = found.get(QUARANTINED, {}).get(DELIVERED_BEFORE, 0)
+    if repeated <= max_share * delivery.rows:
+        return []
+    return [
+        f"{repeated:,} of {delivery.rows:,} rows ({repeated / delivery.rows:.2%}) were delivered "
+        f"before, more than the {max_share:.0%} that overlap_max_share allows: it is an old file, "
+        "or an export of other days. Ask for the delivery of this day."
     ]

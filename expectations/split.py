@@ -57,7 +57,8 @@ def with_context(lines: DataFrame, timezone: str, layout: Layout) -> DataFrame:
     Adds ``invoiced_on date``, the business day in ``timezone``; ``days_late int``, from that day
     to ``known_on``, negative for a date still to come; and ``copy_number int``, 1 for the first
     line with this payload in its delivery, 2 for the next. Copies differ in nothing but the file
-    they came in, so it does not matter which is first; the first file's is.
+    they came in, so it does not matter which is first; the first file's is. ``delivered_before_on
+    date`` is null here (see ``repeats.mark_repeated``).
     """
     payload = F.array_sort(F.map_entries("raw"))
     lines = lines.withColumn("_payload", payload).withColumn("_hash", F.xxhash64("_payload"))
@@ -70,6 +71,7 @@ def with_context(lines: DataFrame, timezone: str, layout: Layout) -> DataFrame:
         .withColumn("copy_number", F.row_number().over(copies))
         .withColumn("invoiced_on", business_day("invoiced_at", timezone))
         .withColumn("days_late", F.date_diff("known_on", "invoiced_on"))
+        .withColumn("delivered_before_on", F.lit(None).cast("date"))
         .drop("_payload", "_hash", "_part")
     )
 
@@ -117,6 +119,17 @@ def split_lines(
         .withColumn("rule", rule)
         .withColumn("reason", F.element_at(reason_of, F.col("rule")))
     )
+
+
+def count_dates(tagged: DataFrame) -> dict[date, dict[date | None, int]]:
+    """Lines by day of delivery and the business day they are dated; null if that is unknown.
+
+    ``{date(2026, 4, 2): {date(2026, 4, 2): 97, date(2026, 4, 1): 3}}`` has three late lines.
+    """
+    counted: dict[date, dict[date | None, int]] = {}
+    for row in tagged.groupBy("known_on", "invoiced_on").count().collect():
+        counted.setdefault(row.known_on, {})[row.invoiced_on] = row["count"]
+    return counted
 
 
 def count_outcomes(tagged: DataFrame) -> dict[date, dict[str, dict[str, int]]]:

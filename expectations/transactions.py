@@ -23,6 +23,14 @@ MICROS = 1_000_000
 
 EXACT_DUPLICATE = "exact_duplicate"
 
+DELIVERED_BEFORE = "delivered_before"
+DELIVERED_BEFORE_REASON = (
+    "The same line came with the delivery of an earlier day: the exports overlap. It counts once."
+)
+
+NOT_BROKEN = (EXACT_DUPLICATE, DELIVERED_BEFORE)
+"""Rules that take lines out which are right in themselves; they do not count to the budget."""
+
 
 def transaction_rules(source: Source) -> list[Expectation]:
     """The promises about single lines; a line that breaks one is quarantined.
@@ -136,6 +144,14 @@ def transaction_rules(source: Source) -> list[Expectation]:
             max_value=1,
         )
     )
+    rules.append(
+        promise(
+            gxe.ExpectColumnValuesToBeNull,
+            DELIVERED_BEFORE,
+            DELIVERED_BEFORE_REASON,
+            column="delivered_before_on",
+        )
+    )
     return rules
 
 
@@ -165,7 +181,8 @@ def verify_transactions(
     """Judge delivered lines, after ``split.split_lines`` has tagged them, and write the page.
 
     Args:
-        budget_share: The share of lines that may break a row rule, exact duplicates not counted.
+        budget_share: The share of lines that may break a row rule; lines that came twice do not
+            count.
         docs: The folder for the page.
         about: Which delivery it is, for people.
         budget_stops: Whether exceeding the budget stops the night. Of many deliveries at once
@@ -182,11 +199,11 @@ def verify_transactions(
         "within_budget",
         "More broken lines than quarantine_budget_share in params.yaml allows: something is "
         "wrong with the delivery as a whole, and scores made from the rest would mislead. "
-        "Exact duplicates do not count. Ask for a repaired delivery.",
+        "Lines that came twice do not count. Ask for a repaired delivery.",
         FAIL if budget_stops else WARN,
         column="broken_rule",
         mostly=1 - budget_share,
     )
-    broken_rule = F.when(F.col("rule") != EXACT_DUPLICATE, F.col("rule"))
+    broken_rule = F.when(~F.col("rule").isin(*NOT_BROKEN), F.col("rule"))
     batch = tagged.withColumn("broken_rule", F.when(F.col("outcome") == "quarantined", broken_rule))
     return verify("transactions", batch, [within_budget, *transaction_rules(source)], docs, about)

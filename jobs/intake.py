@@ -1,14 +1,16 @@
 """What jobs share that take deliveries in: the copy, and what is held against it."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import islice
 from pathlib import Path
 
 import catalog
 from deliveries.receive import copy_delivery, describe_delivery
+from errors import BadData
 from lake import PieceAltered, PieceMissing, attempt, file_sha256, is_whole
-from ledger import DeliveredFile, Entry, delivery_id, entries, has_copy, receive
+from ledger import DeliveredFile, Entry, days, delivery_id, entries, has_copy, receive, was_taken
 from records import IntakeRecord
 
 RECEIVE_AGAIN = (
@@ -49,6 +51,45 @@ def receive_delivery(
     if root / entry.folder != copy:
         shutil.rmtree(copy)
     return entry
+
+
+class DeliveryRepeated(BadData):
+    """The same content was delivered for another day."""
+
+
+def contents_taken(root: Path) -> dict[str, date]:
+    """The hashes of all files that stand in the lake, each with the day it was delivered for."""
+    contents = {}
+    for day in days(root):
+        taken = [entry for entry in entries(root, day) if was_taken(root, entry)]
+        contents |= {file.sha256: day for entry in taken[-1:] for file in entry.files}
+    return contents
+
+
+def check_not_repeated(
+    known_on: date, files: Sequence[DeliveredFile], folder: Path, contents: Mapping[str, date]
+) -> None:
+    """Raise DeliveryRepeated if a file with rows was delivered for another day already.
+
+    Args:
+        folder: Where the copies are.
+        contents: The day for which each hash of a file was delivered.
+    """
+    for file in files:
+        other = contents.get(file.sha256, known_on)
+        if other != known_on and has_rows(folder / file.name, file):
+            raise DeliveryRepeated(
+                f"{file.name} of {known_on} holds what was delivered for {other}, byte for byte: "
+                f"its lines would count twice. Ask upstream for the delivery of {known_on}."
+            )
+
+
+def has_rows(path: Path, file: DeliveredFile) -> bool:
+    """Whether a file has more than a header: days without trade may all have the same."""
+    if file.rows is not None:
+        return file.rows > 0
+    with path.open("rb") as text:
+        return sum(bool(line.strip()) for line in islice(text, 2)) > 1
 
 
 LINES = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS, catalog.QUARANTINED_TRANSACTIONS)

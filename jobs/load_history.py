@@ -26,7 +26,13 @@ from expectations.intake import DeliveryRefused, judged_by, refuse, take_deliver
 from features.activity import summarise_activity
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
-from jobs.intake import check_copy, is_taken, receive_delivery
+from jobs.intake import (
+    check_copy,
+    check_not_repeated,
+    contents_taken,
+    is_taken,
+    receive_delivery,
+)
 from jobs.session import job_session
 from lake import is_whole, read_pieces, write_deliveries
 from ledger import Entry, days, entries, intake_id, intake_rules, known_by, pin_rules, was_taken
@@ -186,6 +192,7 @@ def take_in(
     root, source = settings.data_root, params.source(settings.source)
     deliveries: list[Delivery] = []
     refusals: dict[date, list[str]] = {}
+    contents = contents_taken(root)
     for entry in some:
         intake = intake_id(entry.delivery_id, rules)
         record = IntakeRecord.find(root, entry.known_on, intake)
@@ -193,10 +200,14 @@ def take_in(
             continue
         folder = check_copy(root, entry.folder, entry.files)
         try:
+            if entry.known_on not in accepted:
+                check_not_repeated(entry.known_on, entry.files, folder, contents)
             deliveries.append(open_delivery(folder, entry.known_on, intake, entry.files, source))
         except BadData as error:
             refusals[entry.known_on] = [str(error)]
-            refuse(root, entry, intake, refusals[entry.known_on], params, source)
+            refuse(root, entry.known_on, intake, refusals[entry.known_on], params, source)
+        else:
+            contents |= {file.sha256: entry.known_on for file in entry.files}
     if not deliveries:
         return refusals
 
@@ -211,7 +222,7 @@ def take_in(
             settings.source,
             params,
             root / catalog.HISTORY_DOCS.format(until=until),
-            {day: IntakeRecord.read(root, day, name).delivered for day, name in earlier.items()},
+            {day: IntakeRecord.read(root, day, name) for day, name in earlier.items()},
             is_history=True,
             accepted=accepted,
         )

@@ -7,7 +7,6 @@ lines into the lake, the page of the verdict below reports, and the record of th
 import logging
 import shutil
 import time
-from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -16,11 +15,12 @@ from pyspark.sql import SparkSession
 import catalog
 from deliveries.contract import open_delivery
 from deliveries.lines import read_lines
-from expectations.intake import DeliveryRefused, take_deliveries
+from errors import BadData
+from expectations.intake import DeliveryRefused, refuse, take_deliveries
 from jobs.entry import run_parser, start
-from jobs.intake import check_copy, is_taken
+from jobs.intake import check_copy, check_not_repeated, contents_taken, is_taken
 from jobs.session import engine_of, on_spark
-from params import Params
+from params import Params, Validation
 from records import IntakeRecord, RunRecord, StageRecord
 from settings import Settings
 
@@ -50,9 +50,13 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         if kept_docs.exists() and not docs.exists():
             shutil.copytree(kept_docs, docs)
     else:
-        delivery = open_delivery(
-            check_copy(root, record.folder, record.files), day, record.intake, record.files, source
-        )
+        folder = check_copy(root, record.folder, record.files)
+        try:
+            check_not_repeated(day, record.files, folder, contents_taken(root))
+            delivery = open_delivery(folder, day, record.intake, record.files, source)
+        except BadData as error:
+            refuse(root, day, record.intake, [str(error)], params, source)
+            raise
         with read_lines(spark, {day: delivery.folder}, source, root) as lines:
             intake = take_deliveries(
                 spark,
@@ -62,7 +66,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
                 record.source,
                 params,
                 docs,
-                rows_of_weekday(root, record.intakes, day, params.validation.volume_weeks),
+                compared_with(root, record, params.validation),
                 is_history=False,
             )
         if intake.refusals:
@@ -87,15 +91,14 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     return facts
 
 
-def rows_of_weekday(
-    root: Path, intakes: Mapping[date, str], day: date, weeks: int
-) -> dict[date, int]:
-    """Rows delivered on the same weekday of the weeks before, by day."""
-    days = [day - timedelta(weeks=week) for week in range(1, weeks + 1)]
+def compared_with(root: Path, record: RunRecord, limits: Validation) -> dict[date, IntakeRecord]:
+    """Earlier deliveries that tell what to expect: of the same weekday, and of the last days."""
+    weeks = [timedelta(weeks=week) for week in range(1, limits.volume_weeks + 1)]
+    last_days = [timedelta(days=age) for age in range(1, limits.overlap_days + 1)]
+    days = {record.score_date - age for age in (*weeks, *last_days)}
     return {
-        earlier: IntakeRecord.read(root, earlier, intakes[earlier]).delivered
-        for earlier in days
-        if earlier in intakes
+        day: IntakeRecord.read(root, day, record.intakes[day])
+        for day in sorted(days & record.intakes.keys())
     }
 
 

@@ -1,0 +1,81 @@
+"""Lines that an earlier delivery has brought already: exports that overlap, an old file again."""
+
+from functools import reduce
+from operator import and_
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from expectations.split import QUARANTINED
+from expectations.transactions import DELIVERED_BEFORE, DELIVERED_BEFORE_REASON
+
+IDENTITY = (
+    "customer_id",
+    "invoiced_at",
+    "invoice_id",
+    "product_id",
+    "quantity",
+    "unit_price_micros",
+    "country",
+)
+"""Lines that are equal in these columns, nulls included, are the same line."""
+
+
+def mark_repeated(tagged: DataFrame, earlier: DataFrame | None, within_days: int) -> DataFrame:
+    """``tagged`` with the lines quarantined that were delivered on one of the days before.
+
+    Only a line that is dated before the day of its delivery can have come before. These are few,
+    and only they are looked for.
+
+    Args:
+        tagged: As ``split.split_lines`` gives it, of one or many deliveries.
+        earlier: Accepted and excluded lines of days before these, ``known_on`` among their columns;
+            the days of ``tagged`` need not be among them.
+        within_days: How many days back a line is looked for.
+
+    Returns:
+        The columns of ``tagged``, with ``delivered_before_on date``: the last day on which a line
+        came before, null if it did not.
+    """
+    good = tagged.where(F.col("outcome") != QUARANTINED)
+    past = good.select("known_on", *IDENTITY)
+    if earlier is not None:
+        past = past.unionByName(earlier.select("known_on", *IDENTITY))
+    late = good.where("days_late >= 1").select("known_on", *IDENTITY).distinct()
+
+    age = F.date_diff(F.col("late.known_on"), F.col("past.known_on"))
+    found = (
+        _hashed(past, "past")
+        .join(_hashed(late, "late"), on=_is_same("past", "late") & age.between(1, within_days))
+        .groupBy(*[F.col(f"late.{name}") for name in ("known_on", "_hash", *IDENTITY)])
+        .agg(F.max("past.known_on").alias("_came_on"))
+    )
+    is_found = _is_same("line", "found") & (F.col("line.known_on") == F.col("found.known_on"))
+    marked = _hashed(tagged, "line").join(found.alias("found"), on=is_found, how="left")
+
+    came_on = F.when(F.col("line.outcome") != QUARANTINED, F.col("found._came_on"))
+    changed = {
+        "outcome": F.lit(QUARANTINED),
+        "rule": F.lit(DELIVERED_BEFORE),
+        "rules": F.array_compact(F.array(F.lit(DELIVERED_BEFORE), F.lit(None))),
+        "reason": F.lit(DELIVERED_BEFORE_REASON),
+        "delivered_before_on": came_on,
+    }
+    return marked.select(
+        *[
+            F.when(came_on.isNotNull(), changed[name]).otherwise(F.col(f"line.{name}")).alias(name)
+            if name in changed
+            else F.col(f"line.{name}")
+            for name in tagged.columns
+        ]
+    )
+
+
+def _hashed(lines: DataFrame, name: str) -> DataFrame:
+    """With a hash to join by; equality of the columns makes it exact."""
+    return lines.withColumn("_hash", F.xxhash64(*IDENTITY)).alias(name)
+
+
+def _is_same(left: str, right: str) -> Column:
+    columns = [F.col(f"{left}.{name}").eqNullSafe(F.col(f"{right}.{name}")) for name in IDENTITY]
+    return reduce(and_, columns, F.col(f"{left}._hash") == F.col(f"{right}._hash"))

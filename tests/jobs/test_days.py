@@ -1,0 +1,155 @@
+"""Days that are not what they should be: old files, overlapping exports, swapped dates."""
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import catalog
+from expectations.intake import DeliveryRefused
+from jobs import load_history
+from ledger import intake_rules, known_by, pin_rules
+from params import read_params
+from records import IntakeRecord
+from settings import Settings
+
+PARAMS = read_params()
+DAY = date(2026, 4, 1)
+DAYS = [DAY + timedelta(days=number) for number in range(4)]
+INCOMING = pa.schema(
+    {
+        "invoice": pa.string(),
+        "product": pa.string(),
+        "customer": pa.string(),
+        "quantity": pa.int64(),
+        "unit_price": pa.float64(),
+        "invoiced_at": pa.timestamp("us", tz="UTC"),
+        "country": pa.string(),
+    }
+)
+
+
+def rows_of(day: date, count: int = 20, **values) -> list[dict]:
+    """Different good rows of one day."""
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    good = {
+        "product": "85123A",
+        "customer": "ada",
+        "quantity": 2,
+        "unit_price": 2.5,
+        "invoiced_at": noon,
+        "country": "France",
+    }
+    return [{"invoice": f"{day}-{number}"} | good | values for number in range(count)]
+
+
+def deliver(settings: Settings, day: date, rows: list[dict], name="part-0.parquet", **options):
+    """Put a delivery down."""
+    folder = catalog.incoming_folder(settings.data_root, day)
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=INCOMING), folder / name, **options)
+
+
+def taken(settings: Settings, until: date, params=PARAMS) -> dict[date, IntakeRecord]:
+    """What stands for each day in the night after."""
+    root: Path = settings.data_root
+    rules = pin_rules(root, intake_rules(params, settings.source))
+    standing = known_by(root, rules, night=date.max, until=until)
+    return {day: IntakeRecord.read(root, day, name) for day, name in standing.items()}
+
+
+def test_lines_of_an_overlapping_export_count_once(spark, settings):
+    deliver(settings, DAYS[0], rows_of(DAYS[0]))
+    deliver(settings, DAYS[1], [*rows_of(DAYS[1], 40), *rows_of(DAYS[0], 15)])
+    deliver(settings, DAYS[2], [*rows_of(DAYS[2], 40), *rows_of(DAYS[1], 5)])
+
+    load_history.run(spark, settings, PARAMS, until=DAYS[1])
+    totals = load_history.run(spark, settings, PARAMS, until=DAYS[2])
+
+    assert totals["quarantined"] == {"delivered_before": 20}
+    assert totals["accepted"] == 100
+    found = taken(settings, DAYS[2])
+    assert [(one.of_the_day, one.late) for one in found.values()] == [(20, 0), (40, 15), (40, 5)]
+
+
+def test_a_late_line_that_did_not_come_before_is_welcome(spark, settings):
+    deliver(settings, DAYS[0], rows_of(DAYS[0]))
+    late = rows_of(DAYS[0], 3, quantity=7)
+    deliver(settings, DAYS[1], [*rows_of(DAYS[1], 40), *late, *rows_of(DAYS[0], 2)])
+
+    totals = load_history.run(spark, settings, PARAMS, until=DAYS[1])
+
+    assert (totals["accepted"], totals["quarantined"]) == (63, {"delivered_before": 2})
+
+
+def test_a_line_is_looked_for_in_the_last_days_only(spark, settings):
+    none = PARAMS.validation.model_copy(update={"overlap_days": 1})
+    params = PARAMS.model_copy(update={"validation": none})
+    for day in DAYS[:3]:
+        deliver(settings, day, rows_of(day))
+    deliver(settings, DAYS[2], [*rows_of(DAYS[2], 40), *rows_of(DAYS[1], 3), *rows_of(DAYS[0], 4)])
+
+    totals = load_history.run(spark, settings, params, until=DAYS[2])
+
+    assert totals["quarantined"] == {"delivered_before": 3}
+
+
+@pytest.mark.parametrize(
+    ("compression", "said"),
+    [
+        ("snappy", "again.parquet of 2026-04-02 holds what was delivered for 2026-04-01"),
+        ("zstd", r"20 of 20 rows \(100.00%\) were delivered before"),
+    ],
+)
+def test_yesterdays_file_again_is_refused_also_when_its_bytes_are_others(
+    spark, settings, compression, said
+):
+    deliver(settings, DAYS[0], rows_of(DAYS[0]))
+    deliver(settings, DAYS[1], rows_of(DAYS[0]), name="again.parquet", compression=compression)
+
+    with pytest.raises(DeliveryRefused, match=said):
+        load_history.run(spark, settings, PARAMS, until=DAYS[1])
+
+    assert list(taken(settings, DAYS[1])) == [DAYS[0]]
+
+
+def test_a_day_whose_day_and_month_are_swapped_is_refused(spark, settings):
+    day = date(2026, 5, 4)
+    deliver(settings, day - timedelta(days=1), rows_of(day - timedelta(days=1)))
+    deliver(settings, day, rows_of(date(2026, 4, 5)))
+
+    with pytest.raises(DeliveryRefused, match="no line is of the day: 20 rows, most dated 2026-04"):
+        load_history.run(spark, settings, PARAMS, until=day)
+
+    assert day not in taken(settings, day)
+
+
+def test_a_day_without_a_line_of_its_own_is_right_when_the_shop_was_shut(spark, settings):
+    shut = PARAMS.source(settings.source).model_copy(update={"closed_days": [DAYS[1]]})
+    params = PARAMS.model_copy(update={"sources": {settings.source: shut}})
+    deliver(settings, DAYS[0], rows_of(DAYS[0]))
+    deliver(settings, DAYS[1], rows_of(DAYS[0], 3, quantity=9))
+
+    totals = load_history.run(spark, settings, params, until=DAYS[1])
+
+    assert totals["accepted"] == 23
+
+
+def test_what_was_refused_stays_refused_until_a_person_takes_it_with_a_reason(spark, settings):
+    deliver(settings, DAYS[0], rows_of(DAYS[0]))
+    deliver(settings, DAYS[1], rows_of(DAYS[0]))
+    for _ in range(2):
+        with pytest.raises(DeliveryRefused, match="2026-04-02"):
+            load_history.run(spark, settings, PARAMS, until=DAYS[1])
+
+    totals = load_history.run(
+        spark, settings, PARAMS, until=DAYS[1], accepted={DAYS[1]: "a test day, says upstream"}
+    )
+
+    assert totals["deliveries"] == 2
+    record = taken(settings, DAYS[1])[DAYS[1]]
+    assert record.accepted_because == "a test day, says upstream"
+    assert any("delivered before" in reason for reason in record.accepted_despite)
+    assert load_history.run(spark, settings, PARAMS, until=DAYS[1]) == totals
