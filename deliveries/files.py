@@ -47,6 +47,13 @@ def csv_header(path: Path) -> list[str]:
 
 
 def csv_rows(path: Path) -> int:
-    """How many rows a CSV file has beside its header; a quoted value may hold line breaks."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return sum(1 for row in csv.reader(file) if row) - 1
+    """How many rows a CSV file has beside its header; a quoted value may hold line breaks.
+
+    Raises:
+        DeliveryUnreadable: If it is not UTF-8 to its end, or no CSV.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return sum(1 for row in csv.reader(file) if row) - 1
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DeliveryUnreadable(path, error) from error

@@ -3,6 +3,7 @@
 What upstream does to its folder afterwards, or meanwhile, changes nothing.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -133,9 +134,14 @@ def _read(path: Path, format: str, copy: Path | None) -> DeliveredFile:
         source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise DeliveryMissing(f"{path} was taken away while it was read; try again.") from None
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        # A link or a socket.
+        raise DeliveryUnfit(_not_regular(path)) from None
     with open(source, "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(source).st_mode):
-            raise DeliveryUnfit(f"{path} is not a regular file. Have it delivered again as one.")
+            raise DeliveryUnfit(_not_regular(path))
         target = copy.open("xb") if copy else None
         while block := file.read(READ_BYTES):
             digest.update(block)
@@ -148,6 +154,10 @@ def _read(path: Path, format: str, copy: Path | None) -> DeliveredFile:
             target.close()
     rows = _footer_rows(copy or path) if format == "parquet" else None
     return DeliveredFile(name=path.name, bytes=size, sha256=digest.hexdigest(), rows=rows)
+
+
+def _not_regular(path: Path) -> str:
+    return f"{path} is not a regular file. Have it delivered again as one."
 
 
 def _footer_rows(path: Path) -> int | None:

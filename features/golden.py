@@ -16,6 +16,7 @@ from features.activity import is_known
 from features.build import CATEGORICAL, FEATURE_NAMES, build_features
 
 GOLDEN_CUSTOMERS = 200
+GOLDEN_ORDER = ("customer_id", "activity_on", "known_on", "known_from")
 
 _DAY, _IDS, _COUNT = pa.date32(), pa.list_(pa.string()), pa.int64()
 
@@ -84,12 +85,13 @@ def write_golden(activity: DataFrame, folder: Path, as_of: date, active_days: in
         .limit(GOLDEN_CUSTOMERS)
     )
     rows = activity.join(F.broadcast(chosen), on="customer_id", how="left_semi")
-    # In types of our own, so that the bytes are the same whichever engine gave the rows.
+    # In types and in an order of our own, so that the bytes are the same whichever engine gave the
+    # rows. Sail cannot sort by columns that are one value in each part of a union.
     golden = (
         rows.select(*GOLDEN_ACTIVITY.names)
-        .orderBy("customer_id", "activity_on", "known_on", "known_from")
         .toArrow()
         .cast(GOLDEN_ACTIVITY)
+        .sort_by([(name, "ascending") for name in GOLDEN_ORDER])
         .combine_chunks()
     )
     if not golden.num_rows:

@@ -11,7 +11,7 @@ import sys
 from datetime import date
 
 import catalog
-from deliveries.files import DeliveryMissing, data_files
+from deliveries.receive import DeliveryMissing, data_files
 from jobs.entry import night_parser, start
 from params import Params, read_params
 from settings import Settings

@@ -38,8 +38,13 @@ def run(settings: Settings, params: Params, artifacts: Path) -> dict:
     """
     root, until = settings.data_root, params.source(settings.source).training_until
     rules = pin_rules(root, intake_rules(params, settings.source))
-    # Labels are final on the last day of the window; what came later is not looked at.
-    deliveries = [one for one in known(root, rules, until) if one.known_from <= until]
+    # Labels are final on the last day of the window; what came later is not looked at, nor what
+    # was known better from the same night on.
+    deliveries = [
+        one
+        for one in known(root, rules, until)
+        if one.known_from <= until and one.stands_in(one.known_from)
+    ]
     present = {one.known_on for one in deliveries}
     if until not in present:
         raise HistoryEndsEarly(

@@ -1,17 +1,33 @@
-"""Folders are replaced whole, and partitions of many deliveries put down by one Spark job."""
+"""Pieces are what was written or are not read; pages are replaced whole."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from catalog import Dataset
-from lake import replacing, write_deliveries
+from lake import (
+    Piece,
+    PieceAltered,
+    PieceMissing,
+    check_pieces,
+    file_sha256,
+    is_whole,
+    read_json,
+    read_pieces,
+    replacing,
+    write_deliveries,
+    write_json,
+)
+from tests.records import put_piece
 
 DAYS = {date(2026, 4, 1): "aa", date(2026, 4, 2): "bb", date(2026, 4, 3): "cc"}
-NAMES = Dataset("names", "name string, size int", "lake/names/known_on={known_on}/id={delivery_id}")
+NAMES = Dataset("names", "name string, size int", "lake/names/known_on={known_on}/id={intake}")
 
 
 def replace_with(folder: Path, *names: str) -> None:
@@ -55,34 +71,48 @@ def frame(spark):
     return spark.createDataFrame(rows, "known_on date, name string, size int, not_ours int")
 
 
-def test_each_delivery_gets_its_rows_sorted_and_an_empty_one_an_empty_file(frame, tmp_path):
-    rows = write_deliveries(frame.repartition(1), NAMES, tmp_path, DAYS, order=["name"])
+def rows_of(root: Path, piece: Piece) -> list[list[dict]]:
+    """The rows of each file of the piece."""
+    return [pq.ParquetFile(root / file.path).read().to_pylist() for file in piece.files]
 
-    assert list(rows.values()) == [4, 1, 0]
-    found = {
-        str(path.relative_to(tmp_path / "lake/names")): pq.ParquetFile(path).read().to_pylist()
-        for path in tmp_path.rglob("*.parquet")
+
+def test_each_delivery_gets_its_rows_sorted_and_an_empty_one_an_empty_file(frame, tmp_path):
+    pieces = write_deliveries(frame.repartition(1), NAMES, tmp_path, DAYS, order=["name"])
+
+    assert {day: rows_of(tmp_path, piece) for day, piece in pieces.items()} == {
+        date(2026, 4, 1): [[{"name": name, "size": 1} for name in "abcd"]],
+        date(2026, 4, 2): [[{"name": "z", "size": 2}]],
+        date(2026, 4, 3): [[]],
     }
-    assert found == {
-        "known_on=2026-04-01/id=aa/part-00000.parquet": [
-            {"name": name, "size": 1} for name in "abcd"
-        ],
-        "known_on=2026-04-02/id=bb/part-00000.parquet": [{"name": "z", "size": 2}],
-        "known_on=2026-04-03/id=cc/part-00000.parquet": [],
-    }
+    for day, piece in pieces.items():
+        [file] = piece.files
+        path = tmp_path / file.path
+        assert path.match(f"lake/names/known_on={day}/id={DAYS[day]}/*/part-00000.parquet")
+        assert (file.bytes, file.sha256) == (path.stat().st_size, file_sha256(path))
+        assert file.rows == len(rows_of(tmp_path, piece)[0])
+    assert len(list(tmp_path.rglob("*.parquet"))) == 3
     assert [path.name for path in (tmp_path / "lake").iterdir()] == ["names"]
+
+
+def test_writing_again_leaves_the_piece_before_as_it_was(frame, tmp_path):
+    first = write_deliveries(frame.repartition(1), NAMES, tmp_path, DAYS, order=["name"])
+    again = write_deliveries(frame.repartition(1), NAMES, tmp_path, DAYS, order=["name"])
+
+    paths = {file.path for piece in (*first.values(), *again.values()) for file in piece.files}
+    assert len(paths) == 6
+    assert check_pieces(tmp_path, [*first.values(), *again.values()])
 
 
 def test_a_day_that_lies_in_several_partitions_is_sorted_within_each_file(spark, tmp_path):
     columns = ("'c' as name", "cast(id as int) as size", "date'2026-04-01' as known_on")
     frame = spark.range(50_000).selectExpr(*columns).repartition(3, "size")
-    rows = write_deliveries(frame, NAMES, tmp_path, DAYS, order=["name", "size"])
+    pieces = write_deliveries(frame, NAMES, tmp_path, DAYS, order=["name", "size"])
 
-    assert list(rows.values()) == [50_000, 0, 0]
-    files = sorted((tmp_path / "lake/names/known_on=2026-04-01/id=aa").iterdir())
+    assert [piece.rows for piece in pieces.values()] == [50_000, 0, 0]
+    files = rows_of(tmp_path, pieces[date(2026, 4, 1)])
     assert files
-    for file in files:
-        sizes = pq.ParquetFile(file).read()["size"].to_pylist()
+    for rows in files:
+        sizes = [row["size"] for row in rows]
         assert sizes == sorted(sizes)
 
 
@@ -94,3 +124,104 @@ def test_columns_of_another_type_and_days_without_a_delivery_are_refused(frame, 
     with pytest.raises(ValueError, match=r"rows of \['2026-04-02'\]"):
         write_deliveries(frame, NAMES, tmp_path, {date(2026, 4, 1): "aa"}, order=["name"])
     assert list(tmp_path.rglob("*.parquet")) == []
+
+
+# --- a piece is what was written, or the job stops ----------------------------------------------
+
+TABLE = pa.table({"name": [f"n{n:03}" for n in range(300)], "size": pa.array(range(300), "int32")})
+
+
+@pytest.fixture
+def piece(tmp_path) -> Piece:
+    """A piece of two files."""
+    return put_piece(tmp_path, tmp_path / "lake/names", TABLE.slice(0, 200), TABLE.slice(200))
+
+
+def test_a_whole_piece_is_read_in_the_order_of_its_files(spark, tmp_path, piece):
+    (tmp_path / piece.files[0].path).with_name("part-00009.parquet").write_bytes(b"not ours")
+    assert read_pieces(spark, tmp_path, [piece], NAMES).count() == 300
+    assert [path.name for path in check_pieces(tmp_path, [piece])] == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+    ]
+    assert is_whole(tmp_path, piece, NAMES)
+
+
+def test_the_identity_of_a_piece_is_its_content_and_not_its_place(tmp_path, piece):
+    same = put_piece(tmp_path, tmp_path / "elsewhere", TABLE.slice(0, 200), TABLE.slice(200))
+    turned = Piece(files=piece.files[::-1])
+    assert same.sha256 == piece.sha256 != turned.sha256
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(data=st.data())
+def test_any_change_of_any_file_of_a_piece_is_noticed(tmp_path, piece, data):
+    path = tmp_path / data.draw(st.sampled_from(piece.files)).path
+    whole = path.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    bit = data.draw(st.integers(0, 7))
+    some = data.draw(st.binary(min_size=1, max_size=20))
+    changed = data.draw(
+        st.sampled_from(
+            [
+                whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :],
+                whole[:at],
+                whole[at + 1 :],
+                whole + some,
+                whole[:at] + some + whole[at:],
+                None,
+            ]
+        )
+    )
+    path.unlink()
+    if changed is not None:
+        path.write_bytes(changed)
+    try:
+        with pytest.raises((PieceMissing, PieceAltered), match=rf"^1 of 2 files.*{path}.*again"):
+            check_pieces(tmp_path, [piece], "Do it again.")
+        assert not is_whole(tmp_path, piece, NAMES)
+    finally:
+        path.write_bytes(whole)
+    assert check_pieces(tmp_path, [piece])
+
+
+def test_lost_and_altered_files_are_counted_over_all_pieces(tmp_path, piece):
+    other = put_piece(tmp_path, tmp_path / "lake/names", TABLE, TABLE)
+    for file in other.files:
+        (tmp_path / file.path).unlink()
+    (tmp_path / piece.files[0].path).write_bytes(b"")
+    with pytest.raises(PieceMissing, match=rf"2 of 4 files .* gone.*{other.files[0].path}"):
+        check_pieces(tmp_path, [piece, other])
+
+
+def test_a_file_that_lacks_a_column_of_today_is_not_whole(spark, tmp_path):
+    older = put_piece(tmp_path, tmp_path / "lake/names", TABLE.select(["name"]))
+    assert not is_whole(tmp_path, older, NAMES)
+    with pytest.raises(PieceAltered, match=r"lacks the columns \['size'\] of names.*load_history"):
+        read_pieces(spark, tmp_path, [older], NAMES)
+
+
+def test_no_piece_is_not_the_same_as_an_empty_one(spark, tmp_path):
+    with pytest.raises(PieceMissing, match="no piece of the lake to read"):
+        read_pieces(spark, tmp_path, [], NAMES)
+    empty = put_piece(tmp_path, tmp_path / "lake/names", TABLE.slice(0, 0))
+    assert read_pieces(spark, tmp_path, [empty], NAMES).count() == 0
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+def test_a_file_that_must_be_new_is_written_by_one_of_many(tmp_path):
+    path = tmp_path / "entry.json"
+
+    def write(number: int) -> int | None:
+        try:
+            write_json(path, {"by": number}, is_new=True)
+        except FileExistsError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        [winner] = [one for one in pool.map(write, range(40)) if one is not None]
+    assert read_json(path) == {"by": winner}
+    assert [one.name for one in tmp_path.iterdir()] == ["entry.json"]

@@ -9,16 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
-import catalog
 from lake import read_json
 from models.bundle import read_bundle
 from models.store import bundle_sha256
-from records import make_current
 from settings import PROJECT_ROOT
+from tests.records import put_activity
 
 UNTIL = date(2026, 3, 31)
 CUSTOMERS = 500
@@ -65,10 +63,7 @@ def write_lake(root: Path) -> None:
                 "known_on": pa.array([known_on] * len(buys), pa.date32()),
             }
         )
-        partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id="d1")
-        partition.mkdir(parents=True)
-        pq.write_table(table, partition / "part-0.parquet")
-        make_current(root, known_on, "d1")
+        put_activity(root, known_on, table)
 
 
 class Checkout:

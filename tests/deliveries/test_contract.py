@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from deliveries.contract import ContractBroken, check_contract
-from deliveries.files import delivered_files
+from deliveries.receive import describe_delivery
 from tests.deliveries.conftest import line
 
 
@@ -13,7 +13,7 @@ def check(source):
     """``check(folder)`` or ``check(folder, source)`` holds the delivery to the contract."""
 
     def run(folder, source=source):
-        return check_contract(folder, delivered_files(folder, source.format), source)
+        return check_contract(folder, describe_delivery(folder, source.format), source)
 
     return run
 

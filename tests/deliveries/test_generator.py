@@ -13,8 +13,10 @@ import pytest
 
 from deliveries.contract import check_contract
 from deliveries.faults import Fault, Faults
-from deliveries.files import DeliveryUnreadable, delivered_files
+from deliveries.files import DeliveryUnreadable
 from deliveries.generator import Shop, days_between
+from deliveries.lines import read_lines
+from deliveries.receive import describe_delivery
 from jobs import generate_deliveries
 from params import read_params
 from tests.deliveries.conftest import DAY, TYPES
@@ -68,7 +70,7 @@ def test_another_seed_is_another_shop(shop):
 
 def test_a_delivery_keeps_the_contract(shop, source, tmp_path):
     shop().write_delivery(DAY, tmp_path / "day")
-    files = delivered_files(tmp_path / "day", "parquet")
+    files = describe_delivery(tmp_path / "day", "parquet")
     assert files[0].rows > 100
     assert check_contract(tmp_path / "day", files, source) == []
     schema = pq.read_schema(tmp_path / "day/part-0.parquet")
@@ -199,7 +201,7 @@ def test_missing_column(shop):
 
 def test_empty_day_and_no_delivery(shop, tmp_path):
     assert shop("empty_day:2026-04-01").write_delivery(DAY, tmp_path / "empty") == 0
-    [file] = delivered_files(tmp_path / "empty", "parquet")
+    [file] = describe_delivery(tmp_path / "empty", "parquet")
     assert file.rows == 0
     assert shop("no_delivery:2026-04-01").write_delivery(DAY, tmp_path / "none") is None
     assert not (tmp_path / "none").exists()
@@ -221,10 +223,13 @@ def test_future_rows(shop):
     assert 0.05 < dates[DAY + timedelta(days=30)] / rows.num_rows < 0.15
 
 
-def test_corrupt_file(shop, tmp_path):
+def test_corrupt_file(spark, shop, source, tmp_path):
     shop("corrupt_file:2026-04-01").write_delivery(DAY, tmp_path / "day")
-    with pytest.raises(DeliveryUnreadable):
-        delivered_files(tmp_path / "day", "parquet")
+    with (
+        pytest.raises(DeliveryUnreadable, match=r"day/part-0\.parquet"),
+        read_lines(spark, {DAY: tmp_path / "day"}, source, tmp_path),
+    ):
+        pass
 
 
 def test_shifted(shop):

@@ -10,7 +10,7 @@ import pytest
 
 import catalog
 from deliveries.faults import Fault, Faults
-from deliveries.files import DeliveryMissing, delivered_files
+from deliveries.receive import DeliveryMissing, describe_delivery
 from jobs import await_delivery, generate_deliveries
 from params import read_params
 from settings import PROJECT_ROOT
@@ -31,7 +31,7 @@ def test_generates_one_folder_a_day(settings):
     files = [
         file
         for offset in range(4)
-        for file in delivered_files(
+        for file in describe_delivery(
             catalog.incoming_folder(settings.data_root, DAY + timedelta(days=offset)), "parquet"
         )
     ]

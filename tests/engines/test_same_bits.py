@@ -26,6 +26,7 @@ from tests.expectations.conftest import DELIVERED, good_line
 from tests.expectations.test_split import dirty_lines
 from tests.features.test_build import AS_OFS, visits
 from tests.features.visits import activity
+from tests.records import intake, put_intake
 
 SOURCE = read_params().source("generated")
 
@@ -256,14 +257,19 @@ def test_what_is_seen_of_the_lines_of_a_day(same, tmp_path):
     def ask(spark):
         root = tmp_path / spark.session_id
         frame = spark.createDataFrame(delivered, catalog.LINE)
-        write_deliveries(
-            frame.where("customer_id is not null"), catalog.TRANSACTIONS, root, days, ["invoice_id"]
+        ours = frame.where("customer_id is not null")
+        excluded = frame.where("customer_id is null").selectExpr("*", "'no_customer' as rule")
+        both = ((catalog.TRANSACTIONS, ours), (catalog.EXCLUDED_TRANSACTIONS, excluded))
+        pieces = {
+            dataset.name: write_deliveries(rows, dataset, root, days, ["invoice_id"])
+            for dataset, rows in both
+        }
+        for day, delivery in days.items():
+            of_day = {name: by_day[day] for name, by_day in pieces.items()}
+            put_intake(root, day, delivery, of_day)
+        return measure_quality.describe_lines(
+            spark, root, {day: intake(delivery) for day, delivery in days.items()}
         )
-        write_deliveries(
-            frame.where("customer_id is null").selectExpr("*", "'no_customer' as rule"),
-            catalog.EXCLUDED_TRANSACTIONS, root, days, ["invoice_id"],
-        )  # fmt: skip
-        return measure_quality.describe_lines(spark, root, days)
 
     found = same(ask)
     assert found[DAY]["country"].missing == 67
@@ -276,8 +282,9 @@ def test_files_are_sorted_over_all_their_parts(same, tmp_path):
     def ask(spark):
         folder = tmp_path / spark.session_id
         frame = spark.range(300_000).selectExpr("sha2(cast(id as string), 256) as name", "id")
-        assert write_sorted(frame, folder, ["name"]) == 300_000
-        files = sorted(folder.glob("part-*.parquet"))
+        piece = write_sorted(frame, folder, tmp_path, ["name"])
+        assert piece.rows == 300_000
+        files = [tmp_path / file.path for file in piece.files]
         names = [name for file in files for name in pq.read_table(file)["name"].to_pylist()]
         assert names == sorted(names)
         return names[:3]

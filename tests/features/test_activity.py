@@ -10,9 +10,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 import catalog
-from features.activity import read_activity, summarise_activity
+from features.activity import ON_TIME, is_known, read_activity, summarise_activity, with_interval
 from features.build import build_features
-from lake import PieceOutdated
+from lake import PieceAltered, PieceMissing
+from tests.features.visits import visit
+from tests.records import put_piece
 
 LINE_FIELDS = tuple(part.split()[0] for part in catalog.LINE.split(", "))
 
@@ -150,7 +152,7 @@ def test_two_deliveries_summarised_apart_give_the_features_of_both_together(spar
     together = summary(lines)
     assert apart.count() > together.count()
     one, other = (
-        build_features(rows, as_of, 365).orderBy("customer_id").collect()
+        build_features(with_interval(rows), as_of, 365).orderBy("customer_id").collect()
         for rows in (apart, together)
     )
     assert one == other
@@ -163,27 +165,80 @@ def test_deliveries_of_other_days_summarised_at_once_are_kept_apart(spark):
     assert {(row.known_on.day, row.purchase_lines) for row in rows} == {(27, 2), (1, 2)}
 
 
-def test_exactly_the_partitions_asked_for_are_read_with_the_day_they_were_known(spark, tmp_path):
-    partitions = []
-    for day, name in ((1, "12"), (1, "34"), (2, "56")):
+@pytest.fixture
+def put(spark, tmp_path):
+    """``put(day)`` is the piece of the activity of one line known on that day of March."""
+
+    def write(day: int, without: str | None = None):
         lines = spark.createDataFrame([line(known_on=date(2026, 3, day))], catalog.LINE)
-        key = {"known_on": f"2026-03-0{day}", "delivery_id": "00" + name}
-        partitions.append(catalog.ACTIVITY.partition(tmp_path, **key))
-        summarise_activity(lines, "Europe/London").write.parquet(str(partitions[-1]))
-    [row] = read_activity(spark, partitions[1:2]).collect()
-    assert row.known_on == date(2026, 3, 1)
-    assert read_activity(spark, partitions[1:]).count() == 2
+        table = summarise_activity(lines, "Europe/London").toArrow()
+        table = table.drop_columns([without] if without else [])
+        folder = catalog.ACTIVITY.partition(tmp_path, known_on=f"2026-03-0{day}", intake="ab-01")
+        return put_piece(tmp_path, folder, table)
+
+    return write
 
 
-def test_activity_that_is_not_in_the_lake_is_named(spark, tmp_path):
-    absent = catalog.ACTIVITY.partition(tmp_path, known_on="2026-03-01", delivery_id="ab")
-    with pytest.raises(FileNotFoundError, match=r"1 of 1 .*known_on=2026-03-01.*load_history"):
-        read_activity(spark, [absent])
+def test_exactly_the_pieces_asked_for_are_read_with_the_nights_that_knew_them(spark, tmp_path, put):
+    _, other, late, replaced = put(1), put(1), put(2), put(3)
+    second, ninth = date(2026, 3, 5), date(2026, 3, 9)
+    rows = read_activity(
+        spark, tmp_path, [(other, ON_TIME), (late, (second, None)), (replaced, (None, ninth))]
+    ).collect()
+    assert sorted((row.known_on.day, row.known_from, row.known_until) for row in rows) == [
+        (1, date(2026, 3, 1), None),
+        (2, second, None),
+        (3, date(2026, 3, 3), ninth),
+    ]
 
 
-def test_activity_that_lacks_a_column_is_named_and_never_read_as_nulls(spark, tmp_path):
-    lines = spark.createDataFrame([line()], catalog.LINE)
-    piece = catalog.ACTIVITY.partition(tmp_path, known_on="2026-03-01", delivery_id="ab")
-    summarise_activity(lines, "Europe/London").drop("return_micros").write.parquet(str(piece))
-    with pytest.raises(PieceOutdated, match=r"known_on=2026-03-01.*return_micros.*load_history"):
-        read_activity(spark, [piece])
+def test_activity_that_is_not_in_the_lake_is_named(spark, tmp_path, put):
+    there, gone = put(1), put(2)
+    (tmp_path / gone.files[0].path).unlink()
+    with pytest.raises(PieceMissing, match=r"1 of 2 .*known_on=2026-03-02.*load_history"):
+        read_activity(spark, tmp_path, [(there, ON_TIME), (gone, ON_TIME)])
+    with pytest.raises(PieceMissing, match="no activity to read"):
+        read_activity(spark, tmp_path, [])
+
+
+def test_activity_that_lacks_a_column_is_named_and_never_read_as_nulls(spark, tmp_path, put):
+    piece = put(1, without="return_micros")
+    with pytest.raises(PieceAltered, match=r"known_on=2026-03-01.*return_micros.*load_history"):
+        read_activity(spark, tmp_path, [(piece, ON_TIME)])
+
+
+DAYS = st.dates(date(2026, 3, 1), date(2026, 3, 12))
+
+
+def test_a_night_knows_the_delivery_that_stands_in_it_as_plain_python_says(spark):
+    """Two clocks: the day a delivery is for, and the nights in which it is the last word."""
+
+    @settings(max_examples=5, deadline=None, phases=[Phase.generate])
+    @given(st.lists(st.tuples(DAYS, st.none() | DAYS, st.none() | DAYS), min_size=30))
+    def check(told):
+        rows = [
+            (str(n), known_on, known_from or known_on, known_until)
+            for n, (known_on, known_from, known_until) in enumerate(told)
+        ]
+        frame = spark.createDataFrame(
+            rows, "name string, known_on date, known_from date, known_until date"
+        )
+        nights = [date(2026, 3, day) for day in range(1, 13)]
+        by_night = frame.withColumn("night", F.explode(F.lit(nights))).where(
+            is_known(F.col("night"))
+        )
+        assert {(row.night, row["name"]) for row in by_night.collect()} == {
+            (night, name)
+            for night in nights
+            for name, _, known_from, known_until in rows
+            if known_from <= night and not (known_until and known_until <= night)
+        }
+
+    check()
+
+
+def test_with_no_interval_told_a_delivery_is_known_from_its_day(spark):
+    rows = [tuple(visit(known_on=date(2026, 3, day)).values()) for day in (1, 2)]
+    frame = spark.createDataFrame(rows, catalog.ACTIVITY.schema)
+    known = with_interval(frame).where(is_known(F.lit(date(2026, 3, 1)))).collect()
+    assert [row.known_on.day for row in known] == [1]

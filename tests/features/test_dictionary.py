@@ -51,17 +51,23 @@ def test_categories_are_the_features_that_are_not_numbers():
     assert set(CATEGORICAL) <= set(FEATURE_NAMES)
 
 
-def test_the_hash_of_the_features_changes_with_any_letter_of_their_source(tmp_path, monkeypatch):
+def test_the_hash_of_the_features_changes_with_what_their_code_means(tmp_path, monkeypatch):
     copy = tmp_path / "features"
     shutil.copytree(Path(features.__file__).parent, copy)
-    monkeypatch.setattr("features.build.__file__", str(copy / "build.py"))
+    days = tmp_path / "business_day.py"
+    days.write_text(Path(business_day.__file__).read_text())
     before = features_sha256()
+    monkeypatch.setattr("meaning.PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr("features.build.__file__", str(copy / "build.py"))
+    monkeypatch.setattr("business_day.__file__", str(days))
+    assert features_sha256() == before
+
     rhythm = copy / "rhythm.py"
+    rhythm.write_text(rhythm.read_text() + "# said once more\n")
+    assert features_sha256() == before
     rhythm.write_text(rhythm.read_text().replace("enough - 1", "enough - 2"))
     changed = features_sha256()
     assert changed != before
 
-    days = tmp_path / "business_day.py"
-    days.write_text(Path(business_day.__file__).read_text() + "# another day\n")
-    monkeypatch.setattr("business_day.__file__", str(days))
+    days.write_text(days.read_text() + "ANOTHER_DAY = 1\n")
     assert features_sha256() != changed

@@ -7,11 +7,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 import catalog
-from records import make_current
+from features.activity import ON_TIME, Interval, with_interval
+from tests.records import put_activity
 
 AS_OF = date(2026, 3, 1)  # a Sunday
 
@@ -46,9 +46,12 @@ def visit(
     }
 
 
-def activity(spark: SparkSession, visits: Iterable[dict]) -> DataFrame:
-    """The visits as Spark sees them in the lake."""
-    return spark.createDataFrame([tuple(one.values()) for one in visits], catalog.ACTIVITY.schema)
+def activity(
+    spark: SparkSession, visits: Iterable[dict], interval: Interval = ON_TIME
+) -> DataFrame:
+    """The visits as Spark sees them in the lake, known in the nights of ``interval``."""
+    rows = spark.createDataFrame([tuple(one.values()) for one in visits], catalog.ACTIVITY.schema)
+    return with_interval(rows, interval)
 
 
 def expected_features(
@@ -134,14 +137,17 @@ def _trend(recent: int, recent_days: int, whole: int, whole_days: int) -> float 
     return _ratio(recent_weighed - before_weighed, recent_weighed + before_weighed)
 
 
-def deliver(root: Path, known_on: date, visits: Iterable[dict], delivery_id="00aa") -> Path:
-    """Put the visits into the lake as the activity of the current delivery of that day."""
-    partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id=delivery_id)
-    partition.mkdir(parents=True)
+def deliver(
+    root: Path,
+    known_on: date,
+    visits: Iterable[dict],
+    delivery: str = "d1",
+    known_from: date | None = None,
+) -> Path:
+    """Let nights use a delivery of that day with these visits; the file of its activity."""
     day, many, number = pa.date32(), pa.list_(pa.string()), pa.int64()
     types = [pa.string(), day, pa.string(), many, many, *[number] * 6, day]
     schema = pa.schema(list(zip(visit(), types, strict=True)))
     table = pa.Table.from_pylist(list(visits), schema=schema)
-    pq.write_table(table, partition / "part-00000.parquet")
-    make_current(root, known_on, delivery_id)
-    return partition / "part-00000.parquet"
+    record = put_activity(root, known_on, table, delivery, known_from)
+    return root / record.activity.files[0].path

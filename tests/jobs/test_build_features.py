@@ -9,9 +9,11 @@ import catalog
 from features.build import FEATURE_NAMES
 from features.golden import FEATURES_FILE, FeaturesDiffer, write_golden
 from jobs import build_features
+from lake import value_sha256
 from params import read_params
-from records import RunRecord, StageRecord
+from records import ActivityRecord, RunRecord, StageRecord
 from tests.features.visits import AS_OF, activity, deliver, expected_features, visit
+from tests.records import intake, run_record
 
 BUNDLE = "b" * 64
 EARLIER = AS_OF - timedelta(10)
@@ -19,20 +21,14 @@ EARLIER = AS_OF - timedelta(10)
 
 def run_of(deliveries) -> RunRecord:
     """A run of the night with these deliveries."""
-    return RunRecord(
-        run_id="0123",
-        score_date=AS_OF,
-        source="generated",
-        deliveries=deliveries,
-        model_name="m",
-        model_version="v1.0.0",
-        bundle_sha256=BUNDLE,
-        features_sha256="0" * 64,
-        params_sha256="0" * 64,
-        code_version="c",
-        previous_run_id=None,
-        reason="test",
-    )
+    pinned = {day: intake(delivery) for day, delivery in deliveries.items()}
+    return run_record(AS_OF, bundle_sha256=BUNDLE, intakes=pinned)
+
+
+def features_of(root, record) -> list[dict]:
+    """The rows that the run's record names."""
+    piece = StageRecord.read(root, record, "build_features").pieces["features"]
+    return pq.read_table([root / file.path for file in piece.files]).to_pylist()
 
 
 @pytest.fixture
@@ -50,32 +46,38 @@ def test_the_features_are_those_of_the_pinned_deliveries_each_time_it_runs(spark
     pinned = [visit(f"c{n:02}", on=EARLIER, micros=n * 10**6) for n in (3, 1, 2, 0)]
     pinned_today = [visit("c02", on=AS_OF, products=("pie", "jam"))]
     deliver(root, EARLIER, pinned, "00aa")
-    deliver(root, EARLIER, [visit("corrected", on=EARLIER)], "00bb")
+    deliver(root, EARLIER, [visit("corrected", on=EARLIER)], "00bb", known_from=AS_OF)
     deliver(root, EARLIER + timedelta(1), [visit("taken in later")], "00cc")
     deliver(root, AS_OF, pinned_today, "00dd")
     record = run_of({EARLIER: "00aa", AS_OF: "00dd"})
 
     facts = build_features.run(spark, settings, read_params(), record)
 
-    rows = pq.read_table(root / catalog.FEATURES_LAYOUT.format(**record.key)).to_pylist()
+    rows = features_of(root, record)
     expected = expected_features(pinned + pinned_today, [AS_OF], 365)
     assert [row["customer_id"] for row in rows] == ["c00", "c01", "c02", "c03"]
     assert {
         (AS_OF, row["customer_id"]): {name: row[name] for name in FEATURE_NAMES} for row in rows
     } == expected
     assert (facts["population"], facts["golden"]) == (4, 2)
-    assert StageRecord.read(root, record, "build_features").facts == facts
+    stage = StageRecord.read(root, record, "build_features")
+    assert stage.facts == facts
+    read = {
+        str(day): ActivityRecord.read(root, day, name).activity.sha256
+        for day, name in record.intakes.items()
+    }
+    assert stage.inputs == {"activity": value_sha256(read)}
     docs = root / catalog.REPORTS.format(**record.key) / "data_docs/features/index.html"
     assert docs.exists()
 
     build_features.run(spark, settings, read_params(), record)
-    assert pq.read_table(root / catalog.FEATURES_LAYOUT.format(**record.key)).to_pylist() == rows
+    assert features_of(root, record) == rows
 
 
 def test_code_that_makes_other_features_than_training_stops_the_night(spark, settings, golden):
     recorded = pq.read_table(golden / FEATURES_FILE)
     pq.write_table(recorded.slice(1), golden / FEATURES_FILE)
-    deliver(settings.data_root, AS_OF, [visit()])
+    deliver(settings.data_root, AS_OF, [visit()], "00aa")
     record = run_of({AS_OF: "00aa"})
 
     with pytest.raises(FeaturesDiffer):
@@ -86,7 +88,7 @@ def test_code_that_makes_other_features_than_training_stops_the_night(spark, set
 
 @pytest.mark.usefixtures("golden")
 def test_a_pinned_delivery_without_activity_is_named(spark, settings):
-    deliver(settings.data_root, AS_OF, [visit()])
+    deliver(settings.data_root, AS_OF, [visit()], "00aa")
     record = run_of({EARLIER: "00ee", AS_OF: "00aa"})
-    with pytest.raises(FileNotFoundError, match=f"known_on={EARLIER}/delivery_id=00ee"):
+    with pytest.raises(FileNotFoundError, match=f"{intake('00ee')} of {EARLIER} has no activity"):
         build_features.run(spark, settings, read_params(), record)

@@ -7,69 +7,98 @@ import pytest
 
 import catalog
 from jobs import summarise_activity
+from lake import PieceAltered
+from ledger import known_by
 from params import read_params
-from records import RunRecord, StageRecord, current_deliveries
+from records import ActivityRecord, IntakeRecord, StageRecord
+from tests.records import intake, put_entry, put_intake, put_piece, run_record
 
 DAY = date(2026, 4, 1)
-KEY = {"known_on": DAY, "delivery_id": "00aa"}
+PARAMS = read_params()
 
 
 @pytest.fixture
-def record() -> RunRecord:
-    """A run of the night, opened with that delivery."""
-    return RunRecord(
-        run_id="0123",
-        score_date=DAY,
-        source="generated",
-        deliveries={DAY: "00aa"},
-        model_name="m",
-        model_version="v1.0.0",
-        bundle_sha256="0" * 64,
-        features_sha256="0" * 64,
-        params_sha256="0" * 64,
-        code_version="c",
-        previous_run_id=None,
-        reason="test",
-    )
+def record(settings):
+    """A run of the night, opened with a delivery that is on the ledger."""
+    put_entry(settings.data_root, DAY)
+    return run_record(DAY)
 
 
-def accept(spark, root, invoiced_at):
-    """Put one accepted line of the delivery into the lake."""
+def accept(spark, root, invoiced_at) -> IntakeRecord:
+    """Let the delivery have been taken in: one accepted line."""
     row = spark.sql(
         "select '1' invoice_id, 'tea' product_id, 'ada' customer_id, 2 quantity, "
         f"1500000L unit_price_micros, timestamp'{invoiced_at}' invoiced_at, 'Spain' country, "
         f"date'{DAY}' known_on"
     )
-    folder = catalog.TRANSACTIONS.partition(root, **KEY)
-    row.write.mode("overwrite").parquet(str(folder))
+    folder = catalog.TRANSACTIONS.partition(root, known_on=DAY, intake=intake())
+    return put_intake(root, DAY, pieces={"transactions": put_piece(root, folder, row.toArrow())})
+
+
+def usable(settings) -> dict[date, str]:
+    """The intakes that a night of that day may use."""
+    rules = intake().rpartition("-")[2]
+    return known_by(settings.data_root, rules, night=DAY, until=DAY)
 
 
 def test_the_delivery_becomes_activity_and_the_one_that_later_runs_use(spark, settings, record):
-    accept(spark, settings.data_root, "2026-03-31T23:30:00")  # UTC; in London it is April
+    root = settings.data_root
+    accepted = accept(spark, root, "2026-03-31T23:30:00")  # UTC; in London it is April
+    assert usable(settings) == {}
 
-    facts = summarise_activity.run(spark, settings, read_params(), record)
+    facts = summarise_activity.run(spark, settings, PARAMS, record)
 
-    assert facts == {"delivery_id": "00aa", "rows": 1, "was_there": False}
-    [row] = pq.read_table(catalog.ACTIVITY.partition(settings.data_root, **KEY)).to_pylist()
+    assert facts == {"intake": intake(), "rows": 1, "was_there": False}
+    found = ActivityRecord.read(root, DAY, intake())
+    [file] = found.activity.files
+    [row] = pq.read_table(root / file.path).to_pylist()
     assert (row["activity_on"], row["purchase_micros"]) == (DAY, 3_000_000)
-    assert current_deliveries(settings.data_root, DAY) == {DAY: "00aa"}
-    assert StageRecord.read(settings.data_root, record, "summarise_activity").facts == facts
+    assert found.transactions_sha256 == accepted.pieces["transactions"].sha256
+    assert usable(settings) == {DAY: intake()}
+    stage = StageRecord.read(root, record, "summarise_activity")
+    assert (stage.facts, stage.pieces) == (facts, {"activity": found.activity})
+    assert stage.inputs == {"transactions": found.transactions_sha256}
 
 
 def test_a_delivery_summarised_before_is_left_as_it_is(spark, settings, record):
-    accept(spark, settings.data_root, "2026-04-01T12:00:00")
-    summarise_activity.run(spark, settings, read_params(), record)
-    [file] = catalog.ACTIVITY.partition(settings.data_root, **KEY).glob("*.parquet")
-    before = file.read_bytes()
+    root = settings.data_root
+    accept(spark, root, "2026-04-01T12:00:00")
+    summarise_activity.run(spark, settings, PARAMS, record)
+    before = ActivityRecord.read(root, DAY, intake())
 
-    accept(spark, settings.data_root, "2026-03-20T12:00:00")
-    facts = summarise_activity.run(spark, settings, read_params(), record)
+    facts = summarise_activity.run(spark, settings, PARAMS, record)
 
     assert facts["was_there"]
-    assert file.read_bytes() == before
+    assert ActivityRecord.read(root, DAY, intake()) == before
+    assert len(list((root / "lake/activity").rglob("*.parquet"))) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 and no more"])
+def test_activity_that_was_lost_or_altered_is_made_again(spark, settings, record, content):
+    root = settings.data_root
+    accept(spark, root, "2026-04-01T12:00:00")
+    summarise_activity.run(spark, settings, PARAMS, record)
+    path = root / ActivityRecord.read(root, DAY, intake()).activity.files[0].path
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+    assert not summarise_activity.run(spark, settings, PARAMS, record)["was_there"]
+
+    [file] = ActivityRecord.read(root, DAY, intake()).activity.files
+    assert pq.read_table(root / file.path).num_rows == 1
 
 
 def test_without_accepted_lines_it_says_what_to_run_first(spark, settings, record):
-    with pytest.raises(FileNotFoundError, match="Run validate_delivery for this run first"):
-        summarise_activity.run(spark, settings, read_params(), record)
-    assert current_deliveries(settings.data_root, DAY) == {}
+    with pytest.raises(FileNotFoundError, match="Run validate_delivery for its run"):
+        summarise_activity.run(spark, settings, PARAMS, record)
+    assert usable(settings) == {}
+
+
+def test_accepted_lines_that_changed_are_not_summarised(spark, settings, record):
+    accepted = accept(spark, settings.data_root, "2026-04-01T12:00:00")
+    path = settings.data_root / accepted.pieces["transactions"].files[0].path
+    path.write_bytes(path.read_bytes() + b"0")
+    with pytest.raises(PieceAltered, match=rf"{path}.* python -m jobs\.validate_delivery .*run-1"):
+        summarise_activity.run(spark, settings, PARAMS, record)
+    assert usable(settings) == {}
