@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 import catalog
 from deliveries.faults import Fault, Faults
-from expectations.intake import DeliveryRefused
+from expectations.refusal import DeliveryRefused
 from features.activity import read_activity
 from features.build import build_features
 from features.labels import label_purchases

@@ -15,16 +15,25 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from expectations.promise import Outcome
 from lake import replacing
 
+MICROS = 1_000_000
+
 PAGES = Environment(
     loader=PackageLoader("expectations", "."), autoescape=True, undefined=StrictUndefined
 )
 
 
-def write_page(docs: Path, name: str, about: str, outcomes: Sequence[Outcome]) -> None:
-    """Replace the folder ``docs`` by one with an ``index.html``; broken promises come first."""
+def write_page(
+    docs: Path, name: str, about: str, outcomes: Sequence[Outcome], notes: Sequence[str] = ()
+) -> None:
+    """Replace the folder ``docs`` by one with an ``index.html``; broken promises come first.
+
+    Args:
+        notes: Sentences above the table.
+    """
     page = PAGES.get_template("data_docs.html.j2").render(
         name=name,
         about=about,
+        notes=notes,
         outcomes=sorted(outcomes, key=lambda outcome: (outcome.is_kept, not outcome.must_hold)),
         said=_said,
     )
@@ -43,7 +52,11 @@ def _said(promise: Expectation) -> str:
     [block] = InlineRenderer(render_object=promise.configuration).get_rendered_content()
     sentence = block.value.template
     parameters = block.value.params or {}
+    unit = MICROS if promise.configuration.kwargs.get("column", "").endswith("_micros") else None
     # Longer names first: `$min_value` is also the beginning of `$min_value_of_other`.
     for key in sorted(parameters, key=len, reverse=True):
-        sentence = sentence.replace(f"${key}", str(parameters[key]["value"]))
+        value = parameters[key]["value"]
+        if unit and isinstance(value, int | float):
+            value = f"{value / unit:,.2f} (of the currency)"
+        sentence = sentence.replace(f"${key}", str(value))
     return sentence

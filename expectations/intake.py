@@ -15,8 +15,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import catalog
-from errors import BadData
 from expectations.accounting import account_for_rows, check_written
+from expectations.refusal import examples
 from expectations.repeats import mark_repeated
 from expectations.split import (
     ACCEPTED,
@@ -53,17 +53,6 @@ LINE_ORDER = (
     "unit_price_micros",
     "country",
 )
-
-
-class DeliveryRefused(BadData):
-    """Deliveries that must not be used; they left their quarantine and a page, nothing else."""
-
-    def __init__(self, refusals: Mapping[date, Sequence[str]]) -> None:
-        listed = [f"  - {day}: {reason}" for day in sorted(refusals) for reason in refusals[day]]
-        super().__init__(
-            f"{len(refusals)} delivery(ies) refused:\n" + "\n".join(listed) + "\nThe rows at fault "
-            "are in lake/quarantine. Have the day delivered again, or remove its folder."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +120,19 @@ def take_deliveries(
         log.info("tagged and counted %d rows", sum(delivery.rows for delivery in deliveries))
 
         quarantined = _write(tagged, QUARANTINED, root, intakes, counts)
+        volumes = _volumes(deliveries, dates, before, limits, source.closed_days)
+        against = {}
+        for delivery in deliveries:
+            day, found = delivery.known_on, counts.get(delivery.known_on, {})
+            files = [root / file.path for file in quarantined[day].files]
+            against[day] = [
+                *_over_budget(delivery, found, limits.quarantine_budget_share, files, source),
+                *_overlapping(delivery, found, limits.overlap_max_share),
+            ]
+            stops = not is_history or volumes[day].outcome == "misdated"
+            if volumes[day].is_refused and stops:
+                against[day].append(volumes[day].finding)
+
         warnings, broken = [], None
         try:
             warnings = verify_transactions(
@@ -140,22 +142,18 @@ def take_deliveries(
                 docs,
                 about(deliveries),
                 budget_stops=not is_history,
+                notes=_notes(counts, against),
+                examples=examples(
+                    [root / file.path for piece in quarantined.values() for file in piece.files],
+                    source,
+                    {rule for found in counts.values() for rule in found.get(QUARANTINED, {})},
+                ),
             )
         except ExpectationsBroken as error:
             broken = str(error)
         log.info("judged; the page: %s", docs / "index.html")
-
-        volumes = _volumes(deliveries, dates, before, limits, source.closed_days)
-        against = {}
-        for delivery in deliveries:
-            day, found = delivery.known_on, counts.get(delivery.known_on, {})
-            reasons = [
-                *_over_budget(delivery, found, limits.quarantine_budget_share),
-                *_overlapping(delivery, found, limits.overlap_max_share),
-            ]
-            if volumes[day].is_refused and (not is_history or volumes[day].outcome == "misdated"):
-                reasons.append(volumes[day].finding)
-            against[day] = reasons or ([broken] if broken else [])
+        if broken:
+            against = {day: reasons or [broken] for day, reasons in against.items()}
         refusals = {
             day: reasons for day, reasons in against.items() if reasons and day not in accepted
         }
@@ -311,8 +309,28 @@ def _volumes(
     }
 
 
+def _notes(
+    counts: Mapping[date, Mapping[str, Mapping[str, int]]],
+    against: Mapping[date, Sequence[str]],
+) -> list[str]:
+    """What the page says first: what became of all rows, and why deliveries are refused."""
+    totals = {
+        outcome: sum(sum(found.get(outcome, {}).values()) for found in counts.values())
+        for outcome in DATASETS
+    }
+    split = " + ".join(f"{rows:,} {outcome}" for outcome, rows in totals.items())
+    refused = [
+        f"{day}: {reason}" for day, reasons in against.items() for reason in reasons if reasons
+    ]
+    return [f"{sum(totals.values()):,} rows delivered = {split}", *refused]
+
+
 def _over_budget(
-    delivery: Delivery, found: Mapping[str, Mapping[str, int]], budget_share: float
+    delivery: Delivery,
+    found: Mapping[str, Mapping[str, int]],
+    budget_share: float,
+    quarantined: Sequence[Path],
+    source: Source,
 ) -> list[str]:
     rules = {
         rule: rows for rule, rows in found.get(QUARANTINED, {}).items() if rule not in NOT_BROKEN
@@ -320,9 +338,14 @@ def _over_budget(
     broken = sum(rules.values())
     if broken <= budget_share * delivery.rows:
         return []
+    shown = examples(quarantined, source, rules)
     return [
         f"{broken:,} of {delivery.rows:,} rows ({broken / delivery.rows:.2%}) break row rules, "
-        f"more than the budget of {budget_share:.2%}: {rules}"
+        f"more than the budget of {budget_share:.2%}",
+        *(
+            f"{rule}: {rows:,} rows, such as {shown[rule][0]}"
+            for rule, rows in sorted(rules.items(), key=lambda one: -one[1])
+        ),
     ]
 
 

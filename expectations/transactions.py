@@ -4,8 +4,10 @@ Each promise about a single line is declared once. Great Expectations counts the
 it, and ``split`` quarantines the very same lines under its name.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
@@ -176,7 +178,10 @@ def verify_transactions(
     budget_share: float,
     docs: Path,
     about: str,
+    *,
     budget_stops: bool = True,
+    notes: Sequence[str] = (),
+    examples: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[str]:
     """Judge delivered lines, after ``split.split_lines`` has tagged them, and write the page.
 
@@ -187,6 +192,8 @@ def verify_transactions(
         about: Which delivery it is, for people.
         budget_stops: Whether exceeding the budget stops the night. Of many deliveries at once
             it says nothing about any of them, and is only a warning.
+        notes: Sentences that the page says first.
+        examples: For some rules, rows that break them, as people find them again.
 
     Returns:
         A sentence for each row rule that some lines break.
@@ -206,4 +213,5 @@ def verify_transactions(
     )
     broken_rule = F.when(~F.col("rule").isin(*NOT_BROKEN), F.col("rule"))
     batch = tagged.withColumn("broken_rule", F.when(F.col("outcome") == "quarantined", broken_rule))
-    return verify("transactions", batch, [within_budget, *transaction_rules(source)], docs, about)
+    rules = [within_budget, *transaction_rules(source)]
+    return verify("transactions", batch, rules, docs, about, notes=notes, examples=examples)

@@ -3,8 +3,10 @@
 Everything happens in an ephemeral context: the suites are Python, nothing is kept but the page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import great_expectations as gx
 from great_expectations.core import ExpectationValidationResult
@@ -61,7 +63,14 @@ def judge(name: str, batch: DataFrame, promises: Sequence[Expectation]) -> list[
 
 
 def verify(
-    name: str, batch: DataFrame, promises: Sequence[Expectation], docs: Path, about: str
+    name: str,
+    batch: DataFrame,
+    promises: Sequence[Expectation],
+    docs: Path,
+    about: str,
+    *,
+    notes: Sequence[str] = (),
+    examples: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[str]:
     """Judge a batch and put the page about it into ``docs``.
 
@@ -70,6 +79,9 @@ def verify(
         batch: Scanned several times; cache it when it is costly to make.
         docs: The folder that gets ``index.html``, replaced whole.
         about: Which batch it is, for the heading of the page.
+        notes: Sentences that the page says first.
+        examples: For some promises, rows that break them, in place of the values that Great
+            Expectations found.
 
     Returns:
         A sentence for every broken promise that is only a warning.
@@ -78,8 +90,11 @@ def verify(
         ExpectationsBroken: If a promise that must hold is broken; names all that are broken.
         SuiteNotEvaluated: If a promise cannot be computed, e.g. because its column is missing.
     """
-    outcomes = judge(name, batch, promises)
-    write_page(docs, name, about, outcomes)
+    outcomes = [
+        replace(outcome, examples=list(examples.get(outcome.rule, outcome.examples)))
+        for outcome in judge(name, batch, promises)
+    ]
+    write_page(docs, name, about, outcomes, notes)
 
     broken = [outcome for outcome in outcomes if not outcome.is_kept]
     sentences = [outcome.sentence() for outcome in broken]

@@ -22,7 +22,8 @@ from deliveries.contract import open_delivery
 from deliveries.lines import read_lines
 from deliveries.receive import DeliveryMissing
 from errors import BadData
-from expectations.intake import DeliveryRefused, judged_by, refuse, take_deliveries
+from expectations.intake import judged_by, refuse, take_deliveries
+from expectations.refusal import DeliveryRefused
 from features.activity import summarise_activity
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start

@@ -16,7 +16,8 @@ import catalog
 from deliveries.contract import open_delivery
 from deliveries.lines import read_lines
 from errors import BadData
-from expectations.intake import DeliveryRefused, refuse, take_deliveries
+from expectations.intake import refuse, take_deliveries
+from expectations.refusal import DeliveryRefused
 from jobs.entry import run_parser, start
 from jobs.intake import check_copy, check_not_repeated, contents_taken, is_taken
 from jobs.session import engine_of, on_spark

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
-from expectations.intake import DeliveryRefused
+from expectations.refusal import DeliveryRefused
 from jobs import load_history
 from ledger import intake_rules, known_by, pin_rules
 from params import read_params

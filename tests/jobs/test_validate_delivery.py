@@ -12,7 +12,7 @@ import pytest
 import catalog
 from deliveries.contract import open_delivery
 from deliveries.files import delivered_files, delivery_id
-from expectations.intake import DeliveryRefused
+from expectations.refusal import DeliveryRefused
 from expectations.verdict import ExpectationsBroken
 from jobs import load_history, split_deliveries, validate_delivery
 from params import read_params
