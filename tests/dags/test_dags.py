@@ -55,7 +55,11 @@ def context_of(dag, **form) -> dict:
         "params": {name: param.value for name, param in dag.params.items()} | typed | form,
         "run_id": "manual__2026-04-02",
         "dag_run": run_of(*[datetime(2026, 4, 2, 1, tzinfo=UTC)] * 2),
-        "ti": SimpleNamespace(xcom_pull=RESULTS.__getitem__, get_dr_count=lambda *_, **__: 1),
+        "ti": SimpleNamespace(
+            xcom_pull=RESULTS.__getitem__,
+            get_dr_count=lambda *_, **__: 1,
+            run_id="manual__2026-04-02",
+        ),
     }
 
 
