@@ -12,6 +12,7 @@ from jobs import build_features
 from params import read_params
 from records import RunRecord, StageRecord
 from tests.features.visits import AS_OF, activity, deliver, expected_features, visit
+from tests.jobs.records import a_record
 
 BUNDLE = "b" * 64
 EARLIER = AS_OF - timedelta(10)
@@ -19,20 +20,7 @@ EARLIER = AS_OF - timedelta(10)
 
 def run_of(deliveries) -> RunRecord:
     """A run of the night with these deliveries."""
-    return RunRecord(
-        run_id="0123",
-        score_date=AS_OF,
-        source="generated",
-        deliveries=deliveries,
-        model_name="m",
-        model_version="v1.0.0",
-        bundle_sha256=BUNDLE,
-        features_sha256="0" * 64,
-        params_sha256="0" * 64,
-        code_version="c",
-        previous_run_id=None,
-        reason="test",
-    )
+    return a_record(score_date=AS_OF, deliveries=deliveries)
 
 
 @pytest.fixture

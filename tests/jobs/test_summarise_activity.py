@@ -9,6 +9,7 @@ import catalog
 from jobs import summarise_activity
 from params import read_params
 from records import RunRecord, StageRecord, current_deliveries
+from tests.jobs.records import a_record
 
 DAY = date(2026, 4, 1)
 KEY = {"known_on": DAY, "delivery_id": "00aa"}
@@ -17,20 +18,7 @@ KEY = {"known_on": DAY, "delivery_id": "00aa"}
 @pytest.fixture
 def record() -> RunRecord:
     """A run of the night, opened with that delivery."""
-    return RunRecord(
-        run_id="0123",
-        score_date=DAY,
-        source="generated",
-        deliveries={DAY: "00aa"},
-        model_name="m",
-        model_version="v1.0.0",
-        bundle_sha256="0" * 64,
-        features_sha256="0" * 64,
-        params_sha256="0" * 64,
-        code_version="c",
-        previous_run_id=None,
-        reason="test",
-    )
+    return a_record(score_date=DAY, deliveries={DAY: "00aa"})
 
 
 def accept(spark, root, invoiced_at):
