@@ -89,7 +89,7 @@ def check_files(root: Path, files: list[dict]) -> None:
             continue
         raise WindowChanged(
             f"{path} {difference}. Files of the lake never change: restore it from a backup. If "
-            "the lake was made anew on purpose, list it again: dvc repro list_training_window"
+            "the lake was made again on purpose, list it again: dvc repro list_training_window"
         )
 
 
