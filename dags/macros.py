@@ -3,7 +3,7 @@
 A macro takes what a template sees: ``params`` (the form), ``ti``, ``dag_run``.
 """
 
-from dags.business_day import day_before
+from dags.score_date import day_before
 
 
 def decides(params, dag_run) -> bool:

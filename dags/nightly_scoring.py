@@ -52,9 +52,9 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
 
 from dags.alert import Alert, tell
-from dags.business_day import BUSINESS_TIMEZONE
 from dags.macros import NIGHTLY
 from dags.run_job import JobSensor, duration, run_job
+from dags.score_date import BUSINESS_TIMEZONE
 
 FORM = {
     "score_date": Param(

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from dags.alert import ALARMS
-from dags.business_day import BUSINESS_TIMEZONE, day_before
 from dags.run_job import JobOperator, JobSensor
+from dags.score_date import BUSINESS_TIMEZONE, day_before
 from params import read_params
 from settings import PROJECT_ROOT
 
