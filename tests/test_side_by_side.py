@@ -44,7 +44,9 @@ def start(folder: Path, waiting: str, computing: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(
-    ("waiting", "computing", "exit_code"), [(GREEN, GREEN, 0), (RED, GREEN, 1), (GREEN, RED, 1)]
+    ("waiting", "computing", "exit_code"),
+    [(GREEN, GREEN, 0), (RED, GREEN, 1), (GREEN, RED, 1)],
+    ids=["both are green", "the waiting are red", "the computing are red"],
 )
 def test_is_red_if_one_of_both_is_and_shows_both(tmp_path, waiting, computing, exit_code):
     process = start(tmp_path, waiting, computing)
