@@ -19,6 +19,9 @@ QUICK := $(addprefix tests/,test_layers.py test_doctests.py test_lake.py expecta
 NOT_QUICK := $(addprefix --ignore=tests/,dags/test_run_job.py models/test_store.py models/test_golden.py \
 	monitoring/test_performance.py) --deselect tests/monitoring/test_drift.py::test_false_alarms_are_rare_at_the_smallest_sample
 
+# What is compared with a file that people read.
+GOLDEN := $(addprefix tests/,dags/test_dags.py features/test_dictionary.py models/test_card.py jobs/test_show_nights.py)
+
 .PHONY: help run test quick check ui night train lock golden env clean
 
 help:   ## What one can do
@@ -27,14 +30,14 @@ help:   ## What one can do
 run: $(READY)   ## Input, training and some nights through Airflow: make run [SOURCE=folder]
 	@python -m local.run $(if $(SOURCE),--source-files "$(SOURCE)")
 
-test: check   ## All tests
-	@python -m pytest
+test: check   ## All tests, in two processes side by side
+	@python -m tests.side_by_side
 
 quick: check   ## The tests that take a minute
 	@python -m pytest -q $(QUICK) $(NOT_QUICK)
 
-check: $(READY)   ## Style
-	@ruff check . && ruff format --check .
+check: $(READY)   ## Style and types
+	@ruff check . && ruff format --check . && mypy
 
 ui: $(READY)   ## Airflow with its UI on this machine; Ctrl-C stops it
 	@python -m local.airflow ui
@@ -48,10 +51,10 @@ train: $(READY)   ## Train in this checkout: dvc repro
 env: $(READY)   ## Write .env with fresh secrets, for docker compose
 	@python -m local.env_file
 
-golden: $(READY)   ## Accept outlines and generated docs as they are now; read the diff before committing
-	@python -m pytest tests/dags tests/features tests/models/test_card.py tests/jobs/test_show_nights.py --rewrite-golden
+golden: $(READY)   ## Accept outlines, cards and the data dictionary as they are now; read the diff before committing
+	@python -m pytest $(GOLDEN) --rewrite-golden
 
-lock: $(READY)   ## Make requirements.txt anew from requirements.in
+lock: $(READY)   ## Resolve requirements.in into requirements.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" requirements.in -o requirements.txt
 

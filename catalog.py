@@ -32,7 +32,7 @@ class Dataset:
         """
         return [column.split()[0] for column in re.split(r",\s*(?![^<]*>)", self.schema)]
 
-    def partition(self, root: Path, **key: date | str) -> Path:
+    def partition(self, root: Path, **key: object) -> Path:
         """The folder of one partition, e.g. ``partition(root, known_on=d, intake="ab12-07ff")``."""
         return root / self.layout.format(**key)
 

@@ -1,6 +1,6 @@
 """Metrics with their 95 % intervals, from draws of the customers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import numpy as np
 
@@ -10,13 +10,13 @@ INTERVAL = (2.5, 97.5)
 DIGITS = 6
 
 
-def with_intervals(metrics: Sequence[str], point: np.ndarray, drawn: np.ndarray) -> dict:
+def with_intervals(metrics: Collection[str], point: np.ndarray, drawn: np.ndarray) -> dict:
     """``{"value", "low", "high"}`` of each metric, not rounded.
 
     All three are null where the metric is undefined on the rows, or on all of the draws.
 
     Args:
-        metrics: Their names.
+        metrics: Their names, in order.
         point: (metrics,), the values on the rows; NaN where undefined.
         drawn: (draws, metrics), the values on each draw.
     """
@@ -31,8 +31,13 @@ def with_intervals(metrics: Sequence[str], point: np.ndarray, drawn: np.ndarray)
     return result
 
 
-def rounded(value: dict | float | int | bool | None) -> dict | float | int | bool | None:
-    """The floats in it to six digits."""
-    if isinstance(value, dict):
-        return {key: rounded(entry) for key, entry in value.items()}
-    return round(float(value), DIGITS) if isinstance(value, float) else value
+def rounded(values: dict) -> dict:
+    """The floats in it, at any depth, to six digits."""
+    return {
+        key: rounded(value)
+        if isinstance(value, dict)
+        else round(float(value), DIGITS)
+        if isinstance(value, float)
+        else value
+        for key, value in values.items()
+    }

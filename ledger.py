@@ -68,8 +68,8 @@ class Entry(BaseModel):
     @property
     def rows(self) -> int | None:
         """What the footers say, null if one file is text."""
-        counts = [file.rows for file in self.files]
-        return None if None in counts else sum(counts)
+        counts = [file.rows for file in self.files if file.rows is not None]
+        return sum(counts) if len(counts) == len(self.files) else None
 
 
 @dataclass(frozen=True, slots=True)

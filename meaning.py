@@ -30,13 +30,13 @@ def source_meaning(source: str) -> str:
     """
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             # A text by itself does nothing: the docstring, and those below attributes.
-            node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]
+            node.body = [one for one in node.body if not _is_text(one)] or [ast.Pass()]
     return ast.unparse(tree)
 
 
 def _is_text(node: ast.stmt) -> bool:
-    is_constant = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    return is_constant and isinstance(node.value.value, str)
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
+        return False
+    return isinstance(node.value.value, str)

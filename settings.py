@@ -19,16 +19,16 @@ class Settings(BaseSettings):
 
     source: str = Field("generated", description="The entry of params.yaml `sources` that we read.")
     data_root: Path = Field(
-        None, description="All data and state of this deployment; default data/<source>."
+        Path(), description="All data and state of this deployment; default data/<source>."
     )
     warehouse_url: str = Field(
-        None, description="SQLAlchemy URL; default a SQLite file in data_root."
+        "", description="SQLAlchemy URL; default a SQLite file in data_root."
     )
     registry_url: str = Field(
-        None, description="Git repository with the model tags; default a bare one in data_root."
+        "", description="Git repository with the model tags; default a bare one in data_root."
     )
     model_store_url: str = Field(
-        None, description="DVC remote with the model bytes; default a folder in data_root."
+        "", description="DVC remote with the model bytes; default a folder in data_root."
     )
     code_url: str = Field(str(PROJECT_ROOT), description="Git repository that training clones.")
     evidently_url: str = Field(

@@ -225,9 +225,9 @@ def measure(world: World, count: int, shifted: int, also: int) -> list[str]:
         "",
         "## Nights on which something has",
         "",
-        f"Per line {shifted} nights; the features are chosen at random, their values drawn anew so "
-        "that the mean lies so many standard deviations higher, without a value that was not there "
-        "before.",
+        f"Per line {shifted} nights; the features are chosen at random, their values drawn again "
+        "so that the mean lies that number of standard deviations higher; no value occurs that was "
+        "not there before.",
         "",
         "| features shifted | by | called by the pipeline | by Evidently, dataset "
         "| by Evidently, any column |",

@@ -147,8 +147,10 @@ class Year:
 def prepare_history(spark: SparkSession, folder: Path, params: Params) -> Settings:
     """The shop until the eve of the first night, generated and taken in once."""
     settings = Settings(data_root=folder / "history")
-    shop = (CUSTOMERS, SEED)
-    generate_deliveries.run(settings, params, YEAR.first_day, YEAR.eve, *shop, Faults())
+    days = {"first": YEAR.first_day, "until": YEAR.eve}
+    generate_deliveries.run(
+        settings, params, **days, customers=CUSTOMERS, seed=SEED, faults=Faults()
+    )
     load_history.run(spark, settings, params, YEAR.eve)
     return settings
 
@@ -165,8 +167,8 @@ def prepare_story(
                 folder / "history" / part, settings.data_root / part, copy_function=os.link
             )
     faults = Faults(tuple(Fault.parse(text) for text in story.faults))
-    span = (YEAR.first_night, YEAR.last_night)
-    generate_deliveries.run(settings, params, *span, CUSTOMERS, SEED, faults)
+    days = {"first": YEAR.first_night, "until": YEAR.last_night}
+    generate_deliveries.run(settings, params, **days, customers=CUSTOMERS, seed=SEED, faults=faults)
     try:
         load_history.run(spark, settings, params, YEAR.last_night)
     except DeliveryRefused as refused:

@@ -52,8 +52,9 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
 
 from dags.alert import Alert, tell
-from dags.business_day import BUSINESS_TIMEZONE, day_before
+from dags.macros import NIGHTLY
 from dags.run_job import JobSensor, duration, run_job
+from dags.score_date import BUSINESS_TIMEZONE
 
 FORM = {
     "score_date": Param(
@@ -111,16 +112,6 @@ PUBLISHED = {
     "on_failure_callback": Alert("warning"),
 }
 
-# Only the newest night of the champion decides about the champion.
-DECIDES = "params.may_retrain and params.model == 'champion' and dag_run.run_type != 'backfill'"
-TRAINING = "ti.get_dr_count('retraining', states=['queued', 'running'])"
-REFUSED = "ti.xcom_pull('open_run')['challenger_refused']"
-IN_FLIGHT = (
-    f"'a retraining is under way' if {TRAINING} "
-    f"else 'a challenger that cannot score is registered' if {REFUSED} else ''"
-)
-DECISION = "ti.xcom_pull('decide_retraining')"
-
 with DAG(
     dag_id="nightly_scoring",
     doc_md=__doc__,
@@ -132,7 +123,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     params=FORM,
-    user_defined_macros={"day_before": day_before},
+    user_defined_macros=NIGHTLY,
     default_args={
         "retries": 3,
         "retry_delay": duration("SCORING_RETRY_SECONDS", 60),
@@ -155,8 +146,8 @@ with DAG(
     decide_retraining = run_job(
         "decide_retraining",
         *OPENED,
-        f"{{{{ '' if {DECIDES} else '--past' }}}}",
-        f"--in-flight={{{{ {IN_FLIGHT} }}}}",
+        "{{ '' if decides(params, dag_run) else '--past' }}",
+        "--in-flight={{ in_flight(ti) }}",
         # Wrong data are reported and the night is decided, whatever else was not measured.
         trigger_rule="all_done_min_one_success",
         **PUBLISHED,
@@ -210,11 +201,11 @@ with DAG(
             task_id="retrain",
             trigger_dag_id="retraining",
             # The id is the night's, so a night that is run again asks only once.
-            trigger_run_id=f"{{{{ {DECISION}['child_run'] }}}}",
+            trigger_run_id="{{ ti.xcom_pull('decide_retraining')['child_run'] }}",
             logical_date=None,
             conf={
                 "until": "{{ ti.xcom_pull('open_run')['score_date'] }}",
-                "reason": f"{{{{ {DECISION}['reasons'] | join('; ') }}}}",
+                "reason": "{{ ti.xcom_pull('decide_retraining')['reasons'] | join('; ') }}",
             },
             skip_when_already_exists=True,
         ),

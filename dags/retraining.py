@@ -26,7 +26,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Param, chain, task
 
 from dags.alert import Alert, tell
-from dags.business_day import day_before
+from dags.macros import RETRAINING
 from dags.run_job import duration, run_job
 
 FORM = {
@@ -62,17 +62,7 @@ FORM = {
 }
 
 REASON = "--reason={{ params.reason or run_id }}"
-ACTOR = "dag_run.triggering_user_name or 'airflow'"
 VERSION = "--version={{ ti.xcom_pull('retrain_model')['version'] }}"
-VERDICT = "ti.xcom_pull('judge_challenger')"
-ASKS = f"(params.approval or {VERDICT}['approval']) == 'person'"
-ANSWER = "ti.xcom_pull('approve')"
-RECORDED = "ti.xcom_pull('record_approval')"
-# A first model has no champion to stand beside.
-AT_ONCE = (
-    f"params.rollout == 'at once' or (params.rollout == 'shadow' and not {VERDICT}['champion'])"
-)
-IN_SHADOW = f"params.rollout == 'shadow' and {VERDICT}['champion'] is not none"
 
 
 class Approval(HITLOperator):
@@ -97,7 +87,7 @@ with DAG(
     schedule=None,
     max_active_runs=1,
     params=FORM,
-    user_defined_macros={"day_before": day_before},
+    user_defined_macros=RETRAINING,
     default_args={
         "retries": 1,
         "retry_delay": duration("SCORING_RETRY_SECONDS", 60),
@@ -123,11 +113,13 @@ with DAG(
 
     approve = Approval(
         task_id="approve",
-        asks=f"{{{{ {ASKS} }}}}",
-        subject=f"Let {{{{ {VERDICT}['version'] }}}} score customers"
-        f"{{{{ ' beside ' ~ {VERDICT}['champion'] if {VERDICT}['champion'] }}}}?",
-        body=f"It has passed the gate: {{{{ {VERDICT}['reasons'] | join('; ') }}}}\n\n"
-        f"The page with all numbers: {{{{ {VERDICT}['page'] }}}}",
+        asks="{{ asks_a_person(params, ti) }}",
+        subject="{% set verdict = ti.xcom_pull('judge_challenger') %}"
+        "Let {{ verdict.version }} score customers"
+        "{{ ' beside ' ~ verdict.champion if verdict.champion }}?",
+        body="{% set verdict = ti.xcom_pull('judge_challenger') %}"
+        "It has passed the gate: {{ verdict.reasons | join('; ') }}\n\n"
+        "The page with all numbers: {{ verdict.page }}",
         options=["Approve", "Reject"],
         params={
             "why": Param(
@@ -147,7 +139,7 @@ with DAG(
             "retrain_model",
             "--until={{ params.until or day_before(dag_run) }}",
             REASON,
-            f"--actor={{{{ {ACTOR} }}}}",
+            "--actor={{ triggered_by(dag_run) }}",
             "--token={{ run_id }}",
             "--asked-at={{ dag_run.run_after.isoformat() }}",
             pool="spark",
@@ -159,21 +151,21 @@ with DAG(
         run_job(
             "record_approval",
             VERSION,
-            f"--answer={{{{ {ANSWER}['chosen_options'][0] }}}}",
-            f"--approval={{{{ 'person' if {ASKS} else 'automatic' }}}}",
-            f"--actor={{{{ ({ANSWER}['responded_by_user'] or {{}}).get('name') or {ACTOR} }}}}",
-            f"--reason={{{{ {ANSWER}['params_input'].get('why') or params.reason or run_id }}}}",
+            "--answer={{ ti.xcom_pull('approve')['chosen_options'][0] }}",
+            "--approval={{ 'person' if asks_a_person(params, ti) else 'automatic' }}",
+            "--actor={{ answered_by(ti, dag_run) }}",
+            "--reason={{ reason_of_answer(params, ti) }}",
         ),
         [
             run_job(
                 job,
                 VERSION,
-                f"--reason={{{{ {RECORDED}['reason'] }}}}",
-                f"--actor={{{{ {RECORDED}['actor'] }}}}",
-                only_if=f"{{{{ {RECORDED}['approved'] and ({only_if}) }}}}",
+                "--reason={{ ti.xcom_pull('record_approval')['reason'] }}",
+                "--actor={{ ti.xcom_pull('record_approval')['actor'] }}",
+                only_if=f"{{{{ way_in(params, ti) == '{way_in}' }}}}",
                 execution_timeout=timedelta(minutes=30),
             )
-            for job, only_if in (("start_rollout", IN_SHADOW), ("promote_model", AT_ONCE))
+            for job, way_in in (("start_rollout", "shadow"), ("promote_model", "at once"))
         ],
     )
     tell_people(judge_challenger.output)

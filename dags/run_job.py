@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
@@ -94,7 +95,7 @@ class JobProcess:
 
     def _read(self, name: str, log: Callable[[str], None]) -> None:
         stream = self.process.stdout if name == "result_line" else self.process.stderr
-        for line in stream:
+        for line in stream or ():
             if line.strip():
                 setattr(self, name, line.rstrip())
                 log(line.rstrip())
@@ -138,6 +139,7 @@ class _StartsJob:
 
     job: str
     arguments: list[str]
+    log: Any
     running: JobProcess | None = None
 
     def run(self) -> JobProcess:
@@ -153,17 +155,17 @@ class _StartsJob:
             raise AirflowFailException(f"{self.job}: {self.running.error}")
         return self.running
 
-    def result(self) -> dict:
-        """What the job that has run printed last.
+    def result(self, ended: JobProcess) -> dict:
+        """What the job printed last.
 
         Raises:
             RuntimeError: If it did not end well; Airflow tries it again.
         """
-        if exit_code := self.running.process.returncode:
+        if exit_code := ended.process.returncode:
             how = f"exit code {exit_code}" if exit_code > 0 else signal.Signals(-exit_code).name
             hint = KILLED if how in ("SIGKILL", "SIGABRT") else ""
-            raise RuntimeError(f"{self.job} failed ({how}): {self.running.error}{hint}")
-        return json.loads(self.running.result_line)
+            raise RuntimeError(f"{self.job} failed ({how}): {ended.error}{hint}")
+        return json.loads(ended.result_line)
 
     def on_kill(self) -> None:
         """Stop the job when the task is stopped: cleared, marked, or over its time."""
@@ -194,8 +196,7 @@ class JobOperator(_StartsJob, BaseOperator):
         """Run the job; its result is the task's."""
         if self.only_if != "True":
             raise AirflowSkipException(f"{self.job} was not asked for by this run.")
-        self.run()
-        return self.result()
+        return self.result(self.run())
 
 
 class JobSensor(_StartsJob, BaseSensorOperator):
@@ -219,15 +220,17 @@ class JobSensor(_StartsJob, BaseSensorOperator):
             return super().execute(context)
         except AirflowSensorTimeout:
             patience = timedelta(seconds=self.timeout)
+            said = self.running.last_log_line if self.running else "it had not looked yet"
             raise AirflowSensorTimeout(
-                f"{self.job} gave up after {patience} (h:mm:ss): {self.running.last_log_line}"
+                f"{self.job} gave up after {patience} (h:mm:ss): {said}"
             ) from None
 
     def poke(self, context) -> PokeReturnValue:  # noqa: ARG002
         """Ask the job."""
-        if self.run().process.returncode == NOT_YET_EXIT:
+        ended = self.run()
+        if ended.process.returncode == NOT_YET_EXIT:
             return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=self.result())
+        return PokeReturnValue(is_done=True, xcom_value=self.result(ended))
 
 
 def run_job(job: str, *arguments: str, **options) -> JobOperator:

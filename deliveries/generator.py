@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -373,7 +374,7 @@ def days_between(first: date, until: date) -> Iterator[date]:
 
 def _uniform(seed: int, *keys: np.ndarray) -> np.ndarray:
     """Numbers in [0, 1) that depend on the keys alone (SplitMix64's finish over their mix)."""
-    mixed = np.uint64(seed)
+    mixed: Any = np.uint64(seed)
     for key in keys:
         mixed = (mixed ^ key.astype(np.int64).view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

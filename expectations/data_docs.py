@@ -50,7 +50,7 @@ def _said(promise: Expectation) -> str:
     'quantity values must never be null.'
     """
     [block] = InlineRenderer(render_object=promise.configuration).get_rendered_content()
-    sentence = block.value.template
+    sentence = block.value.template or ""
     parameters = block.value.params or {}
     unit = MICROS if promise.configuration.kwargs.get("column", "").endswith("_micros") else None
     # Longer names first: `$min_value` is also the beginning of `$min_value_of_other`.

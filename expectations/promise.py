@@ -4,20 +4,21 @@ A promise is one expectation with the name people know it by and the reason it i
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 from great_expectations.core import ExpectationSuite
 from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.metadata_types import FailureSeverity
 
-WARN, FAIL = "warning", "critical"
+WARN, FAIL = FailureSeverity.WARNING, FailureSeverity.CRITICAL
 
 
 def promise(
     kind: type[Expectation],
     rule: str,
     reason: str,
-    severity: Literal["warning", "critical"] = WARN,
-    **arguments: object,
+    severity: FailureSeverity = WARN,
+    **arguments: Any,
 ) -> Expectation:
     """The expectation ``kind(**arguments)``, called ``rule``, made because of ``reason``.
 
@@ -28,7 +29,7 @@ def promise(
 
 def rule_of(expectation: Expectation) -> str:
     """The name of a promise."""
-    return expectation.meta["rule"]
+    return (expectation.meta or {})["rule"]
 
 
 def suite(name: str, promises: list[Expectation]) -> ExpectationSuite:

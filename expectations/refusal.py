@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -37,7 +38,7 @@ class DeliveryRefused(BadData):
         for day in sorted(refusals):
             first, *others = refusals[day]
             lines += [f"{day} refused: {first}", *(f"  {other}" for other in others)]
-        day = "<the day>" if some else min(refusals)
+        day = "<the day>" if some else str(min(refusals))
         super().__init__("\n".join([*lines, f"→ what to do: {WHAT_TO_DO.format(day=day)}"]))
 
 
@@ -64,14 +65,15 @@ def _columns(source: Source) -> dict[str, str]:
     theirs = source.columns.model_dump()
     found = {}
     for rule in transaction_rules(source):
-        column = rule.column.removeprefix("unusable_").removeprefix("inexact_")
+        column = rule.configuration.kwargs["column"]
+        column = column.removeprefix("unusable_").removeprefix("inexact_")
         name = theirs.get(ORIGIN.get(column, column))
         if name is not None:
             found[rule_of(rule)] = name
     return found
 
 
-def _place(row: Mapping[str, object], source: Source, column: str | None) -> str:
+def _place(row: Mapping[str, Any], source: Source, column: str | None) -> str:
     raw = dict(row["raw"] or [])
     line = f", line {row['source_line']}" if row.get("source_line") else ""
     invoice = source.columns.invoice_id

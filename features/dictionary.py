@@ -40,7 +40,7 @@ def _kind(name: str) -> str:
 
 
 def _text(documented: object) -> str:
-    return " ".join(inspect.getdoc(documented).split())
+    return " ".join((inspect.getdoc(documented) or "").split())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import argparse
 import getpass
 import os
 import time
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -72,7 +73,8 @@ def evidence_of_scoring(settings: Settings, record: RunRecord) -> dict:
 
 def step_taken(state: RegistryState, record: RunRecord) -> RolloutStep | None:
     """The step that this job has taken after this run before; None if it has taken none."""
-    for move in (*state.challenges, *state.promotions):
+    moves: tuple[Challenge | Promotion, ...] = (*state.challenges, *state.promotions)
+    for move in moves:
         if move.token == record.run_id:
             return RolloutStep(action_of(move), percent_of(move), (move.reason,))
     return None
@@ -94,26 +96,30 @@ def next_step(
     params: Params, record: RunRecord, engine: sa.Engine, state: RegistryState, scoring: dict
 ) -> RolloutStep:
     """What to do after the run; only the newest night, as readers see it, moves anything."""
-    tried, move = record.challenger, state.challenge
-    if tried is None:
+    challenger, move = record.challenger, state.challenge
+    if challenger is None:
         return RolloutStep("none", None, ("no challenger scored along",))
     if not warehouse.is_newest(engine, record.score_date, record.run_id):
         newest = warehouse.newest_night(engine)
         why = f"readers see another run, or a newer night ({newest}), which decides"
-        return RolloutStep("none", tried.percent, (why,))
-    if move is None or (move.version, move.percent) != (tried.version, tried.percent):
+        return RolloutStep("none", challenger.percent, (why,))
+    if move is None or (move.version, move.percent) != (challenger.version, challenger.percent):
         present = f"{move.version} at {move.percent} %" if move else "nothing"
         why = f"the challenger was moved since the run was opened; now {present} is being tried"
-        return RolloutStep("none", tried.percent, (why,))
+        return RolloutStep("none", challenger.percent, (why,))
 
     night = record.score_date
     is_incident = night in warehouse.incident_nights(engine, night, night)
     evidence = RolloutEvidence(
-        percent=tried.percent,
-        nights=warehouse.nights_tried(engine, night, tried.version, tried.percent, move.at),
+        percent=challenger.percent,
+        nights=warehouse.nights_tried(
+            engine, night, challenger.version, challenger.percent, move.at
+        ),
         unfit=tuple(scoring["unfit"]),
         incidents=("see measure_quality",) if is_incident else (),
-        realised=realised(warehouse.newest_comparison(engine, record.model_version, tried.version)),
+        realised=realised(
+            warehouse.newest_comparison(engine, record.model_version, challenger.version)
+        ),
     )
     return decide_rollout(evidence, params.rollout)
 
@@ -131,16 +137,18 @@ def realised(metrics: list[warehouse.ArmMetric]) -> Realised | None:
 
 def take(registry: Registry, state: RegistryState, record: RunRecord, step: RolloutStep) -> None:
     """Write the step into the registry; ``state`` is what it was decided on."""
-    decided = {
+    decided: dict[str, Any] = {
         "seen": state,
         "token": record.run_id,
         "actor": os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or getpass.getuser(),
         "reason": f"night of {record.score_date}: {'; '.join(step.reasons)}",
     }
+    if record.challenger is None:
+        return
     if step.action == "withdraw":
         registry.withdraw(**decided)
     elif step.action == "advance":
-        registry.challenge(record.challenger.version, step.percent, **decided)
+        registry.challenge(record.challenger.version, step.percent or 0, **decided)
     elif step.action == "promote":
         registry.promote(record.challenger.version, **decided)
 

@@ -1,4 +1,4 @@
-"""Decide whether the model is to be trained anew, and what people should hear of tonight.
+"""Decide whether to retrain the model, and what people should hear of tonight.
 
 Reads what the night's jobs and those of the nights before have recorded, writes one row of
 `retraining_decisions`. Deciding again after the same run gives the decision that was made.
@@ -129,7 +129,7 @@ def gather(
             finding(day, "measure_performance", realised)
             for day in newest_nights(rules.loss_cohorts)
         ),
-        performance=performance and performance["sentence"],
+        performance=performance["sentence"] if performance else None,
         new_labels=warehouse.customers_scored(engine, fresh_cohorts(night, horizon, trained_until)),
         last_asked=asked[0] if asked else None,
         asked_this_month=sum((day.year, day.month) == (night.year, night.month) for day in asked),

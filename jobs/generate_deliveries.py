@@ -45,6 +45,7 @@ PARSER.add_argument(
 def run(
     settings: Settings,
     params: Params,
+    *,
     first: date,
     until: date,
     customers: int,
@@ -87,11 +88,11 @@ def main(arguments: argparse.Namespace) -> dict:
     return run(
         Settings(),
         read_params(),
-        arguments.first,
-        arguments.until,
-        arguments.customers,
-        arguments.seed,
-        Faults(tuple(arguments.faults)),
+        first=arguments.first,
+        until=arguments.until,
+        customers=arguments.customers,
+        seed=arguments.seed,
+        faults=Faults(tuple(arguments.faults)),
     )
 
 

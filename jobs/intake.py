@@ -59,7 +59,7 @@ class DeliveryRepeated(BadData):
 
 def contents_taken(root: Path) -> dict[str, date]:
     """The hashes of all files that stand in the lake, each with the day it was delivered for."""
-    contents = {}
+    contents: dict[str, date] = {}
     for day in days(root):
         taken = [entry for entry in entries(root, day) if was_taken(root, entry)]
         contents |= {file.sha256: day for entry in taken[-1:] for file in entry.files}

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 JAVA_HOME = Path(sys.prefix) / "java"
 JAVA_RECORD = JAVA_HOME / "spark.aot"
@@ -97,7 +98,7 @@ def record_java_start() -> None:
             rows.mapInArrow(lambda batches: batches, rows.schema).count()
             spark.stop()
             # Java writes what it keeps as it ends, after the session has been stopped.
-            gateway = spark.sparkContext._gateway
+            gateway: Any = spark.sparkContext._gateway
             gateway.shutdown()
             gateway.proc.stdin.close()
             gateway.proc.wait()

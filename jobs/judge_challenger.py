@@ -24,7 +24,7 @@ PARSER.add_argument(
 )
 
 
-def run(settings: Settings, params: Params, version: str, against: str = CHAMPION) -> dict:
+def run(settings: Settings, params: Params, version: str, *, against: str = CHAMPION) -> dict:
     """Judge; the facts are the verdict with its reasons, both versions, and where the page is.
 
     ``approval`` is who lets a version on that has passed: ``automatic`` or ``person``.
@@ -68,7 +68,7 @@ def run(settings: Settings, params: Params, version: str, against: str = CHAMPIO
 
 def main(arguments) -> dict:
     """Start the job from the command line."""
-    return run(Settings(), read_params(), arguments.version, arguments.against)
+    return run(Settings(), read_params(), arguments.version, against=arguments.against)
 
 
 if __name__ == "__main__":

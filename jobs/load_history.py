@@ -215,7 +215,7 @@ def take_in(
     folders = {one.known_on: one.folder for one in deliveries}
     earlier = known_by(root, rules, night=until + timedelta(days=1), until=until, strict=False)
     with read_lines(spark, folders, source, root) as lines:
-        intake = take_deliveries(
+        result = take_deliveries(
             spark,
             lines,
             deliveries,
@@ -227,9 +227,9 @@ def take_in(
             is_history=True,
             accepted=accepted,
         )
-    for sentence in intake.warnings:
+    for sentence in result.warnings:
         log.warning("%s", sentence)
-    return refusals | intake.refusals
+    return refusals | result.refusals
 
 
 def summarise(

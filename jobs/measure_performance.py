@@ -201,7 +201,7 @@ def measure_cohort(
     rules = params.performance
     seed = [params.training.seed, cohort.record.score_date.toordinal()]
 
-    result = {}
+    result: ArmsAndSlices = {}
     for arm, scores in arms(spark, root, cohort.record).items():
         customers = scores.join(described, on="customer_id", how="left")
         customers = customers.join(buyers, on="customer_id", how="left")
@@ -255,7 +255,7 @@ def describe_customers(spark: SparkSession, root: Path, record: RunRecord) -> Da
         empty = "customer_id string, country_slice string, tenure_slice string"
         return spark.createDataFrame([], empty)
     by_size = features.groupBy("country").count().orderBy(F.desc("count"), "country")
-    home = by_size.first()["country"]
+    home = by_size.collect()[0]["country"]
     country = F.when(F.col("country") == home, home).when(
         F.col("country").isNotNull(), "all others"
     )
@@ -319,7 +319,7 @@ def histogram(customers: DataFrame) -> "pd.DataFrame":
     )
     step = F.least(F.floor(F.col("probability") * SCORE_STEPS), F.lit(SCORE_STEPS - 1))
     units = F.round(F.col("probability") * PROBABILITY_UNITS).cast("bigint")
-    cells = (
+    cells: pd.DataFrame = (
         customers.select(
             F.explode(F.array_compact(slices)).alias("slice"),
             step.alias("step"),
@@ -334,8 +334,8 @@ def histogram(customers: DataFrame) -> "pd.DataFrame":
             F.sum("units").alias("units"),
         )
         .toPandas()
-        .sort_values(["slice", "step", "is_contacted"], ignore_index=True)
     )
+    cells = cells.sort_values(["slice", "step", "is_contacted"], ignore_index=True)
     cells["probability"] = cells["units"] / (cells["customers"] * PROBABILITY_UNITS)
     return cells.drop(columns=["step", "units"])
 
@@ -365,15 +365,17 @@ def measurements(
 ) -> Iterator[warehouse.Measurement]:
     """The rows that the warehouse keeps."""
     record = cohort.record
+    versions = {"champion": record.model_version}
+    if record.challenger is not None:
+        versions["challenger"] = record.challenger.version
     for arm, slices in by_arm.items():
-        version = record.challenger.version if arm == "challenger" else record.model_version
         for name, measured in slices.items():
             for metric, numbers in measured.metrics.items():
                 yield warehouse.Measurement(
                     run_id=record.run_id,
                     score_date=record.score_date,
                     arm=arm,
-                    model_version=version,
+                    model_version=versions[arm],
                     maturity=cohort.maturity,
                     measured_on=measured_on,
                     slice=name,
@@ -408,7 +410,7 @@ def describe(
         reference = read_json(bundle_folder(root, record) / "metrics.json")["model"]
         finding = judge_cohort(champion, reference, params.performance)
         if cohort.maturity == "estimated":
-            estimated = champion.metrics | {"finding": finding}
+            estimated: dict = champion.metrics | {"finding": finding}
         else:
             metrics = {arm: measured.metrics for arm, measured in of_all.items()}
             mature = key | size | metrics | {"finding": finding}
@@ -447,14 +449,14 @@ def estimate_sentence(roc_auc: dict, errors: dict) -> str:
     """
     if roc_auc["value"] is None:
         return "tonight's scores promise nothing about their ranking"
-    tried = (
+    worth = (
         f"and such promises were off by {errors['mean_absolute']:.3f} on average ({errors['n']})"
         if errors["n"]
         else "untried so far"
     )
     return (
         f"tonight's scores promise a ROC AUC of {roc_auc['value']:.3f} "
-        f"({roc_auc['low']:.3f} to {roc_auc['high']:.3f}), {tried}"
+        f"({roc_auc['low']:.3f} to {roc_auc['high']:.3f}), {worth}"
     )
 
 

@@ -67,7 +67,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     described = describe_features(features, bundle, usually)
     findings = [
         *judge_lines(lines.get(record.score_date, {}), before, params.quality),
-        *judge_features(described, usually, params.quality, still(described)),
+        *judge_features(described, usually, params.quality, unchanged_columns(described)),
         *informing(root, record),
     ]
 
@@ -83,7 +83,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
 
 def same_weekdays(engine: sa.Engine, record: RunRecord, count: int) -> list[date]:
     """The night, and the usual ones of its weekday before it that the run has a delivery of."""
-    earlier = warehouse.usual_weekdays(engine, record.score_date, count)
+    earlier = warehouse.baseline_weekdays(engine, record.score_date, count)
     return [record.score_date, *(day for day in earlier if day in record.intakes)]
 
 
@@ -123,10 +123,9 @@ def describe_lines(
                 invoices=row["invoices"],
                 missing=row[f"missing {name}"],
                 kind=types[name],
-                **{
-                    each: row[f"{each} {name}"] if name in NUMBERS else None
-                    for each in ("median", "low", "high")
-                },
+                median=row[f"median {name}"] if name in NUMBERS else None,
+                low=row[f"low {name}"] if name in NUMBERS else None,
+                high=row[f"high {name}"] if name in NUMBERS else None,
                 categories={
                     each[name]: each["count"]
                     for each in counted.get(name, [])
@@ -184,7 +183,7 @@ def describe_features(
     }
 
 
-def still(features: Mapping[str, ColumnStats]) -> set[str]:
+def unchanged_columns(features: Mapping[str, ColumnStats]) -> set[str]:
     """Features of the last days in which nobody bought anything, such as ``spend_7d``."""
     quiet_days = features["recency_days"].low
     if quiet_days is None:

@@ -89,7 +89,8 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
     delivery = IntakeRecord.read(root, record.score_date, record.intake)
     stages = {name: StageRecord.read(root, record, name) for name in STAGES_BEFORE}
     scoring = stages["score_customers"].facts
-    tried = scoring.get("challenger", {})
+    challenger = record.challenger
+    served = scoring.get("challenger", {})
     return warehouse.PublishedRun(
         run_id=record.run_id,
         score_date=record.score_date,
@@ -113,11 +114,11 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
         published_at=datetime.now(UTC),
         published_by=os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or getpass.getuser(),
         stage_seconds={name: stage.seconds for name, stage in stages.items()},
-        challenger_version=record.challenger and record.challenger.version,
-        challenger_bundle_sha256=record.challenger and record.challenger.bundle_sha256,
-        challenger_threshold_version=tried.get("threshold_version"),
-        challenger_percent=tried.get("percent"),
-        challenger_served=tried.get("served", 0),
+        challenger_version=challenger.version if challenger else None,
+        challenger_bundle_sha256=challenger.bundle_sha256 if challenger else None,
+        challenger_threshold_version=served.get("threshold_version"),
+        challenger_percent=served.get("percent"),
+        challenger_served=served.get("served", 0),
     )
 
 

@@ -18,7 +18,7 @@ PARSER.add_argument("--reason", required=True, help="why")
 
 
 def run(
-    settings: Settings, version: str, answer: str, approval: str, actor: str, reason: str
+    settings: Settings, *, version: str, answer: str, approval: str, actor: str, reason: str
 ) -> dict:
     """Record the answer; the facts say whether it was an approval."""
     engine = warehouse.connect(settings.warehouse_url)

@@ -160,7 +160,7 @@ def promote(
     bundle = usable_bundle(settings, wanted)
     if not registry.read().promotions:
         require_better(read_json(bundle.folder / "metrics.json"))
-    promotion = registry.promote(wanted.version, actor, reason, token=token)
+    promotion = registry.promote(wanted.version, actor=actor, reason=reason, token=token)
     copy_history(settings, registry)
     return promotion
 

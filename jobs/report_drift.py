@@ -20,7 +20,7 @@ from lake import check_pieces, read_json, replacing, write_json
 from models.apply import score
 from models.bundle import Bundle, read_bundle
 from models.schema import FeatureMismatch
-from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
+from monitoring.drift import DRIFT_THRESHOLDS, DriftFinding, Thresholds, find_drift
 from monitoring.sample import sample_scored
 from params import Params
 from records import RecordOutdated, RunRecord, StageRecord
@@ -54,7 +54,7 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
     before = same_weekday(engine, root, params, record, bundle)
 
     result = find_drift(reference, current, thresholds, params.drift, bundle.categories)
-    findings = {"reference": result.findings}
+    findings: dict[str, list[DriftFinding]] = {"reference": result.findings}
     recently = "no_nights"
     if before is not None:
         lately = find_drift(before, current, thresholds, params.drift, bundle.categories)
@@ -130,7 +130,9 @@ def same_weekday(
     and those that the lake no longer has.
     """
     samples = []
-    for night in warehouse.usual_weekdays(engine, record.score_date, params.drift.weekday_nights):
+    for night in warehouse.baseline_weekdays(
+        engine, record.score_date, params.drift.weekday_nights
+    ):
         run_id = warehouse.current_run(engine, night)
         if run_id is None:
             continue

@@ -83,6 +83,7 @@ def run(
     settings: Settings,
     params: Params,
     until: date,
+    *,
     reason: str,
     actor: str,
     token: str | None,
@@ -249,7 +250,13 @@ def main(arguments) -> dict:
     settings, params = Settings(), read_params()
     reason, actor = arguments.reason, arguments.actor or getpass.getuser()
     version = run(
-        settings, params, arguments.until, reason, actor, arguments.token, arguments.asked_at
+        settings,
+        params,
+        arguments.until,
+        reason=reason,
+        actor=actor,
+        token=arguments.token,
+        asked_at=arguments.asked_at,
     )
     registry = open_registry(settings, params)
     if arguments.promote_first and not registry.read().promotions:

@@ -21,6 +21,7 @@ PARSER.add_argument("--token", help="names the attempt: again with the same one 
 def run(
     settings: Settings,
     score_date: date,
+    *,
     reason: str,
     actor: str,
     run_id: str | None = None,
@@ -50,8 +51,12 @@ def main(arguments) -> dict:
     """Start the job from the command line."""
     actor = arguments.actor or getpass.getuser()
     return run(
-        *(Settings(), arguments.score_date, arguments.reason, actor),
-        *(arguments.run_id, arguments.token),
+        Settings(),
+        arguments.score_date,
+        reason=arguments.reason,
+        actor=actor,
+        run_id=arguments.run_id,
+        token=arguments.token,
     )
 
 

@@ -259,7 +259,7 @@ def compare(
     totals = both.agg(
         F.count_distinct(F.when(is_compared, score)).alias("distinct"),
         F.count_if((F.col("status") == "scored") & ~is_compared).alias("unscored"),
-    ).first()
+    ).collect()[0]
     counts = {(cell["champion_mid_decile"], cell["challenger_mid_decile"]): cell for cell in cells}
     deciles = range(1, DECILES + 1)
     models = TwoModels(

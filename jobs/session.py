@@ -16,6 +16,7 @@ import uuid
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -48,7 +49,7 @@ class EngineFailed(RuntimeError):
 
 def engine_of(spark: SparkSession) -> str:
     """The name and version of the engine behind a session, e.g. ``Sail 0.7.2, embedded``."""
-    return spark.conf.get(ENGINE)
+    return spark.conf.get(ENGINE) or "unknown"
 
 
 @contextmanager
@@ -152,7 +153,7 @@ def _apache(settings: Settings, name: str, master: str) -> Iterator[SparkSession
     # Spark's Python workers would take `python3` from PATH.
     os.environ["PYSPARK_PYTHON"] = sys.executable
     version = importlib.metadata.version("pyspark")
-    options = SAME_VALUES | {
+    options: dict[str, Any] = SAME_VALUES | {
         ENGINE: f"Apache Spark {version}, {master}",
         "spark.driver.memory": settings.spark_driver_memory,
         "spark.driver.extraJavaOptions": JAVA_OPTIONS,

@@ -56,6 +56,7 @@ def run(settings: Settings, params: Params, folder: Path, until: date | None = N
         lines_out += day.lines.num_rows
         overlap += [day] if day.dropped else []
 
+    dropped = sum(day.dropped for day in overlap)
     facts = {
         "first": span.first,
         "last": span.last,
@@ -64,10 +65,10 @@ def run(settings: Settings, params: Params, folder: Path, until: date | None = N
         "lines_in": span.rows,
         "lines_out": lines_out,
         "overlap_days": len(overlap),
-        "overlap_lines_dropped": sum(day.dropped for day in overlap),
+        "overlap_lines_dropped": dropped,
         "lines_after_until": span.rows_after,
     }
-    if facts["lines_in"] != lines_out + facts["overlap_lines_dropped"]:
+    if span.rows != lines_out + dropped:
         raise RuntimeError(f"lines in are not lines out and lines dropped: {facts}")
     _say(facts, overlap)
     return facts
@@ -100,7 +101,7 @@ def _say(facts: dict, overlap: list[DayLines]) -> None:
             overlap[0].day,
             overlap[-1].day,
             f"{sum(day.lines.num_rows for day in overlap):,}",
-            ", ".join(sorted({day.taken_from.name for day in overlap})),
+            ", ".join(sorted({day.taken_from.name for day in overlap if day.taken_from})),
             f"{facts['overlap_lines_dropped']:,}",
         )
     log.info(

@@ -21,7 +21,7 @@ PARSER.add_argument("--reason", required=True, help="why; kept with the move")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
 
 
-def run(settings: Settings, params: Params, version: str, reason: str, actor: str) -> dict:
+def run(settings: Settings, params: Params, version: str, *, reason: str, actor: str) -> dict:
     """Begin to try ``version``; the facts are what is tried now and the number of the move.
 
     A version that is being tried stays at the percent it has reached.
@@ -40,18 +40,18 @@ def run(settings: Settings, params: Params, version: str, reason: str, actor: st
     move = state.challenge
     if move is None or move.version != wanted.version:
         percent = params.rollout.percents[0]
-        move = registry.challenge(wanted.version, percent, actor, reason, seen=state)
+        move = registry.challenge(wanted.version, percent, actor=actor, reason=reason, seen=state)
 
     copy_history(settings, registry)
     return {"version": move.version, "percent": move.percent, "number": move.number}
 
 
-def withdraw(settings: Settings, params: Params, reason: str, actor: str) -> dict:
+def withdraw(settings: Settings, params: Params, *, reason: str, actor: str) -> dict:
     """Stop trying the challenger; the facts are what was tried, or null."""
     check_migrated(connect(settings.warehouse_url))
     registry = open_registry(settings, params)
 
-    move = registry.withdraw(actor, reason)
+    move = registry.withdraw(actor=actor, reason=reason)
 
     copy_history(settings, registry)
     return {"withdrawn": move and move.previous}
@@ -61,8 +61,8 @@ def main(arguments) -> dict:
     """Start the job from the command line."""
     actor = arguments.actor or getpass.getuser()
     if arguments.withdraw:
-        return withdraw(Settings(), read_params(), arguments.reason, actor)
-    return run(Settings(), read_params(), arguments.version, arguments.reason, actor)
+        return withdraw(Settings(), read_params(), reason=arguments.reason, actor=actor)
+    return run(Settings(), read_params(), arguments.version, reason=arguments.reason, actor=actor)
 
 
 if __name__ == "__main__":

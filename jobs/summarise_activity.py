@@ -34,9 +34,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     root, day = settings.data_root, record.score_date
     lines = IntakeRecord.read(root, day, record.intake).pieces[catalog.TRANSACTIONS.name]
     found = ActivityRecord.find(root, day, record.intake)
-    was_there = found is not None and is_whole(root, found.activity, catalog.ACTIVITY)
-
-    if was_there:
+    was_there = False
+    if found is not None and is_whole(root, found.activity, catalog.ACTIVITY):
+        was_there = True
         log.info("the delivery of %s was summarised before and never changes", day)
     else:
         remedy = f"Write them again: {record.command('validate_delivery')}"

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -171,8 +172,10 @@ def _copied_programs(server: Path) -> Path:
 
 
 def _programs() -> Path:
-    [package] = find_spec(PACKAGE).submodule_search_locations
-    return Path(package).parent / PROGRAMS
+    package = find_spec(PACKAGE)
+    if package is None or package.origin is None:
+        raise ServerFailed(f"PostgreSQL is not installed: {PACKAGE} of requirements.txt is missing")
+    return Path(package.origin).parents[1] / PROGRAMS
 
 
 def _is_runnable(programs: Path) -> bool:
@@ -209,7 +212,7 @@ def _try(server: Path, program: str, *arguments: str | Path) -> subprocess.Compl
 
 def _as_server_user(command: list, folder: Path) -> subprocess.CompletedProcess:
     """Run ``command`` in ``folder`` as its owner, or root's stand-in, deaf to PG... variables."""
-    identity = {}
+    identity: dict[str, Any] = {}
     if _is_root():
         owner = folder.owner()
         account = pwd.getpwnam(USER_FOR_ROOT if owner == "root" else owner)

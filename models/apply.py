@@ -18,9 +18,17 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """What scoring needs of a model; a bundle has it, and so has one just fitted."""
 
-    schema: Sequence[Feature]
-    booster: xgboost.Booster
-    calibration: Calibration
+    @property
+    def schema(self) -> Sequence[Feature]:
+        """What it reads, in its order."""
+
+    @property
+    def booster(self) -> xgboost.Booster:
+        """Gives the margin."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """Makes a probability of it."""
 
 
 def read_booster(path: Path) -> xgboost.Booster:

@@ -36,7 +36,7 @@ def loaded_bundle(folder: Path, sha256: str) -> Bundle:
 
 
 @lru_cache(maxsize=1)
-def _tried_bundle(folder: Path, sha256: str) -> Bundle | None:
+def _challenger_bundle(folder: Path, sha256: str) -> Bundle | None:
     """The same; None, for the life of the process, if it cannot be read."""
     try:
         return read_bundle(folder, sha256)
@@ -72,25 +72,25 @@ def pair_scorer(
     """
 
     def score_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        trusted = loaded_bundle(*champion)
+        champion_bundle = loaded_bundle(*champion)
         for batch in batches:
-            columns = _columns(_score_batch(batch, trusted, reasons))
+            columns = _columns(_score_batch(batch, champion_bundle, reasons))
             columns |= {
                 f"{CHALLENGER_PREFIX}{name}": values
-                for name, values in _score_tried(batch, challenger, reasons).items()
+                for name, values in _score_challenger(batch, challenger, reasons).items()
             }
             yield pa.RecordBatch.from_pydict(columns)
 
     return score_batches
 
 
-def _score_tried(
+def _score_challenger(
     batch: pa.RecordBatch, challenger: tuple[Path, str], reasons: int
 ) -> dict[str, pa.Array]:
     nothing = pa.nulls(batch.num_rows, pa.string())
     columns = {"probability": pa.nulls(batch.num_rows, pa.float64())}
     columns |= {f"reason_{rank}": nothing for rank in range(1, REASON_COLUMNS + 1)}
-    bundle = _tried_bundle(*challenger)
+    bundle = _challenger_bundle(*challenger)
     if bundle is None:
         return columns
     in_share = batch["in_share"].to_numpy(zero_copy_only=False)

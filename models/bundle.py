@@ -69,7 +69,7 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
     if found != expected_sha256:
         raise BundleRefused(
             f"the bundle in {folder} has hash {found}, not {expected_sha256}: a file was changed, "
-            "lost or added. Remove the folder and run the job again; it is fetched anew."
+            "lost or added. Remove the folder and run the job again; it fetches it again."
         )
 
     description = read_json(folder / "bundle.json")
@@ -102,7 +102,7 @@ def _check_libraries(folder: Path, trained_with: dict[str, str]) -> None:
         raise BundleRefused(
             f"the model in {folder} was trained with xgboost {trained}, here is {here}; another "
             "minor version may load it and predict something else. Install the locked "
-            "requirements of that model's commit, or train anew with this version."
+            "requirements of that model's commit, or retrain with this version."
         )
 
 
@@ -117,7 +117,7 @@ def _check_golden_rows(bundle: Bundle) -> None:
             f"{differs.sum()} of {len(expected)} golden rows of {bundle.folder} score differently "
             f"here than when the model was made (row {row}: {computed[row]} instead of "
             f"{expected[row]}). The code in models/ or an installed library has changed: score "
-            "with the commit and the locked requirements of that model, or train anew."
+            "with the commit and the locked requirements of that model, or retrain."
         )
 
 
@@ -131,7 +131,7 @@ def read_holdout(folder: Path) -> pa.Table:
     if not path.exists():
         raise BundleRefused(
             f"the bundle in {folder} holds no rows to judge it on: it was made by older code. "
-            "Train it anew with this code, and judge that version: python -m jobs.retrain_model "
+            "Retrain it with this code, and judge that version: python -m jobs.retrain_model "
             "--help"
         )
     return pq.read_table(path)

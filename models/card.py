@@ -31,12 +31,15 @@ class Points:
     sentences: list[str]
 
 
+Block = str | Points | Table
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """A heading and what stands below it; a text is a paragraph."""
 
     title: str
-    blocks: list[str | Points | Table]
+    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ def _slices(slices: dict) -> Section:
 
 
 def _fairness(groups: dict) -> Section:
-    blocks = [
+    blocks: list[Block] = [
         "Does the model serve groups of customers alike? Where the mean probability lies far from "
         "the share that bought, a group is judged by a wrong level; where fewer of its buyers are "
         "contacted, it is passed over."

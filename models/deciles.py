@@ -34,7 +34,7 @@ def tenths(scores: DataFrame, probability: str) -> list[float]:
     wanted = [one for one in counts if not ranks.isdisjoint(_ranks(starts[one], counts[one]))]
 
     inside = scores.where(band.isin(wanted)).groupBy(probability).count().collect()
-    value_of = {}
+    value_of: dict[int, float] = {}
     for one in wanted:
         rank = starts[one]
         for value, count in sorted(tuple(row) for row in inside if floor(row[0] * BANDS) == one):
@@ -57,7 +57,7 @@ def _between(value_of: dict[int, float], position: float) -> float:
 def decile(probability: str, cuts: list[float]) -> Column:
     """1 for a probability at or above the first of the nine falling ``cuts``, 10 below the last.
 
-    Equal probabilities share a decile, so many equal ones leave others small or empty.
+    Equal probabilities share a decile; where many are equal, other deciles are small or empty.
     """
     below = [(F.col(probability) < cut).cast("int") for cut in cuts]
     return sum(below, F.lit(1))

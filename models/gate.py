@@ -143,7 +143,8 @@ def judge_challenger(
         return _not_comparable(_too_little(rows, usable, models, params), golden, params)
 
     metrics = _judge(usable, models, params)
-    conditions, slices, change = [_baselines_condition(beats_baselines)], (), None
+    conditions, change = [_baselines_condition(beats_baselines)], None
+    slices: tuple[SliceResult, ...] = ()
     if champion is not None:
         masks = _slices(usable, params.gate)
         slices = tuple(_judge_slice(usable[mask], name, params) for name, mask in masks.items())

@@ -9,7 +9,6 @@ wins and the other reads again. The model's bytes lie in the DVC remote: `models
 
 import fcntl
 import json
-import re
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -128,7 +127,9 @@ class RegistryState:
     def challenger(self) -> tuple[ModelVersion, int] | None:
         """The version tried beside the champion and its percent of customers; None if none is."""
         move = self.challenge
-        return (self.resolve(move.version), move.percent) if move else None
+        if move is None or move.version is None or move.percent is None:
+            return None
+        return self.resolve(move.version), move.percent
 
     def champion_before(self) -> ModelVersion:
         """The champion that the present one first took over from.
@@ -192,6 +193,7 @@ class Registry:
             RegistryUnavailable: If it does not answer, or the message of a tag cannot be read.
         """
         versions, promotions, challenges = [], [], []
+        record: ModelVersion | Promotion | Challenge
         for tag, commit, message in self._tags():
             try:
                 if tag.startswith(f"{self.model}@"):
@@ -253,9 +255,9 @@ class Registry:
     def promote(
         self,
         version: str,
+        *,
         actor: str,
         reason: str,
-        *,
         seen: RegistryState | None = None,
         token: str | None = None,
     ) -> Promotion:
@@ -300,9 +302,9 @@ class Registry:
         self,
         version: str,
         percent: int,
+        *,
         actor: str,
         reason: str,
-        *,
         seen: RegistryState | None = None,
         token: str | None = None,
     ) -> Challenge:
@@ -351,9 +353,9 @@ class Registry:
 
     def withdraw(
         self,
+        *,
         actor: str,
         reason: str,
-        *,
         seen: RegistryState | None = None,
         token: str | None = None,
     ) -> Challenge | None:
@@ -475,5 +477,5 @@ def _numbers(version: str) -> tuple[int, int, int]:
     >>> _numbers("v1.12.0") > _numbers("v1.2.0")
     True
     """
-    major, minor, patch = re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", version).groups()
-    return int(major), int(minor), int(patch)
+    major, minor, patch = map(int, version.removeprefix("v").split("."))
+    return major, minor, patch

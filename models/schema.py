@@ -32,7 +32,7 @@ class FeatureMismatch(ValueError):
     def __init__(self, missing: Sequence[str], available: Sequence[str]) -> None:
         super().__init__(
             f"the model needs columns {list(missing)}, which are not among {list(available)}. "
-            "Was it trained before a feature was renamed? Train anew, or score with the older "
+            "Was it trained before a feature was renamed? Retrain, or score with the older "
             "checkout of features/."
         )
 

@@ -104,8 +104,7 @@ def decide(evidence: Evidence, rules: Retraining) -> Decision:
 
     trigger, reasons = find_trigger(evidence, rules)
     if trigger is None:
-        decision = "alarm" if alarms else "ignore"
-        return Decision(decision, None, reasons or _quiet(evidence), alarms)
+        return Decision("alarm" if alarms else "ignore", None, reasons or _quiet(evidence), alarms)
     obstacles = find_obstacles(evidence, rules)
     if obstacles:
         return Decision("wait", trigger, (*reasons, *obstacles), alarms)

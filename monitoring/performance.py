@@ -207,7 +207,7 @@ def conclude(performed: Performed | None, drift: str | None, cohort: date | None
         return Conclusion(
             "concept_drift",
             f"{lost} while its inputs were steady: customers behave differently than the model "
-            "has learned, so it has to learn anew",
+            "has learned, so it has to be retrained",
         )
     if drift == "drift":
         return Conclusion(

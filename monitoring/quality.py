@@ -147,7 +147,7 @@ def judge_features(
     tonight: Mapping[str, ColumnStats],
     usual: Mapping[str, Usual],
     rules: Quality,
-    still: Collection[str] = (),
+    unchanged_columns: Collection[str] = (),
 ) -> list[QualityFinding]:
     """The features of the population against the rows the model was made from.
 
@@ -155,7 +155,8 @@ def judge_features(
         tonight: Stats by feature.
         usual: What the model was made from, by feature.
         rules: Margins.
-        still: Features that may be the same for everybody tonight, as the shop was closed.
+        unchanged_columns: Features that may be the same for everybody tonight, as the shop was
+            closed.
     """
     findings = []
     for name, now in sorted(tonight.items()):
@@ -164,7 +165,7 @@ def judge_features(
         findings.append(_kind("features", name, now))
         if reference.reach() is not None and now.rows:
             findings.append(_out_of_range(name, now, reference, rules))
-            findings.append(_varies(name, now, reference, name in still))
+            findings.append(_varies(name, now, reference, name in unchanged_columns))
         if reference.categories:
             findings += _categories("features", name, now, reference.categories, 0.0, rules)
         if now.histogram:
@@ -266,7 +267,7 @@ def _differs(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Qualit
     )
 
 
-def _varies(name: str, now: ColumnStats, reference: Usual, may_be_still: bool) -> QualityFinding:
+def _varies(name: str, now: ColumnStats, reference: Usual, may_be_constant: bool) -> QualityFinding:
     """Whether the values differ at all, where they did before."""
     differs = now.low is not None and now.low < now.high
     only = "there is no value at all" if now.low is None else f"every value is {now.low:g}"
@@ -276,7 +277,7 @@ def _varies(name: str, now: ColumnStats, reference: Usual, may_be_still: bool) -
         "varies",
         float(differs),
         "values differ" if differs else f"{only}; in the rows the model learnt from they differ",
-        low=1.0 if reference.low < reference.high and not may_be_still else None,
+        low=1.0 if reference.low < reference.high and not may_be_constant else None,
     )
 
 

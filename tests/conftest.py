@@ -36,9 +36,9 @@ def pytest_unconfigure(config):
 
 @pytest.fixture
 def golden(request):
-    """Compares a text with the file of that name in tests/golden; or writes it there."""
+    """Compares a text with the file of that name in tests/golden, or at that path; or writes it."""
 
-    def compare(name: str, text: str) -> None:
+    def compare(name: str | Path, text: str) -> None:
         path = GOLDEN / name
         if request.config.getoption("--rewrite-golden"):
             path.write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ import pytest
 from settings import PROJECT_ROOT
 
 FOLDERS = (
+    "dags",
     "deliveries",
     "expectations",
     "features",

@@ -16,6 +16,7 @@ from warehouse.decisions import (
 from warehouse.drift import replace_drift
 from warehouse.migrate import NotMigrated, check_migrated, migrate
 from warehouse.nights import (
+    baseline_weekdays,
     current_run,
     current_runs,
     customers_scored,
@@ -23,7 +24,6 @@ from warehouse.nights import (
     is_newest,
     newest_night,
     run_before,
-    usual_weekdays,
 )
 from warehouse.performance import (
     EstimateError,
@@ -83,6 +83,7 @@ __all__ = [
     "TakenBack",
     "WarehouseAway",
     "append_audit",
+    "baseline_weekdays",
     "check_audit",
     "check_migrated",
     "check_published",
@@ -117,6 +118,5 @@ __all__ = [
     "top_rules",
     "training_until",
     "unmeasured_cohorts",
-    "usual_weekdays",
     "writing",
 ]

@@ -1,6 +1,7 @@
 """Rows by the million, in the caller's transaction and in bounded memory."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -74,7 +75,7 @@ class AdbcDialect(PGDialect):
         _, words = PGDialect_psycopg().create_connect_args(url)
         return [make_conninfo(**words)], {}
 
-    def get_default_isolation_level(self, dbapi_conn) -> str:  # noqa: ARG002
+    def get_default_isolation_level(self, dbapi_conn) -> Literal["READ COMMITTED"]:  # noqa: ARG002
         return "READ COMMITTED"
 
 
@@ -117,10 +118,12 @@ def _ingest(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.Rec
             raise
 
     reader = pa.RecordBatchReader.from_batches(SCHEMAS[table.name], remembered())
+    driver: Any = connection.dialect.dbapi
+    adbc: Any = connection.connection
     try:
-        with connection.connection.cursor() as cursor:
+        with adbc.cursor() as cursor:
             cursor.adbc_ingest(table.name, reader, mode="append")
-    except connection.dialect.dbapi.Error:
+    except driver.Error:
         # The driver passes on the text of an exception in its input, not the exception.
         if failures:
             raise failures[0] from None

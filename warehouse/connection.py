@@ -55,9 +55,11 @@ def make_folder(url: sa.URL) -> None:
 
 
 def _say_where(context: sa.engine.ExceptionContext) -> None:
-    engine, error = context.engine, context.original_exception
-    if context.connection is None and isinstance(error, context.dialect.dbapi.OperationalError):
-        raise WarehouseAway(engine.url, error) from None
+    engine, driver = context.engine, context.dialect.dbapi
+    if context.connection is not None or engine is None or driver is None:
+        return
+    if isinstance(context.original_exception, driver.OperationalError):
+        raise WarehouseAway(engine.url, context.original_exception) from None
 
 
 def _prepare_sqlite(connection, record) -> None:  # noqa: ARG001

@@ -99,4 +99,4 @@ def record_decision(engine: sa.Engine, decision: RecordedDecision) -> RecordedDe
                         "reason": "; ".join(decision.reasons),
                     },
                 )
-    return decision_of(engine, decision.run_id)
+    return decision_of(engine, decision.run_id) or decision

@@ -12,13 +12,26 @@ from warehouse.tables import DRIFT
 class Finding(Protocol):
     """What was found in one column."""
 
-    column: str
-    kind: str
-    method: str
-    value: float | None
-    threshold: float | None
-    verdict: str
-    detail: str
+    @property
+    def column(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def value(self) -> float | None: ...
+
+    @property
+    def threshold(self) -> float | None: ...
+
+    @property
+    def verdict(self) -> str: ...
+
+    @property
+    def detail(self) -> str: ...
 
 
 def replace_drift(

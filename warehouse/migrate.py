@@ -39,7 +39,7 @@ def migrate(url: str) -> str:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         command.upgrade(migration_config(connection), "head")
-        return _revision(connection)
+        return _revision(connection) or "none"
 
 
 def check_migrated(engine: sa.Engine) -> None:

@@ -71,7 +71,7 @@ def incident_nights(engine: sa.Engine, first: date, last: date) -> set[date]:
         return set(connection.scalars(nights))
 
 
-def usual_weekdays(engine: sa.Engine, night: date, count: int) -> list[date]:
+def baseline_weekdays(engine: sa.Engine, night: date, count: int) -> list[date]:
     """The same weekday of the last ``count`` weeks, newest first; nights with incidents left out.
 
     Compared with a night of wrong data, the same wrong data would count as usual a week later.
@@ -89,4 +89,4 @@ def customers_scored(engine: sa.Engine, nights: Iterable[date]) -> int:
         .where(CURRENT_RUNS.c.score_date.in_(list(nights)))
     )
     with engine.connect() as connection:
-        return int(connection.scalar(population))
+        return int(connection.execute(population).scalar_one())

@@ -25,7 +25,7 @@ class RollBack:
     """Readers see ``run_id`` for the night; ``instead_of`` is what they saw before, maybe it."""
 
     run_id: str
-    instead_of: str
+    instead_of: str | None
 
 
 def roll_back(
@@ -92,11 +92,10 @@ def move_pointer(
     """Let the night, which shows ``current`` (None: nothing), show ``run_id``."""
     values = {"run_id": run_id, "moved_at": at}
     if current is None:
-        statement = CURRENT_RUNS.insert().values(score_date=score_date, **values)
+        connection.execute(CURRENT_RUNS.insert().values(score_date=score_date, **values))
     else:
         night = CURRENT_RUNS.c.score_date == score_date
-        statement = CURRENT_RUNS.update().where(night).values(values)
-    connection.execute(statement)
+        connection.execute(CURRENT_RUNS.update().where(night).values(values))
 
 
 def taken_back(connection: sa.Connection, score_date: date) -> dict[str, dict]:
@@ -104,7 +103,7 @@ def taken_back(connection: sa.Connection, score_date: date) -> dict[str, dict]:
 
     With each comes what the audit log says about it.
     """
-    left = {}
+    left: dict[str, dict] = {}
     for details in _roll_backs(connection, score_date):
         left.pop(details["run_id"], None)
         left[details["instead_of"]] = details
@@ -137,7 +136,7 @@ def _target(
         before = published[published.index(current) + 1 :]
         left = taken_back(connection, score_date)
         wanted = next((run_id for run_id in before if run_id not in left), None)
-    if wanted not in published:
+    if wanted is None or wanted not in published:
         raise NothingToRollBack(
             f"{score_date} shows run {current or 'none'}; there is no run {wanted or 'before it'} "
             f"to show instead. Published, the newest first: {', '.join(published) or 'none'}. "

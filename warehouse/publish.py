@@ -173,7 +173,8 @@ def _check_counts(connection: sa.Connection, run: PublishedRun) -> None:
         .where(c.run_id == run.run_id)
         .group_by(c.status, c.arm)
     )
-    found, served = Counter(), 0
+    found: Counter[str] = Counter()
+    served = 0
     for status, arm, customers in connection.execute(by_kind):
         found[status] += customers
         served += customers if arm == "challenger" else 0

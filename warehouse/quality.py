@@ -12,13 +12,26 @@ from warehouse.tables import QUALITY
 class Finding(Protocol):
     """One measure of one column."""
 
-    dataset: str
-    column: str
-    measure: str
-    value: float | None
-    low: float | None
-    high: float | None
-    detail: str
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def column(self) -> str: ...
+
+    @property
+    def measure(self) -> str: ...
+
+    @property
+    def value(self) -> float | None: ...
+
+    @property
+    def low(self) -> float | None: ...
+
+    @property
+    def high(self) -> float | None: ...
+
+    @property
+    def detail(self) -> str: ...
 
     @property
     def verdict(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -161,7 +162,8 @@ def look_up(
     with engine.connect().execution_options(no_parameters=not values) as connection:
         if connection.dialect.name == "postgresql":
             # What is prepared is one statement; a second one could end the transaction.
-            connection.connection.driver_connection.prepare_threshold = 0
+            driver: Any = connection.connection.driver_connection
+            driver.prepare_threshold = 0
         readonly = {"sqlite": "pragma query_only = on", "postgresql": "set transaction read only"}
         connection.exec_driver_sql(readonly[connection.dialect.name])
         if not values:

@@ -71,7 +71,7 @@ def nights_tried(
         )
     )
     with engine.connect() as connection:
-        return connection.scalar(nights)
+        return connection.execute(nights).scalar_one()
 
 
 def newest_comparison(engine: sa.Engine, champion: str, challenger: str) -> list[ArmMetric]:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -30,7 +31,7 @@ class Instant(sa.types.TypeDecorator):
         moment = value.astimezone(UTC)
         return moment.strftime(MICROSECONDS) if dialect.name == "sqlite" else moment
 
-    def process_result_value(self, value, dialect: sa.Dialect) -> datetime | None:
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:
         if value is None:
             return None
         if dialect.name == "sqlite":
@@ -47,8 +48,8 @@ class Json(sa.types.TypeDecorator):
     def process_bind_param(self, value: object, dialect: sa.Dialect) -> str:  # noqa: ARG002
         return canonical(value)
 
-    def process_result_value(self, value: str, dialect: sa.Dialect):  # noqa: ARG002
-        return json.loads(value)
+    def process_result_value(self, value: str | None, dialect: sa.Dialect):  # noqa: ARG002
+        return None if value is None else json.loads(value)
 
 
 def canonical(value: object) -> str:
@@ -73,7 +74,9 @@ METADATA = sa.MetaData(
 )
 
 
-def _column(name: str, type_: sa.types.TypeEngine, *arguments, **options) -> sa.Column:
+def _column(
+    name: str, type_: sa.types.TypeEngine | type[sa.types.TypeEngine], *arguments, **options
+) -> sa.Column:
     """A column that is never null unless it says so."""
     return sa.Column(name, type_, *arguments, **{"nullable": False, **options})
 
@@ -349,7 +352,7 @@ AUDIT_LOG = sa.Table(
 )
 """One row per event, numbered from 1; append-only. ``sha256`` covers the row and the one before."""
 
-_PUBLISHED = [
+_PUBLISHED: list[tuple[str, Any]] = [
     ("score_date", sa.Date),
     *((column.name, column.type) for column in PREDICTIONS.c),
     # Those of the arm whose score the row is.

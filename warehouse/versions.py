@@ -13,30 +13,66 @@ from warehouse.tables import MODEL_VERSIONS, PROMOTIONS
 class Version(Protocol):
     """A registered model."""
 
-    name: str
-    version: str
-    commit: str
-    bundle_sha256: str
-    bundle_md5: str
-    source: str
-    training_until: date
-    metrics: dict
-    reason: str
-    actor: str
-    asked_at: datetime | None
-    token: str | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def commit(self) -> str: ...
+
+    @property
+    def bundle_sha256(self) -> str: ...
+
+    @property
+    def bundle_md5(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def training_until(self) -> date: ...
+
+    @property
+    def metrics(self) -> dict: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def actor(self) -> str: ...
+
+    @property
+    def asked_at(self) -> datetime | None: ...
+
+    @property
+    def token(self) -> str | None: ...
 
 
 class Move(Protocol):
     """A move of the champion."""
 
-    name: str
-    number: int
-    version: str
-    previous: str | None
-    reason: str
-    actor: str
-    at: datetime
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def previous(self) -> str | None: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def actor(self) -> str: ...
+
+    @property
+    def at(self) -> datetime: ...
 
 
 class Trial(Protocol):
@@ -45,15 +81,32 @@ class Trial(Protocol):
     ``against`` is the number of the promotion that made the champion it was tried beside.
     """
 
-    name: str
-    number: int
-    version: str | None
-    percent: int | None
-    against: int
-    previous: str | None
-    reason: str
-    actor: str
-    at: datetime
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def version(self) -> str | None: ...
+
+    @property
+    def percent(self) -> int | None: ...
+
+    @property
+    def against(self) -> int: ...
+
+    @property
+    def previous(self) -> str | None: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def actor(self) -> str: ...
+
+    @property
+    def at(self) -> datetime: ...
 
 
 # Null in the rows from before these columns were there.

@@ -29,7 +29,9 @@ class Client:
     password: str
     check: Callable[[], None] = lambda: None
 
-    def call(self, method: str, path: str, body: dict | None = None, **query: object) -> dict:
+    def call(
+        self, method: str, path: str, body: dict | None = None, **query: str | bool | list[str]
+    ) -> dict:
         """The answer to one request below ``/api/v2``.
 
         Raises:

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from dags.alert import ALARMS
-from dags.business_day import BUSINESS_TIMEZONE, day_before
 from dags.run_job import JobOperator, JobSensor
+from dags.score_date import BUSINESS_TIMEZONE, day_before
 from params import read_params
 from settings import PROJECT_ROOT
 
@@ -55,7 +55,11 @@ def context_of(dag, **form) -> dict:
         "params": {name: param.value for name, param in dag.params.items()} | typed | form,
         "run_id": "manual__2026-04-02",
         "dag_run": run_of(*[datetime(2026, 4, 2, 1, tzinfo=UTC)] * 2),
-        "ti": SimpleNamespace(xcom_pull=RESULTS.__getitem__, get_dr_count=lambda *_, **__: 1),
+        "ti": SimpleNamespace(
+            xcom_pull=RESULTS.__getitem__,
+            get_dr_count=lambda *_, **__: 1,
+            run_id="manual__2026-04-02",
+        ),
     }
 
 

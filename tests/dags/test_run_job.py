@@ -148,8 +148,7 @@ def test_hostile_fields_of_the_form_stay_one_value(bag, stand_in):
                 "run_id": "by its id",
             }
         )
-        task.run()
-        flags = task.result()
+        flags = task.result(task.run())
         asked = jobs.open_run.PARSER.parse_args(flags)
         assert (asked.reason, asked.model) == (text or "by its id", "champion")
     assert not Path("/tmp/injected").exists()  # noqa: S108
@@ -161,8 +160,7 @@ def test_jobs_get_our_settings_and_none_of_airflows_secrets(stand_in, monkeypatc
     monkeypatch.setenv("SCORING_SOURCE", "generated")
     stand_in("show", "import json, os; print(json.dumps(dict(os.environ)))")
     task = run_job("show")
-    task.run()
-    names = set(task.result())
+    names = set(task.result(task.run()))
     assert "SCORING_SOURCE" in names
     assert not {name for name in names if name.startswith(("AIRFLOW__", "AIRFLOW_CONN_"))}
 

@@ -22,7 +22,13 @@ LAST_DAY = DAY + timedelta(days=3)
 def generate(settings, first=DAY, until=LAST_DAY, faults=()):
     """Generate the days of a small shop."""
     return generate_deliveries.run(
-        settings, read_params(), first, until, 200, 1, Faults(tuple(faults))
+        settings,
+        read_params(),
+        first=first,
+        until=until,
+        customers=200,
+        seed=1,
+        faults=Faults(tuple(faults)),
     )
 
 

@@ -11,6 +11,7 @@ from jobs.decide_retraining import fresh_cohorts
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
+from tests.jobs.records import record_of
 from tests.warehouse.nights import a_run, predictions
 from warehouse import migrate
 from warehouse.tables import QUALITY, RETRAINING_DECISIONS
@@ -52,17 +53,7 @@ def a_night(
     """A published night, with what its jobs found; ``cohort`` is that of the one that matured."""
     root, engine = settings.data_root, warehouse.connect(settings.warehouse_url)
     values = a_run(f"run-{score_date}", score_date=score_date)
-    record = RunRecord(
-        **{
-            **{
-                name: getattr(values, name)
-                for name in RunRecord.model_fields
-                if hasattr(values, name)
-            },
-            "previous_run_id": None,
-            **changes,
-        }
-    )
+    record = record_of(values, **changes)
     record.write(root)
     warehouse.publish(engine, values, [predictions("ada", "bob")], replaces=None)
     mature = {

@@ -102,9 +102,9 @@ def test_an_unknown_version_is_not_judged(deployed, arguments):
 def test_the_card_says_who_let_the_version_go_how_far_and_why(deployed):
     promote(deployed, "v1.1.0", reason="first")
     registry = open_registry(deployed, PARAMS)
-    registry.challenge("v1.0.0", 0, "grace", "let us see")
-    registry.challenge("v1.0.0", 5, "night", "it holds")
-    registry.withdraw("night", "<b>inverted</b>")
+    registry.challenge("v1.0.0", 0, actor="grace", reason="let us see")
+    registry.challenge("v1.0.0", 5, actor="night", reason="it holds")
+    registry.withdraw(actor="night", reason="<b>inverted</b>")
     promote(deployed, "v1.0.0", reason="after all")
     judge(deployed, against="v1.1.0")
     page = (

@@ -17,6 +17,7 @@ from lake import write_json
 from params import Params, read_params
 from records import Challenger, RunRecord, StageRecord
 from tests.features.visits import deliver, visit
+from tests.jobs.records import a_record
 from tests.warehouse.nights import SCHEMA, a_run, predictions
 from warehouse.tables import DRIFT, LABEL_MATURITY, PERFORMANCE
 
@@ -65,22 +66,9 @@ def deliveries(*, without: int | None = None) -> dict[date, str]:
     return dict.fromkeys(days, "00aa")
 
 
-def a_record(score_date: date, **changes) -> RunRecord:
-    values = {
-        "run_id": f"run-{score_date}",
-        "score_date": score_date,
-        "source": "generated",
-        "deliveries": {score_date: "00aa"},
-        "model_name": "repurchase",
-        "model_version": "v1.0.0",
-        "bundle_sha256": "b" * 64,
-        "features_sha256": "f",
-        "params_sha256": "p",
-        "code_version": "c",
-        "previous_run_id": None,
-        "reason": "test",
-    }
-    return RunRecord(**values | changes)
+def a_night(score_date: date, **changes) -> RunRecord:
+    values = {"run_id": f"run-{score_date}", "deliveries": {score_date: "00aa"}, **changes}
+    return a_record(score_date=score_date, **values)
 
 
 @pytest.fixture
@@ -112,8 +100,8 @@ def lake(settings, engine):
         known_on = COHORT + timedelta(n)
         deliver(root, known_on, [one for one in purchases() if one["known_on"] == known_on])
     for score_date in (COHORT, YOUNGER):
-        publish(root, engine, a_record(score_date))
-    publish(root, engine, a_record(NIGHT, deliveries=deliveries()))
+        publish(root, engine, a_night(score_date))
+    publish(root, engine, a_night(NIGHT, deliveries=deliveries()))
     return root
 
 
@@ -181,7 +169,7 @@ def test_a_cohort_is_measured_by_the_purchases_of_its_horizon_as_known_that_nigh
 ):
     night_drifted(engine, "steady")
     facts = measure_performance.run(
-        spark, settings, params, a_record(NIGHT, deliveries=deliveries())
+        spark, settings, params, a_night(NIGHT, deliveries=deliveries())
     )
 
     mature = facts["mature"]
@@ -231,7 +219,7 @@ def test_a_cohort_is_measured_by_the_purchases_of_its_horizon_as_known_that_nigh
     assert facts["estimated"]["finding"] == "holds"
     assert facts["estimate_error"]["n"] == 0
     assert [skip["reason"] for skip in facts["skipped"]] == ["nothing is published"]
-    recorded = StageRecord.read(settings.data_root, a_record(NIGHT), "measure_performance")
+    recorded = StageRecord.read(settings.data_root, a_night(NIGHT), "measure_performance")
     assert recorded.facts == facts
 
 
@@ -256,7 +244,7 @@ def test_a_day_without_delivery_makes_the_labels_partial_until_it_comes(
     )
     warehouse.replace_performance(engine, promised.run_id, COHORT, [promised])
 
-    facts = measure_performance.run(spark, settings, params, a_record(NIGHT, **tonight))
+    facts = measure_performance.run(spark, settings, params, a_night(NIGHT, **tonight))
     assert (facts["mature"], facts["finding"]) == (None, "unknown")
     assert facts["partial"][0]["missing_days"] == [str(COHORT + timedelta(9))]
     assert "no delivery was accepted for 2026-03-11" in facts["skipped"][0]["reason"]
@@ -266,8 +254,8 @@ def test_a_day_without_delivery_makes_the_labels_partial_until_it_comes(
     assert facts["estimate_error"]["n"] == 0
 
     tonight["deliveries"] = deliveries()
-    facts = measure_performance.run(spark, settings, params, a_record(NIGHT, **tonight))
-    assert facts == measure_performance.run(spark, settings, params, a_record(NIGHT, **tonight))
+    facts = measure_performance.run(spark, settings, params, a_night(NIGHT, **tonight))
+    assert facts == measure_performance.run(spark, settings, params, a_night(NIGHT, **tonight))
     found = kept(engine, metric="buyer_share", slice="all", score_date=COHORT)
     assert found == {(COHORT, "mature", "champion", "all"): (0.5, 8)}
     # The labels put the buyers last.
@@ -283,7 +271,7 @@ def test_a_cohort_that_missed_its_night_matures_later_once_and_as_it_would_have(
 ):
     a_night_later = NIGHT + timedelta(1)
     pinned = deliveries() | {a_night_later: "00aa"}
-    late = a_record(a_night_later, deliveries=pinned)
+    late = a_night(a_night_later, deliveries=pinned)
     publish(settings.data_root, engine, late)
 
     facts = measure_performance.run(spark, settings, params, late)
@@ -295,7 +283,7 @@ def test_a_cohort_that_missed_its_night_matures_later_once_and_as_it_would_have(
     assert measure_performance.run(spark, settings, params, late) == facts
 
     on_time = measure_performance.run(
-        spark, settings, params, a_record(NIGHT, deliveries=deliveries())
+        spark, settings, params, a_night(NIGHT, deliveries=deliveries())
     )
     assert on_time["mature"] == facts["mature"]
     where = {"metric": "buyer_share", "slice": "all", "maturity": "mature"}
@@ -307,7 +295,7 @@ def test_a_cohort_that_missed_its_night_matures_later_once_and_as_it_would_have(
 @pytest.mark.usefixtures("lake")
 def test_a_cohort_that_lacks_a_delivery_is_tried_again_and_then_given_up(engine, lake, params):
     def tried(nights: int) -> list[str]:
-        night = a_record(NIGHT + timedelta(nights), deliveries=deliveries(without=9))
+        night = a_night(NIGHT + timedelta(nights), deliveries=deliveries(without=9))
         cohorts, skipped = find_cohorts(engine, lake, night, params.performance)
         assert COHORT not in [each.record.score_date for each in cohorts]
         return [each["score_date"] for each in skipped if "2026-03-11" in each["reason"]]
@@ -320,7 +308,7 @@ def test_both_arms_are_measured_on_all_customers_whoever_was_served(
     spark, settings, engine, params, lake
 ):
     tried = Challenger(version="v1.1.0", bundle_sha256="d" * 64, percent=50)
-    record = a_record(COHORT, run_id="with-challenger", challenger=tried)
+    record = a_night(COHORT, run_id="with-challenger", challenger=tried)
     champion = [probability for probability, _ in CUSTOMERS.values()]
     challenger = [round(1 - probability, 1) for probability in champion]
     both = pa.record_batch(
@@ -344,7 +332,7 @@ def test_both_arms_are_measured_on_all_customers_whoever_was_served(
         both=both,
     )
     shutil.rmtree(lake / catalog.FEATURES_LAYOUT.format(**record.key))
-    night = a_record(NIGHT, deliveries=deliveries())
+    night = a_night(NIGHT, deliveries=deliveries())
 
     facts = measure_performance.run(spark, settings, params, night)
 
@@ -372,7 +360,7 @@ def test_both_arms_are_measured_on_all_customers_whoever_was_served(
 
 
 def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake, params):
-    night = a_record(NIGHT, deliveries=deliveries())
+    night = a_night(NIGHT, deliveries=deliveries())
     rules = params.performance.model_copy(update={"partial_days": [7, 14]})
 
     def found() -> tuple[list[tuple], list[str]]:
@@ -384,9 +372,9 @@ def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake, params
     assert ages == [(30, "mature"), (7, "partial"), (0, "estimated")]
     assert skipped == ["2026-03-18: nothing is published"]
 
-    record = lake / catalog.RUN_RECORD.format(**a_record(YOUNGER).key)
+    record = lake / catalog.RUN_RECORD.format(**a_night(YOUNGER).key)
     record.unlink()
-    shutil.rmtree(catalog.PREDICTIONS.partition(lake, **a_record(COHORT).key))
+    shutil.rmtree(catalog.PREDICTIONS.partition(lake, **a_night(COHORT).key))
     ages, skipped = found()
     assert ages == [(0, "estimated")]
     assert skipped == [
@@ -395,7 +383,7 @@ def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake, params
         f"2026-03-25: the record of run run-{YOUNGER} is no longer in the lake",
     ]
 
-    longer = a_record(COHORT, run_id="longer", bundle_sha256="e" * 64)
+    longer = a_night(COHORT, run_id="longer", bundle_sha256="e" * 64)
     publish(lake, engine, longer)
     assert "the bundle of v1.0.0 is not in" in found()[1][0]
     write_json(lake / "bundles" / ("e" * 64) / "bundle.json", {"horizon_days": 60})
@@ -405,14 +393,14 @@ def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake, params
 def test_predictions_that_changed_after_they_were_published_are_not_measured(
     spark, settings, params, lake
 ):
-    folder = catalog.PREDICTIONS.partition(lake, **a_record(COHORT).key)
+    folder = catalog.PREDICTIONS.partition(lake, **a_night(COHORT).key)
     [file] = folder.iterdir()
     pq.write_table(pq.read_table(file).slice(1), file)
     with pytest.raises(warehouse.PublishedChanged, match=f"run-{COHORT} .*from a backup"):
-        measure_performance.run(spark, settings, params, a_record(NIGHT, deliveries=deliveries()))
+        measure_performance.run(spark, settings, params, a_night(NIGHT, deliveries=deliveries()))
 
 
 @pytest.mark.usefixtures("engine")
 def test_before_the_run_is_published_nothing_is_computed(spark, settings, params):
     with pytest.raises(FileNotFoundError, match="publish_predictions has not finished"):
-        measure_performance.run(spark, settings, params, a_record(NIGHT))
+        measure_performance.run(spark, settings, params, a_night(NIGHT))

@@ -16,6 +16,7 @@ from models.store import bundle_sha256
 from monitoring.quality import ColumnStats
 from params import read_params
 from records import DeliveryRecord, RunRecord, StageRecord
+from tests.jobs.records import record_of
 from tests.warehouse.nights import a_run, predictions
 from warehouse.tables import QUALITY
 
@@ -80,14 +81,7 @@ def a_night(deployed, model_shop):
         put_lines(root, NIGHT - WEEK, [*(["ada"] * 900), *([None] * 100)])
         put_lines(root, NIGHT, customers, quantity)
         values = a_run(score_date=NIGHT, bundle_sha256=sha256)
-        record = RunRecord(
-            **{
-                name: getattr(values, name)
-                for name in RunRecord.model_fields
-                if hasattr(values, name)
-            }
-            | {"deliveries": {NIGHT - WEEK: "d1", NIGHT: "d1"}, "previous_run_id": None}
-        )
+        record = record_of(values, deliveries={NIGHT - WEEK: "d1", NIGHT: "d1"})
         bundle = read_bundle(folder, sha256)
         features = pq.read_table(folder / "reference.parquet").select(bundle.feature_names)
         for name, value in changed.items():
@@ -162,13 +156,13 @@ def test_wrong_data_are_not_usual_a_week_later(spark, deployed, a_night):
 
 
 @pytest.mark.parametrize(
-    ("quiet_days", "still"),
+    ("quiet_days", "unchanged"),
     [(None, set()), (6.0, set()), (7.0, {"spend_7d"}), (40.0, {"spend_7d", "trend_30d"})],
 )
-def test_windows_in_which_nobody_bought_anything_are_still(quiet_days, still):
+def test_windows_in_which_nobody_bought_anything_do_not_change(quiet_days, unchanged):
     names = ("recency_days", "spend_7d", "trend_30d", "gap_mean_days")
     stats = {name: ColumnStats(10, 0, "double", low=quiet_days) for name in names}
-    assert measure_quality.still(stats) == still
+    assert measure_quality.unchanged_columns(stats) == unchanged
 
 
 def test_common_categories_are_known_with_the_share_they_had(model_shop):

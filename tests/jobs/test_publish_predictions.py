@@ -13,6 +13,7 @@ import warehouse
 from jobs import publish_predictions
 from records import Challenger, DeliveryRecord, RunRecord, StageRecord
 from settings import Settings
+from tests.jobs.records import a_record
 from tests.warehouse.nights import NIGHT, arm_scores, predictions
 from warehouse import tables
 
@@ -28,20 +29,8 @@ class Lake:
     ) -> RunRecord:
         root = self.settings.data_root
         customers = sum(file.num_rows for file in files) if population is None else population
-        record = RunRecord(
-            run_id=run_id,
-            score_date=NIGHT,
-            source="generated",
-            deliveries={date(2026, 3, 31): "d1", NIGHT: "d2"},
-            model_name="repurchase",
-            model_version="v1.0.0",
-            bundle_sha256="b" * 64,
-            challenger=tried,
-            features_sha256="f" * 64,
-            params_sha256="c" * 64,
-            code_version="0123456789ab",
-            previous_run_id=None,
-            reason="nightly",
+        record = a_record(
+            run_id, deliveries={date(2026, 3, 31): "d1", NIGHT: "d2"}, challenger=tried
         )
         DeliveryRecord(
             known_on=NIGHT,

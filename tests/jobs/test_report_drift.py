@@ -19,6 +19,7 @@ from models.store import bundle_sha256
 from monitoring.quality import QualityFinding
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
+from tests.jobs.records import a_record
 from tests.warehouse.nights import a_run, predictions
 from warehouse.tables import DRIFT
 
@@ -42,21 +43,7 @@ def published(deployed, model_shop):
             folder.parent.mkdir()
             folder.symlink_to(model_shop / "fitting")
         bundle = read_bundle(folder, sha256)
-        record = RunRecord(
-            run_id=run_id,
-            score_date=night,
-            source="generated",
-            deliveries={night: "d1"},
-            model_name="repurchase",
-            model_version="v1.0.0",
-            bundle_sha256=sha256,
-            features_sha256="f",
-            params_sha256="p",
-            code_version="c",
-            previous_run_id=None,
-            reason="test",
-            challenger=challenger,
-        )
+        record = a_record(run_id, night, bundle_sha256=sha256, challenger=challenger)
         reference = pq.read_table(folder / "reference.parquet")
         ids = [f"c{number:04}" for number in range(len(reference))]
         features = reference.select(bundle.feature_names)

@@ -18,6 +18,7 @@ from models.registry import RolloutBlocked, VersionUnknown
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from tests.jobs.challengers import register_challenger
+from tests.jobs.records import a_record
 from tests.warehouse.nights import a_challenged_run, a_run, arm_scores, predictions
 from warehouse import tables
 
@@ -25,6 +26,7 @@ PARAMS = read_params()
 PARAMS = PARAMS.model_copy(
     update={"rollout": PARAMS.rollout.model_copy(update={"percents": [0, 5], "min_nights": 2})}
 )
+
 NIGHT = date(2026, 4, 1)
 
 
@@ -37,7 +39,7 @@ def registry(deployed, model_shop):
 
 
 def begin(settings, version="v1.2.0") -> dict:
-    return start_rollout.run(settings, PARAMS, version, "won the gate", "ada")
+    return start_rollout.run(settings, PARAMS, version, reason="won the gate", actor="ada")
 
 
 def tried(registry) -> tuple[str, int] | None:
@@ -63,7 +65,7 @@ def test_a_rollout_begins_in_shadow_and_the_warehouse_knows_why(deployed, regist
 
 def test_beginning_again_does_not_set_back_what_was_reached(deployed, registry):
     begin(deployed)
-    registry.challenge("v1.2.0", 5, "ada", "further")
+    registry.challenge("v1.2.0", 5, actor="ada", reason="further")
     assert begin(deployed) == {"version": "v1.2.0", "percent": 5, "number": 2}
 
 
@@ -77,10 +79,12 @@ def test_who_cannot_score_or_is_champion_is_not_tried(deployed, registry):
 
 def test_a_person_can_stop_a_rollout(deployed, registry):
     begin(deployed)
-    withdrawn = start_rollout.withdraw(deployed, PARAMS, "a hunch", "bob")
+    withdrawn = start_rollout.withdraw(deployed, PARAMS, reason="a hunch", actor="bob")
     assert withdrawn == {"withdrawn": "v1.2.0"}
     assert tried(registry) is None
-    assert start_rollout.withdraw(deployed, PARAMS, "again", "bob") == {"withdrawn": None}
+    assert start_rollout.withdraw(deployed, PARAMS, reason="again", actor="bob") == {
+        "withdrawn": None
+    }
     events = rows(deployed, "select event from audit_log order by number")
     assert events[-2:] == [("challenger_placed",), ("challenger_withdrawn",)]
 
@@ -88,22 +92,12 @@ def test_a_person_can_stop_a_rollout(deployed, registry):
 def publish_night(settings, registry, night=NIGHT, unfit=(), tag="") -> RunRecord:
     """Publish a night with the challenger that the registry has now."""
     version, percent = registry.read().challenger
-    record = RunRecord(
-        run_id=f"{night}-{percent}{tag}",
-        score_date=night,
-        source="generated",
-        deliveries={night: "d1"},
-        model_name="repurchase",
-        model_version="v1.0.0",
-        bundle_sha256="b" * 64,
+    record = a_record(
+        f"{night}-{percent}{tag}",
+        night,
         challenger=Challenger(
             version=version.version, bundle_sha256=version.bundle_sha256, percent=percent
         ),
-        features_sha256="f",
-        params_sha256="p",
-        code_version="c",
-        previous_run_id=None,
-        reason="nightly",
     )
     record.write(settings.data_root)
     scoring = {"challenger": {"unfit": list(unfit)}}
@@ -164,7 +158,7 @@ def test_a_fit_challenger_goes_from_shadow_to_champion_by_itself(deployed, regis
 
 @pytest.mark.parametrize("percent", [0, 5])
 def test_an_unfit_challenger_is_withdrawn_on_its_first_night(deployed, registry, percent):
-    registry.challenge("v1.2.0", percent, "ada", "straight in")
+    registry.challenge("v1.2.0", percent, actor="ada", reason="straight in")
     record = publish_night(deployed, registry, unfit=["it gives all customers the same score"])
 
     facts = advance(deployed, record)
@@ -190,7 +184,7 @@ def test_advancing_again_after_the_same_night_changes_nothing_and_says_the_same(
     assert registry.read() == before
 
     # Even when the challenger has moved on since.
-    registry.challenge("v1.2.0", 50, "ada", "by hand")
+    registry.challenge("v1.2.0", 50, actor="ada", reason="by hand")
     assert advance(deployed, record)["action"] == "advance"
     assert tried(registry) == ("v1.2.0", 50)
 
@@ -198,7 +192,7 @@ def test_advancing_again_after_the_same_night_changes_nothing_and_says_the_same(
 def test_a_move_that_the_job_could_not_report_is_found_by_its_retry(deployed, registry):
     begin(deployed)
     record = publish_night(deployed, registry, unfit=["constant"])
-    registry.withdraw("airflow", "night of 2026-04-01: constant", token=record.run_id)
+    registry.withdraw(actor="airflow", reason="night of 2026-04-01: constant", token=record.run_id)
 
     facts = advance(deployed, record)
 
@@ -231,7 +225,7 @@ def test_nights_of_an_earlier_trial_do_not_count(deployed, registry):
     begin(deployed)
     publish_night(deployed, registry)
     # Between the trials lies the present: the moments of these nights are made up.
-    registry.withdraw("ada", "pause")
+    registry.withdraw(actor="ada", reason="pause")
     move = begin(deployed)
     assert move["number"] == 3
     engine = warehouse.connect(deployed.warehouse_url)
@@ -245,7 +239,7 @@ def test_nights_of_an_earlier_trial_do_not_count(deployed, registry):
 def test_a_night_opened_before_a_person_withdrew_the_challenger_moves_nothing(deployed, registry):
     begin(deployed)
     record = publish_night(deployed, registry)
-    registry.withdraw("bob", "by hand")
+    registry.withdraw(actor="bob", reason="by hand")
     facts = advance(deployed, record)
     assert facts["action"] == "none"
     assert "now nothing is being tried" in facts["reasons"][0]
@@ -335,7 +329,7 @@ def test_a_retry_of_a_roll_back_of_the_model_does_not_go_back_twice(deployed, re
 
 def test_the_model_goes_back_to_the_champion_before_and_the_trial_ends(deployed, registry):
     promote_model.run(deployed, PARAMS, version="v1.2.0", reason="better", actor="ada")
-    registry.challenge("v1.0.0", 0, "ada", "compare")
+    registry.challenge("v1.0.0", 0, actor="ada", reason="compare")
 
     facts = roll_back_to(deployed)
 
@@ -355,9 +349,11 @@ def test_the_predictions_of_a_night_go_back_with_nothing_but_the_warehouse(setti
         run = a_run(f"run-{number}", published_at=a_run().published_at + timedelta(hours=number))
         warehouse.publish(engine, run, [predictions("ada", "bob")], replaces=before)
 
-    facts = roll_back_predictions.run(settings, NIGHT, "wrong prices", "bob")
+    facts = roll_back_predictions.run(settings, NIGHT, reason="wrong prices", actor="bob")
 
     assert facts == {"score_date": "2026-04-01", "run_id": "run-1", "instead_of": "run-2"}
     assert warehouse.current_run(engine, NIGHT) == "run-1"
-    again = roll_back_predictions.run(settings, NIGHT, "it was right", "bob", run_id="run-2")
+    again = roll_back_predictions.run(
+        settings, NIGHT, reason="it was right", actor="bob", run_id="run-2"
+    )
     assert (again["run_id"], again["instead_of"]) == ("run-2", "run-1")

@@ -23,6 +23,7 @@ from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
+from tests.jobs.records import a_record
 
 NIGHT = date(2026, 8, 1)
 PARAMS = read_params()
@@ -93,20 +94,12 @@ def open_run(
         tried = Challenger(
             version="v1.1.0", bundle_sha256=put_bundle(settings, folder), percent=percent
         )
-    record = RunRecord(
-        run_id=run_id,
-        score_date=night,
-        source="generated",
-        deliveries={night: "d1"},
-        model_name="repurchase",
-        model_version="v1.0.0",
+    record = a_record(
+        run_id,
+        night,
         bundle_sha256=sha256,
         challenger=tried,
-        features_sha256="f",
-        params_sha256="p",
-        code_version="c",
         previous_run_id=previous_run_id,
-        reason="test",
     )
     folder = settings.data_root / catalog.FEATURES_LAYOUT.format(**record.key)
     folder.mkdir(parents=True)

@@ -18,6 +18,7 @@ from jobs import load_history, split_deliveries, validate_delivery
 from params import read_params
 from records import DeliveryRecord, RunRecord, StageRecord, current_deliveries
 from settings import Settings
+from tests.jobs.records import a_record
 
 PARAMS = read_params()
 DAY = date(2026, 4, 1)
@@ -65,19 +66,11 @@ def deliver(settings: Settings, day: date, rows: list[dict], columns=INCOMING) -
 def opened(settings: Settings, day: date, run_id="r1", before=None) -> RunRecord:
     """The record of a run opened on what lies in incoming."""
     folder = catalog.incoming_folder(settings.data_root, day)
-    record = RunRecord(
-        run_id=run_id,
-        score_date=day,
+    record = a_record(
+        run_id,
+        day,
         source=settings.source,
         deliveries=(before or {}) | {day: delivery_id(delivered_files(folder, "parquet"))},
-        model_name="m",
-        model_version="v1",
-        bundle_sha256="b",
-        features_sha256="f",
-        params_sha256="p",
-        code_version="c",
-        previous_run_id=None,
-        reason="test",
     )
     record.write(settings.data_root)
     return record

@@ -200,7 +200,7 @@ def test_of_many_rows_to_judge_on_a_sample_is_carried(small_training_set, tmp_pa
 
 def test_a_bundle_of_older_code_says_that_it_cannot_be_judged(bundle_folder):
     (bundle_folder / "holdout.parquet").unlink()
-    with pytest.raises(BundleRefused, match=r"no rows to judge it on.*Train it anew"):
+    with pytest.raises(BundleRefused, match=r"no rows to judge it on.*Retrain it"):
         read_holdout(bundle_folder)
 
 

@@ -133,7 +133,7 @@ def test_a_day_of_a_handful_of_invoices_is_no_incident_whatever_is_in_them():
 def test_what_counts_the_days_a_shop_was_closed_may_be_the_same_for_everybody():
     nothing = customers(low=0.0, high=0.0)
     assert "spend varies" in incidents(judge_features(nothing, USUAL, RULES))
-    assert incidents(judge_features(nothing, USUAL, RULES, still={"spend"})) == {}
+    assert incidents(judge_features(nothing, USUAL, RULES, unchanged_columns={"spend"})) == {}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ catalogue. SQLite copies `predictions` once.
 """
 
 import importlib
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
@@ -95,17 +96,17 @@ def downgrade() -> None:
         op.execute(f"drop view {view}")
     for table in NEW_TABLES:
         op.drop_table(table)
-    with op.batch_alter_table("predictions") as table:
-        table.drop_constraint(op.f("ck_predictions_arm_is_known"), type_="check")
-        table.drop_column("arm")
+    with op.batch_alter_table("predictions") as batch:
+        batch.drop_constraint(op.f("ck_predictions_arm_is_known"), type_="check")
+        batch.drop_column("arm")
     _narrow_keys()
-    with op.batch_alter_table("model_versions") as table:
-        table.drop_column("asked_at")
-        table.drop_column("token")
-    with op.batch_alter_table("scoring_runs") as table:
-        table.drop_constraint(op.f("ck_scoring_runs_percent_is_of_a_hundred"), type_="check")
+    with op.batch_alter_table("model_versions") as batch:
+        batch.drop_column("asked_at")
+        batch.drop_column("token")
+    with op.batch_alter_table("scoring_runs") as batch:
+        batch.drop_constraint(op.f("ck_scoring_runs_percent_is_of_a_hundred"), type_="check")
         for column in CHALLENGER_COLUMNS:
-            table.drop_column(column)
+            batch.drop_column(column)
     first = importlib.import_module("warehouse.migrations.versions.0001_first_tables")
     op.execute(first.CURRENT_PREDICTIONS)
     op.execute(first.LATEST_PREDICTIONS)
@@ -281,7 +282,7 @@ def _refuse_changes_on_sqlite(*tables: str) -> None:
             )
 
 
-def _roles() -> list[str]:
+def _roles() -> Sequence[str]:
     return op.get_bind().scalars(sa.text("select rolname from pg_roles")).all()
 
 
