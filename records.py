@@ -90,11 +90,23 @@ class Challenger(_Record):
     percent: int
 
 
+class Pointer(_Record):
+    """What readers see of a night: a run, and the line of the audit log that put it there.
+
+    The line tells two moments apart at which readers saw the same run.
+    """
+
+    run_id: str
+    audit_number: int
+
+
 class RunRecord(_Record):
     """The inputs of one run, pinned when it was opened; nothing is resolved a second time.
 
     ``deliveries`` maps each day (known on) to the delivery used, the score date's own included.
     ``previous_run_id`` is the run that was current before this night, for fallback scores.
+    ``replaces`` is what readers saw of the night when the run was opened, null if nothing:
+    publishing is refused when they see something else by then.
     ``engine`` is what computes the night (see ``jobs/session.py``); engines give the same bits, so
     it is no part of the run's id.
     """
@@ -111,6 +123,7 @@ class RunRecord(_Record):
     params_sha256: str
     code_version: str
     previous_run_id: str | None
+    replaces: Pointer | None = None
     reason: str
     engine: str = "local[*]"
 

@@ -22,7 +22,14 @@ from models.registry import CHAMPION, RegistryState
 from params import Params, read_params
 from records import Challenger, RunRecord, code_version, current_deliveries, run_id
 from settings import Settings
-from warehouse import check_migrated, connect, current_run, newest_night, run_before
+from warehouse import (
+    check_migrated,
+    connect,
+    current_run,
+    newest_night,
+    pointer_of,
+    run_before,
+)
 
 PARSER = night_parser(__doc__)
 PARSER.add_argument("--model", default=CHAMPION, help="champion, or a version such as v1.2.0")
@@ -65,6 +72,8 @@ def run(
     root = settings.data_root
     warehouse = connect(settings.warehouse_url)
     check_migrated(warehouse)
+    # Before the inputs are looked up: what is published from here on knew no less than this run.
+    replaces = pointer_of(warehouse, score_date)
     folder = catalog.incoming_folder(root, score_date)
     files = delivered_files(folder, params.source(settings.source).format)
     history = current_deliveries(root, score_date - timedelta(days=1))
@@ -92,6 +101,7 @@ def run(
         model_version=version.version,
         code_version=code_version(),
         previous_run_id=run_before(warehouse, score_date),
+        replaces=replaces,
         reason=reason,
         engine=choose_engine(settings.spark, rows_of_activity(root, history)),
     )

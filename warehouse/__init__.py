@@ -22,6 +22,7 @@ from warehouse.nights import (
     incident_nights,
     is_newest,
     newest_night,
+    pointer_of,
     run_before,
     usual_weekdays,
 )
@@ -42,7 +43,6 @@ from warehouse.publish import (
     Overtaken,
     PublishedRun,
     RunDiffers,
-    TakenBack,
     publish,
 )
 from warehouse.quality import missing_shares, replace_quality
@@ -80,7 +80,6 @@ __all__ = [
     "RollBack",
     "RuleCount",
     "RunDiffers",
-    "TakenBack",
     "WarehouseAway",
     "append_audit",
     "check_audit",
@@ -102,6 +101,7 @@ __all__ = [
     "newest_nights",
     "night_drift",
     "nights_tried",
+    "pointer_of",
     "publish",
     "record_challenge",
     "record_decision",

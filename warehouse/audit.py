@@ -16,13 +16,16 @@ class AuditBroken(Exception):
     """A row of the audit log is not the one that was written."""
 
 
-def append_audit(connection: sa.Connection, event: str, details: dict) -> None:
+def append_audit(connection: sa.Connection, event: str, details: dict) -> int:
     """Add an event, in the connection's transaction; others wait until that ends.
 
     Args:
         connection: In a transaction that writes.
         event: What happened, verb last: ``run_published``, ``model_promoted``.
         details: JSON-able facts.
+
+    Returns:
+        The number of the new row: the order of events, whatever the clocks of machines say.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(AUDIT_LOCK)))
@@ -37,6 +40,7 @@ def append_audit(connection: sa.Connection, event: str, details: dict) -> None:
         "previous_sha256": before.sha256 if before else BEGINNING,
     }
     connection.execute(AUDIT_LOG.insert().values(**row, sha256=row_sha256(row)))
+    return row["number"]
 
 
 def check_audit(engine: sa.Engine) -> int:

@@ -111,6 +111,7 @@ SCORING_RUNS = sa.Table(
     _column("published_at", Instant),
     _column("published_by", sa.Text),
     _column("stage_seconds", Json),
+    _column("audit_number", sa.BigInteger),
     sa.UniqueConstraint("run_id", "score_date"),
     sa.CheckConstraint("delivered = accepted + quarantined + excluded", name="rows_add_up"),
     sa.CheckConstraint("population = scored + fallback", name="customers_add_up"),
@@ -122,7 +123,8 @@ SCORING_RUNS = sa.Table(
 ``deliveries`` maps each day to the delivery used; ``stage_seconds`` each job to its time.
 ``predictions_sha256`` is of all that was published, in the order of the customers. The columns of
 the challenger are null when there was none; ``challenger_percent`` is the share of customers whose
-published score is its own, 0 when it only scored in shadow."""
+published score is its own, 0 when it only scored in shadow. ``audit_number`` is the line of the
+audit log that tells of the publishing; runs are ordered by it, ``published_at`` is for people."""
 
 PREDICTIONS = sa.Table(
     "predictions",
@@ -179,12 +181,14 @@ CURRENT_RUNS = sa.Table(
     _column("score_date", sa.Date, primary_key=True),
     _column("run_id", sa.Text),
     _column("moved_at", Instant),
+    _column("audit_number", sa.BigInteger),
     # Both columns, so that a night cannot point at the run of another night.
     sa.ForeignKeyConstraint(
         ["run_id", "score_date"], ["scoring_runs.run_id", "scoring_runs.score_date"]
     ),
 )
-"""One row per score date: the run that readers see."""
+"""One row per score date: the run that readers see. ``audit_number`` is the line of the audit log
+that tells how it came there."""
 
 QUARANTINE_COUNTS = sa.Table(
     "quarantine_counts",

@@ -19,7 +19,7 @@ from params import read_params
 from records import RunRecord, make_current
 from tests.jobs.challengers import register_challenger
 from tests.warehouse.nights import a_run, predictions
-from warehouse import connect, publish
+from warehouse import Overtaken, connect, publish
 
 PARAMS = read_params()
 NIGHT = date(2026, 4, 8)
@@ -340,3 +340,24 @@ def test_every_section_of_the_parameters_is_in_or_out_of_the_hash_on_purpose():
     judged |= {"training", "model", "decision", "drift"}
     judged |= {"quality", "performance", "retraining", "gate", "rollout"}
     assert set(type(PARAMS).model_fields) == judged
+
+
+def test_a_run_keeps_what_readers_saw_when_it_was_first_opened(ready):
+    """Cleared from the first task on, a failed run must not undo what was published since."""
+    failed = opened(ready)
+    deliver(ready, lines=4)
+    corrected = opened(ready)
+    engine = connect(ready.warehouse_url)
+    run = a_run(corrected.run_id, score_date=NIGHT)
+    publish(engine, run, [predictions("ada", "bob")], replaces=corrected.replaces)
+    deliver(ready, lines=3)
+
+    cleared = opened(ready)
+
+    assert cleared == failed
+    assert cleared.replaces is None
+    late = a_run(cleared.run_id, score_date=NIGHT)
+    with pytest.raises(Overtaken, match=f"run {corrected.run_id}, which was published"):
+        publish(engine, late, [predictions("ada", "bob")], replaces=cleared.replaces)
+    deliver(ready, lines=5)
+    assert opened(ready).replaces.run_id == corrected.run_id

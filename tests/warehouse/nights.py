@@ -5,7 +5,8 @@ from datetime import UTC, date, datetime
 
 import pyarrow as pa
 
-from warehouse import PublishedRun
+from records import Pointer
+from warehouse import PublishedRun, pointer_of
 
 NIGHT = date(2026, 4, 1)
 
@@ -114,6 +115,13 @@ def arm_scores(*customers: str, **columns) -> pa.RecordBatch:
         [pa.array(array, field.type) for array, field in zip(arrays, ARM_SCHEMA, strict=True)],
         schema=ARM_SCHEMA,
     )
+
+
+def shown(engine, run_id: str, score_date: date = NIGHT) -> Pointer:
+    """What readers see of the night now, which the test takes to be that run."""
+    pointer = pointer_of(engine, score_date)
+    assert pointer.run_id == run_id
+    return pointer
 
 
 def a_challenged_run(run_id: str = "run-1", **changes) -> PublishedRun:

@@ -16,7 +16,7 @@ MATURED = NIGHT + timedelta(30)
 
 
 def publish(engine, run_id="run-1", score_date=NIGHT) -> None:
-    before = warehouse.current_run(engine, score_date)
+    before = warehouse.pointer_of(engine, score_date)
     run = a_run(run_id, score_date=score_date)
     warehouse.publish(engine, run, [predictions("ada", "bob")], replaces=before)
 

@@ -59,7 +59,7 @@ def finding(column: str, verdict: str = "steady", value: float | None = 0.1) -> 
 def publish(engine, run_id="run-1", score_date=NIGHT, **columns):
     run = a_run(run_id, score_date=score_date)
     batch = predictions("ada", "bob", **columns)
-    before = warehouse.current_run(engine, score_date)
+    before = warehouse.pointer_of(engine, score_date)
     warehouse.publish(engine, run, [batch], replaces=before)
 
 

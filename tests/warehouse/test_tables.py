@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import warehouse
-from tests.warehouse.nights import a_run, predictions
+from tests.warehouse.nights import a_run, predictions, shown
 from warehouse import tables
 from warehouse.migrate import migration_config
 
@@ -23,6 +23,7 @@ def run_row(**changes) -> dict:
     row = {**texts, "run_id": "run-1", "score_date": "2026-04-01"}
     row |= {"delivered": 10, "accepted": 7, "quarantined": 2, "excluded": 1}
     row |= {"population": 5, "scored": 4, "fallback": 1, "challenger_percent": 5}
+    row |= {"audit_number": 1}
     return row | {"published_at": "2026-04-02T03:15:07.120000Z"} | changes
 
 
@@ -140,7 +141,7 @@ def test_a_night_cannot_point_at_the_run_of_another_night(engine):
         connection.execute(
             sa.text(
                 "insert into current_runs values "
-                "('2026-04-02', 'run-1', '2026-04-02T03:15:07.120000Z')"
+                "('2026-04-02', 'run-1', '2026-04-02T03:15:07.120000Z', 1)"
             )
         )
 
@@ -161,7 +162,7 @@ def test_a_moment_comes_back_in_utc_and_sorts_as_it_should(engine):
     }
     for run_id, moment in moments.items():
         run = a_run(run_id, published_at=moment)
-        before = warehouse.current_run(engine, run.score_date)
+        before = warehouse.pointer_of(engine, run.score_date)
         warehouse.publish(engine, run, [predictions("a", "b")], replaces=before)
 
     c = tables.SCORING_RUNS.c
@@ -214,7 +215,8 @@ def test_the_jobs_need_no_more_than_the_writer_may(url, engine):
 
     warehouse.check_migrated(writer)
     warehouse.publish(writer, a_run(), [predictions("ada", "bob")], replaces=None)
-    warehouse.publish(writer, a_run("run-2"), [predictions("ada", "bob")], replaces="run-1")
+    before = shown(writer, "run-1")
+    warehouse.publish(writer, a_run("run-2"), [predictions("ada", "bob")], replaces=before)
     warehouse.replace_drift(writer, "run-2", {"reference": []})
 
     assert warehouse.current_run(engine, a_run().score_date) == "run-2"
@@ -244,8 +246,8 @@ def test_a_reader_sees_published_predictions_only(url, engine):
 def test_questions_about_a_customer_or_a_night_do_not_read_everything(engine):
     names = [f"c{number}" for number in range(1000, 1400)]
     for number in range(20):
-        run_id, before = f"run-{number}", f"run-{number - 1}" if number else None
-        run = a_run(run_id, population=len(names))
+        run = a_run(f"run-{number}", population=len(names))
+        before = warehouse.pointer_of(engine, run.score_date)
         warehouse.publish(engine, run, [predictions(*names)], replaces=before)
 
     paths = {
