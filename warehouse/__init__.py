@@ -56,6 +56,7 @@ from warehouse.queries import (
 from warehouse.rollout import WHO_SCORED, ArmMetric, newest_comparison, nights_tried
 from warehouse.versions import (
     HistoryDiffers,
+    check_version,
     record_challenge,
     record_promotion,
     record_version,
@@ -85,6 +86,7 @@ __all__ = [
     "check_audit",
     "check_migrated",
     "check_published",
+    "check_version",
     "connect",
     "current_run",
     "current_runs",

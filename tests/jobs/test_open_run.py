@@ -12,14 +12,15 @@ from deliveries.files import DeliveryMissing, delivered_files, delivery_id
 from errors import BadData
 from jobs import open_run
 from jobs.open_run import DaysMissing, scoring_params_sha256
-from jobs.registry import ModelDoesNotFit, open_registry
+from jobs.registry import ModelDoesNotFit, copy_history, open_registry
+from models.git import git
 from models.registry import VersionUnknown
 from models.store import BundleDiffers, BundleRefused
 from params import read_params
 from records import RunRecord, make_current
 from tests.jobs.challengers import register_challenger
 from tests.warehouse.nights import a_run, predictions
-from warehouse import Overtaken, connect, publish
+from warehouse import HistoryDiffers, Overtaken, connect, publish
 
 PARAMS = read_params()
 NIGHT = date(2026, 4, 8)
@@ -361,3 +362,19 @@ def test_a_run_keeps_what_readers_saw_when_it_was_first_opened(ready):
         publish(engine, late, [predictions("ada", "bob")], replaces=cleared.replaces)
     deliver(ready, lines=5)
     assert opened(ready).replaces.run_id == corrected.run_id
+
+
+def test_a_version_whose_tag_was_moved_stops_the_night(ready, model_shop):
+    copy_history(ready, open_registry(ready, PARAMS))
+    opened(ready)
+    code = model_shop / "code"
+    identity = ("-c", "user.name=mallory", "-c", "user.email=mallory@localhost")
+    message = git("--git-dir", ready.registry_url, "tag", "-l", "--format=%(contents)", "*@v1.0.0")
+    later = ("commit-tree", "-m", "other code", "HEAD^{tree}")
+    other = git(*identity, *later, folder=code).strip()
+    git(*identity, "tag", "-f", "-a", "repurchase@v1.0.0", "-m", message, other, folder=code)
+    moved = "+refs/tags/repurchase@v1.0.0"
+    git("push", "--quiet", ready.registry_url, moved, folder=code)
+
+    with pytest.raises(HistoryDiffers, match=r"repurchase v1\.0\.0 .* other commit .* was moved"):
+        opened(ready)
