@@ -92,10 +92,12 @@ def move_pointer(
 ) -> None:
     """Let the night show ``run_id``, as that line of the audit log says."""
     values = {"run_id": run_id, "moved_at": at, "audit_number": audit_number}
-    night = CURRENT_RUNS.c.score_date == score_date
-    moved = connection.execute(CURRENT_RUNS.update().where(night).values(values))
-    if not moved.rowcount:
-        connection.execute(CURRENT_RUNS.insert().values(score_date=score_date, **values))
+    if pointer_within(connection, score_date) is None:
+        statement = CURRENT_RUNS.insert().values(score_date=score_date, **values)
+    else:
+        night = CURRENT_RUNS.c.score_date == score_date
+        statement = CURRENT_RUNS.update().where(night).values(values)
+    connection.execute(statement)
 
 
 def _left_behind(connection: sa.Connection, score_date: date) -> set[str]:
