@@ -100,13 +100,24 @@ class Pointer(_Record):
     audit_number: int
 
 
+class AuditAnchor(_Record):
+    """The newest line of the audit log at some moment: a copy that is kept outside the warehouse.
+
+    The line's hash covers all lines before it. ``number`` is 0 when there was none.
+    """
+
+    number: int
+    sha256: str
+
+
 class RunRecord(_Record):
     """The inputs of one run, pinned when it was opened; nothing is resolved a second time.
 
     ``deliveries`` maps each day (known on) to the delivery used, the score date's own included.
     ``previous_run_id`` is the run that was current before this night, for fallback scores.
     ``replaces`` is what readers saw of the night when the run was opened, null if nothing:
-    publishing is refused when they see something else by then.
+    publishing is refused when they see something else by then. ``audit`` is the newest line of
+    the audit log then.
     ``engine`` is what computes the night (see ``jobs/session.py``); engines give the same bits, so
     it is no part of the run's id.
     """
@@ -124,6 +135,7 @@ class RunRecord(_Record):
     code_version: str
     previous_run_id: str | None
     replaces: Pointer | None = None
+    audit: AuditAnchor | None = None
     reason: str
     engine: str = "local[*]"
 

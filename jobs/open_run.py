@@ -23,6 +23,7 @@ from params import Params, read_params
 from records import Challenger, RunRecord, code_version, current_deliveries, run_id
 from settings import Settings
 from warehouse import (
+    audit_head,
     check_migrated,
     connect,
     current_run,
@@ -102,6 +103,7 @@ def run(
         code_version=code_version(),
         previous_run_id=run_before(warehouse, score_date),
         replaces=replaces,
+        audit=audit_head(warehouse),
         reason=reason,
         engine=choose_engine(settings.spark, rows_of_activity(root, history)),
     )

@@ -18,6 +18,7 @@ from models.store import bundle_sha256, download_bundle, fetch_bundle
 from params import Params
 from settings import Settings
 from warehouse import (
+    audit_head,
     check_migrated,
     check_version,
     connect,
@@ -44,7 +45,11 @@ class ModelDoesNotFit(RuntimeError):
 def open_registry(settings: Settings, params: Params) -> Registry:
     """The registry of this deployment's model."""
     mirror = settings.data_root / "registry-mirror.git"
-    return Registry(settings.registry_url, params.model.name, mirror)
+    warehouse = connect(settings.warehouse_url)
+    return Registry(
+        *(settings.registry_url, params.model.name, mirror),
+        audit_head=lambda: audit_head(warehouse),
+    )
 
 
 def copy_history(settings: Settings, registry: Registry) -> None:

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from models.git import (
     served_by_us,
     shown,
 )
+from records import AuditAnchor
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -72,6 +74,7 @@ class Trained(_Record):
     actor: str
     token: str | None
     asked_at: datetime | None = None
+    audit: AuditAnchor | None = None
 
 
 class ModelVersion(Trained):
@@ -96,6 +99,7 @@ class Promotion(_Record):
     actor: str
     at: datetime
     token: str | None = None
+    audit: AuditAnchor | None = None
 
 
 class Challenge(_Record):
@@ -116,6 +120,7 @@ class Challenge(_Record):
     actor: str
     at: datetime
     token: str | None = None
+    audit: AuditAnchor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,19 @@ class RegistryState:
             )
         return self.resolve(first.previous)
 
+    def anchors(self) -> dict[str, AuditAnchor]:
+        """The copies of the warehouse's audit log that the tags keep, by where each is."""
+        named = {
+            **{f"version {each.version}": each for each in self.versions},
+            **{f"promotion {each.number}": each for each in self.promotions},
+            **{f"challenge {each.number}": each for each in self.challenges},
+        }
+        return {
+            f"{where} of {each.name} in the registry": each.audit
+            for where, each in named.items()
+            if each.audit
+        }
+
     def resolve(self, wanted: str) -> ModelVersion:
         """The version called ``wanted`` (``v1.2.0``), or the present ``champion``.
 
@@ -186,11 +204,14 @@ class Registry:
 
     ``mirror`` is a folder of our own that the tags are fetched to; it may be deleted at any time.
     A registry in a folder is served without its hooks and the programs in its configuration.
+    ``audit_head`` gives the newest line of the warehouse's audit log, of which each new tag keeps a
+    copy.
     """
 
     url: str
     model: str
     mirror: Path
+    audit_head: Callable[[], AuditAnchor | None] = lambda: None
 
     def create(self) -> None:
         """Make an empty bare repository if ``url`` is a path with none; else do nothing."""
@@ -257,7 +278,8 @@ class Registry:
                 name=self.model,
                 version=f"v{major}.{minor + 1}.0",
                 commit=commit,
-                **trained.model_dump(),
+                **trained.model_dump(exclude={"audit"}),
+                audit=self.audit_head(),
             )
             if self._push(repository, commit, self._version_tag(version.version), version):
                 return version
@@ -303,6 +325,7 @@ class Registry:
                 actor=actor,
                 at=datetime.now(UTC),
                 token=token,
+                audit=self.audit_head(),
             )
             tag = self._promotion_tag(promotion.number)
             if self._push(self.mirror, promoted.commit, tag, promotion):
@@ -356,6 +379,7 @@ class Registry:
                 actor=actor,
                 at=datetime.now(UTC),
                 token=token,
+                audit=self.audit_head(),
             )
             tag = self._challenge_tag(challenge.number)
             if self._push(self.mirror, wanted.commit, tag, challenge):
@@ -396,6 +420,7 @@ class Registry:
                 actor=actor,
                 at=datetime.now(UTC),
                 token=token,
+                audit=self.audit_head(),
             )
             tag = self._challenge_tag(challenge.number)
             if self._push(self.mirror, version.commit, tag, challenge):

@@ -3,7 +3,7 @@
 SQLite or PostgreSQL by URL, from the same code.
 """
 
-from warehouse.audit import AuditBroken, append_audit, check_audit
+from warehouse.audit import AuditBroken, append_audit, audit_head, check_audit
 from warehouse.connection import WarehouseAway, connect, writing
 from warehouse.content import PredictionsBroken
 from warehouse.decisions import (
@@ -83,6 +83,7 @@ __all__ = [
     "RunDiffers",
     "WarehouseAway",
     "append_audit",
+    "audit_head",
     "check_audit",
     "check_migrated",
     "check_published",

@@ -20,7 +20,14 @@ from params import read_params
 from records import RunRecord, make_current
 from tests.jobs.challengers import register_challenger
 from tests.warehouse.nights import a_run, predictions
-from warehouse import HistoryDiffers, Overtaken, connect, publish
+from warehouse import (
+    HistoryDiffers,
+    Overtaken,
+    audit_head,
+    check_audit,
+    connect,
+    publish,
+)
 
 PARAMS = read_params()
 NIGHT = date(2026, 4, 8)
@@ -362,6 +369,21 @@ def test_a_run_keeps_what_readers_saw_when_it_was_first_opened(ready):
         publish(engine, late, [predictions("ada", "bob")], replaces=cleared.replaces)
     deliver(ready, lines=5)
     assert opened(ready).replaces.run_id == corrected.run_id
+
+
+def test_the_head_of_the_audit_log_is_kept_with_the_run_and_with_each_new_tag(ready):
+    copy_history(ready, open_registry(ready, PARAMS))
+    record = opened(ready)
+    promote(ready, "v1.1.0")
+    state = open_registry(ready, PARAMS).read()
+
+    warehouse = connect(ready.warehouse_url)
+    assert record.audit == audit_head(warehouse)
+    assert record.audit.number > 0
+    assert state.promotions[-1].audit == record.audit
+    anchors = {"the run": record.audit, **state.anchors()}
+    assert list(anchors)[-1] == "promotion 2 of repurchase in the registry"
+    assert check_audit(warehouse, anchors) == record.audit.number
 
 
 def test_a_version_whose_tag_was_moved_stops_the_night(ready, model_shop):

@@ -179,7 +179,14 @@ def test_a_moment_comes_back_in_utc_and_sorts_as_it_should(engine):
 @pytest.mark.parametrize(
     "table", ["audit_log", "model_versions", "promotions", "retraining_decisions"]
 )
-@pytest.mark.parametrize("change", ["update {} set {} = {}", "delete from {} where {} = {}"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update {0} set {1} = {1}",
+        "delete from {0} where {1} = {1}",
+        pytest.param("insert or replace into {0} select * from {0}", id="replace"),
+    ],
+)
 def test_the_database_itself_refuses_to_change_history(engine, table, change):
     insert_raw(engine)
     columns = tables.METADATA.tables[table].c
@@ -200,8 +207,10 @@ def test_the_database_itself_refuses_to_change_history(engine, table, change):
         )
 
     key = next(iter(columns)).name
+    if engine.dialect.name == "postgresql" and "replace" in change:
+        pytest.skip("PostgreSQL has no such statement")
     with pytest.raises(sa.exc.DBAPIError, match=f"{table} is append-only"), engine.begin() as other:
-        other.execute(sa.text(change.format(table, f'"{key}"', f'"{key}"')))
+        other.execute(sa.text(change.format(table, f'"{key}"')))
 
 
 postgresql_only = pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
