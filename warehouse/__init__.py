@@ -53,6 +53,7 @@ from warehouse.queries import (
     newest_nights,
     top_rules,
 )
+from warehouse.roles import READER, WRITER, owner_warning
 from warehouse.rollout import WHO_SCORED, ArmMetric, newest_comparison, nights_tried
 from warehouse.versions import (
     HistoryDiffers,
@@ -63,7 +64,9 @@ from warehouse.versions import (
 )
 
 __all__ = [
+    "READER",
     "WHO_SCORED",
+    "WRITER",
     "ArmMetric",
     "AuditBroken",
     "CountsDiffer",
@@ -104,6 +107,7 @@ __all__ = [
     "newest_nights",
     "night_drift",
     "nights_tried",
+    "owner_warning",
     "pointer_of",
     "publish",
     "record_challenge",

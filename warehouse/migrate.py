@@ -5,12 +5,14 @@ of the newest with its own `revision` and `down_revision`), and run tests/wareho
 where the two differ.
 """
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from warehouse.connection import connect, make_folder, writing
+from warehouse.roles import give_rights
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -18,15 +20,20 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_119_005
 
+log = logging.getLogger("jobs.migrate_warehouse")
+
 
 class NotMigrated(Exception):
     """The tables of the warehouse are not those this code was written for."""
 
 
 def migrate(url: str) -> str:
-    """Bring the tables up to date, in one transaction; nothing happens when they are.
+    """Bring the tables up to date, in one transaction, and give their users the rights they need.
 
     Two processes may do this at once.
+
+    Args:
+        url: Of the warehouse, as the owner of its tables.
 
     Returns:
         The revision that the tables now have.
@@ -39,6 +46,9 @@ def migrate(url: str) -> str:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         command.upgrade(migration_config(connection), "head")
+        todo = give_rights(connection)
+        if todo is not None:
+            log.warning(todo)
         return _revision(connection)
 
 

@@ -52,9 +52,10 @@ def _refuse_replacements_on_sqlite() -> None:
             "(" + " and ".join(f"{name} = new.{name}" for name in key) + ")"
             for key in (("rowid",), *keys)
         )
+        in_the_way = f"select 1 from {table} where {taken}"  # noqa: S608
         op.execute(
             f"create trigger {table}_refuses_replacement before insert on {table} "
-            f"when exists (select 1 from {table} where {taken}) "  # noqa: S608
+            f"when exists ({in_the_way}) "
             f"begin select raise(abort, '{table} is append-only'); end"
         )
 
