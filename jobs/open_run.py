@@ -41,10 +41,17 @@ PARSER.add_argument(
     help="score although days before this one have no accepted delivery",
 )
 
+# Further ahead, a score date is a slip of the pen; the warehouse holds the same bound.
+FURTHEST_DAYS = 366
+
 # A message that lists a year of days is read by nobody.
 DAYS_SHOWN = 10
 
 log = logging.getLogger("jobs.open_run")
+
+
+class NightTooFar(BadData):
+    """The score date is far after everything that is known, and would hide the nights before it."""
 
 
 class DaysMissing(BadData):
@@ -67,6 +74,7 @@ def run(
     Raises:
         DeliveryMissing, DeliveryUnreadable: If the night's delivery is not there whole.
         DaysMissing: If days before it are not in the lake and that was not accepted.
+        NightTooFar: If it is more than a year after the newest day that is known.
         VersionUnknown: If the model is not registered, or there is no champion.
         BundleRefused, ModelDoesNotFit: If the model cannot score here.
     """
@@ -79,6 +87,7 @@ def run(
     files = delivered_files(folder, params.source(settings.source).format)
     history = current_deliveries(root, score_date - timedelta(days=1))
     check_history(history, score_date, root, accept_missing_days)
+    check_near(score_date, max(max(history), newest_night(warehouse) or date.min))
     registry = open_registry(settings, params).read()
     version = registry.resolve(model)
     check_usable(settings, version)
@@ -191,6 +200,20 @@ def check_history(
             f"{', '.join(missing[:DAYS_SHOWN])}{more}. Have them delivered and take them in "
             f"(python -m jobs.load_history --until {eve}), or score without them: "
             "--accept-missing-days."
+        )
+
+
+def check_near(score_date: date, newest: date) -> None:
+    """Raise NightTooFar if the night is more than a year after the newest day that is known.
+
+    Raises:
+        NightTooFar: Names both.
+    """
+    if score_date - newest > timedelta(days=FURTHEST_DAYS):
+        raise NightTooFar(
+            f"{score_date} is more than {FURTHEST_DAYS} days after {newest}, the newest day in the "
+            "lake or the warehouse. Readers of latest_predictions would see no other night until "
+            "then. If the date is right, take in a delivery of a day between them first."
         )
 
 

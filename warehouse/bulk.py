@@ -14,32 +14,17 @@ from warehouse.tables import ARM_SCORES, PREDICTIONS
 # The fastest of the sizes tried, and the smallest: memory stays flat however long the night is.
 BATCH_ROWS = 8192
 
+# As wide as the table's column: PostgreSQL takes the bytes as they are.
+_TYPES = {
+    sa.Text: pa.string(),
+    sa.Double: pa.float64(),
+    sa.SmallInteger: pa.int16(),
+    sa.Boolean: pa.bool_(),
+}
+
 SCHEMAS = {
-    PREDICTIONS.name: pa.schema(
-        [
-            ("customer_id", pa.string()),
-            ("run_id", pa.string()),
-            ("probability", pa.float64()),
-            # As wide as the table's column: PostgreSQL takes the bytes as they are.
-            ("decile", pa.int16()),
-            ("is_contacted", pa.bool_()),
-            ("reason_1", pa.string()),
-            ("reason_2", pa.string()),
-            ("reason_3", pa.string()),
-            ("status", pa.string()),
-            ("arm", pa.string()),
-        ]
-    ),
-    ARM_SCORES.name: pa.schema(
-        [
-            ("customer_id", pa.string()),
-            ("run_id", pa.string()),
-            ("champion_probability", pa.float64()),
-            ("champion_is_contacted", pa.bool_()),
-            ("challenger_probability", pa.float64()),
-            ("challenger_is_contacted", pa.bool_()),
-        ]
-    ),
+    table.name: pa.schema([(column.name, _TYPES[type(column.type)]) for column in table.c])
+    for table in (PREDICTIONS, ARM_SCORES)
 }
 """The tables that are loaded by the million, with their columns as `load` takes them."""
 

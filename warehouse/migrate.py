@@ -2,7 +2,8 @@
 
 To change a table: change `warehouse/tables.py`, add the next file to `migrations/versions` (a copy
 of the newest with its own `revision` and `down_revision`), and run tests/warehouse, which say
-where the two differ.
+where the two differ. Views (`warehouse/views.py`) and rights (`warehouse/roles.py`) are declared
+once and made after the last migration; one that changes what a view shows drops the views first.
 """
 
 import logging
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 
 from warehouse.connection import connect, make_folder, writing
 from warehouse.roles import give_rights
+from warehouse.views import make_views
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -28,7 +30,7 @@ class NotMigrated(Exception):
 
 
 def migrate(url: str) -> str:
-    """Bring the tables up to date, in one transaction, and give their users the rights they need.
+    """Bring tables, views and rights up to date, in one transaction.
 
     Two processes may do this at once.
 
@@ -46,6 +48,7 @@ def migrate(url: str) -> str:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         command.upgrade(migration_config(connection), "head")
+        make_views(connection)
         todo = give_rights(connection)
         if todo is not None:
             log.warning(todo)

@@ -1,6 +1,6 @@
 """Publishing a night: the rows are added under the run's id and a pointer moves, in one go."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -14,7 +14,12 @@ from records import Pointer
 from warehouse.audit import append_audit
 from warehouse.bulk import bulk_engine, load
 from warehouse.connection import writing
-from warehouse.content import Content, sha256_of_run
+from warehouse.content import (
+    Content,
+    columns_to_hash,
+    sha256_as_published,
+    sha256_of_run,
+)
 from warehouse.nights import pointer_within
 from warehouse.pointer import ROLLED_BACK, lock_night, move_pointer
 from warehouse.tables import ARM_SCORES, AUDIT_LOG, PREDICTIONS, QUARANTINE_COUNTS, SCORING_RUNS
@@ -102,26 +107,30 @@ def publish(
             not accepted + quarantined + excluded. Nothing was published.
         WarehouseAway: It cannot be reached.
     """
-    content = Content(run.run_id, batches)
-    arms = Content(run.run_id, arm_scores, ARM_SCORES)
     with writing(bulk_engine(engine)) as connection:
         lock_night(connection, run.score_date)
         pointer = pointer_within(connection, run.score_date)
-        known = sa.select(SCORING_RUNS.c.predictions_sha256).where(
-            SCORING_RUNS.c.run_id == run.run_id
-        )
-        published_sha256 = connection.scalar(known)
-        if published_sha256 is not None and pointer.run_id == run.run_id:
-            _check_same(run, content, arms, published_sha256)
+        c = SCORING_RUNS.c
+        published = connection.execute(
+            sa.select(c.predictions_sha256, c.hashed_columns).where(c.run_id == run.run_id)
+        ).one_or_none()
+        if published is not None and pointer.run_id == run.run_id:
+            # Columns that were added since say nothing about this run.
+            columns = published.hashed_columns
+            sha256 = sha256_as_published(run.run_id, batches, arm_scores, columns)
+            _check_same(run, sha256, published.predictions_sha256)
             return "unchanged"
-        if published_sha256 is not None or pointer not in (None, replaces):
-            raise Overtaken(_what_happened(connection, run, pointer, published_sha256 is not None))
+        if published is not None or pointer not in (None, replaces):
+            raise Overtaken(_what_happened(connection, run, pointer, published is not None))
 
+        content = Content(run.run_id, batches)
+        arms = Content(run.run_id, arm_scores, ARM_SCORES)
         load(connection, PREDICTIONS, content)
         if run.challenger_version is not None:
             load(connection, ARM_SCORES, arms)
         _check_counts(connection, run)
-        sha256 = sha256_of_run(content, arms if run.challenger_version else None)
+        columns = columns_to_hash(run.challenger_version is not None)
+        sha256 = sha256_of_run(content, arms, columns)
         number = append_audit(
             connection,
             PUBLISHED,
@@ -134,15 +143,17 @@ def publish(
                 "reason": run.reason,
             },
         )
-        _record(connection, run, sha256, number)
+        recorded = {
+            "predictions_sha256": sha256,
+            "hashed_columns": columns,
+            "audit_number": number,
+        }
+        _record(connection, run, recorded)
         move_pointer(connection, run.score_date, run.run_id, run.published_at, number)
     return "published"
 
 
-def _check_same(run: PublishedRun, content: Content, arms: Content, published_sha256: str) -> None:
-    deque(content, maxlen=0)
-    deque(arms, maxlen=0)
-    sha256 = sha256_of_run(content, arms if run.challenger_version else None)
+def _check_same(run: PublishedRun, sha256: str, published_sha256: str) -> None:
     if sha256 != published_sha256:
         raise RunDiffers(
             f"run {run.run_id} of {run.score_date} is published with other predictions "
@@ -207,16 +218,13 @@ def _check_counts(connection: sa.Connection, run: PublishedRun) -> None:
         )
 
 
-def _record(
-    connection: sa.Connection, run: PublishedRun, predictions_sha256: str, audit_number: int
-) -> None:
+def _record(connection: sa.Connection, run: PublishedRun, recorded: dict) -> None:
     added_up = {"quarantined", "excluded", "fallback"}
     same = {field.name for field in fields(run)} & set(SCORING_RUNS.c.keys()) - added_up
     connection.execute(
         SCORING_RUNS.insert().values(
             **{name: getattr(run, name) for name in same},
-            predictions_sha256=predictions_sha256,
-            audit_number=audit_number,
+            **recorded,
             quarantined=sum(run.quarantined.values()),
             excluded=sum(run.excluded.values()),
             fallback=sum(run.fallback.values()),

@@ -11,7 +11,7 @@ import catalog
 from deliveries.files import DeliveryMissing, delivered_files, delivery_id
 from errors import BadData
 from jobs import open_run
-from jobs.open_run import DaysMissing, scoring_params_sha256
+from jobs.open_run import DaysMissing, NightTooFar, scoring_params_sha256
 from jobs.registry import ModelDoesNotFit, copy_history, open_registry
 from models.git import git
 from models.registry import VersionUnknown
@@ -400,3 +400,11 @@ def test_a_version_whose_tag_was_moved_stops_the_night(ready, model_shop):
 
     with pytest.raises(HistoryDiffers, match=r"repurchase v1\.0\.0 .* other commit .* was moved"):
         opened(ready)
+
+
+def test_a_night_in_the_far_future_is_not_opened(ready):
+    far = date(9998, 4, 8)
+    deliver(ready, far)
+    with pytest.raises(NightTooFar, match=r"9998-04-08 .* 366 days after 2026-04-07"):
+        open_run.run(ready, PARAMS, far, accept_missing_days=True)
+    assert issubclass(NightTooFar, BadData)

@@ -235,7 +235,7 @@ def test_the_hash_of_the_content_does_not_depend_on_batches_and_tells_values_apa
     def sha256(*batches):
         content = Content("any", batches)
         list(content)
-        return content.sha256
+        return content.sha256()
 
     whole = predictions("ada", "bob", "eve", reason_1=["x", None, "yz"])
     assert sha256(whole) == sha256(whole.slice(0, 1), whole.slice(1, 0), whole.slice(1))

@@ -13,6 +13,7 @@ import warehouse
 from tests.warehouse.nights import a_run, predictions, shown
 from warehouse import tables
 from warehouse.migrate import migration_config
+from warehouse.views import VIEWS
 
 TABLES = [table.name for table in tables.METADATA.sorted_tables]
 
@@ -23,7 +24,7 @@ def run_row(**changes) -> dict:
     row = {**texts, "run_id": "run-1", "score_date": "2026-04-01"}
     row |= {"delivered": 10, "accepted": 7, "quarantined": 2, "excluded": 1}
     row |= {"population": 5, "scored": 4, "fallback": 1, "challenger_percent": 5}
-    row |= {"audit_number": 1}
+    row |= {"audit_number": 1, "hashed_columns": "{}"}
     return row | {"published_at": "2026-04-02T03:15:07.120000Z"} | changes
 
 
@@ -60,6 +61,38 @@ def test_migrations_make_the_constraints_that_the_models_declare(engine):
             for check in inspector.get_check_constraints(table.name)
         }
         assert found == declared, table.name
+
+
+def test_every_view_has_the_columns_that_are_declared(engine):
+    for view in (tables.CURRENT_PREDICTIONS, tables.LATEST_PREDICTIONS, tables.RETRAININGS):
+        columns = [column["name"] for column in sa.inspect(engine).get_columns(view.name)]
+        assert columns == view.c.keys()
+
+
+def test_a_view_whose_query_was_changed_is_made_again_and_the_others_stay_readable(
+    url, engine, monkeypatch
+):
+    warehouse.publish(engine, a_run(), [predictions("ada", "bob")], replaces=None)
+    changed = VIEWS["latest_predictions"].replace("select *", "select customer_id")
+    monkeypatch.setitem(VIEWS, "latest_predictions", changed)
+
+    warehouse.migrate(url)
+
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("select * from latest_predictions")).all()
+        assert sorted(rows) == [("ada",), ("bob",)]
+        assert connection.scalar(sa.text("select count(*) from current_predictions")) == 2
+
+
+@pytest.mark.parametrize(("day", "is_near"), [("2027-04-02", True), ("2027-04-03", False)])
+def test_the_database_itself_refuses_a_night_far_from_the_newest(engine, day, is_near):
+    insert_raw(engine)
+    far = {"run_id": "far", "score_date": day}
+    if is_near:
+        insert_raw(engine, **far)
+        return
+    with pytest.raises(sa.exc.IntegrityError, match="366 days after the newest night"):
+        insert_raw(engine, **far)
 
 
 def test_migrating_twice_changes_nothing(url, engine):
