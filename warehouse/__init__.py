@@ -4,7 +4,14 @@ SQLite or PostgreSQL by URL, from the same code.
 """
 
 from warehouse.audit import AuditBroken, append_audit, audit_head, check_audit
-from warehouse.connection import WarehouseAway, connect, writing
+from warehouse.connection import (
+    WarehouseAway,
+    WarehouseBusy,
+    WarehouseFull,
+    WarehouseLost,
+    connect,
+    writing,
+)
 from warehouse.content import PredictionsBroken
 from warehouse.decisions import (
     RecordedDecision,
@@ -47,7 +54,9 @@ from warehouse.publish import (
 )
 from warehouse.quality import missing_shares, replace_quality
 from warehouse.queries import (
+    Answer,
     Night,
+    QueryRefused,
     RuleCount,
     look_up,
     newest_nights,
@@ -67,6 +76,7 @@ __all__ = [
     "READER",
     "WHO_SCORED",
     "WRITER",
+    "Answer",
     "ArmMetric",
     "AuditBroken",
     "CountsDiffer",
@@ -80,11 +90,15 @@ __all__ = [
     "PredictionsBroken",
     "PublishedChanged",
     "PublishedRun",
+    "QueryRefused",
     "RecordedDecision",
     "RollBack",
     "RuleCount",
     "RunDiffers",
     "WarehouseAway",
+    "WarehouseBusy",
+    "WarehouseFull",
+    "WarehouseLost",
     "append_audit",
     "audit_head",
     "check_audit",

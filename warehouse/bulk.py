@@ -1,6 +1,7 @@
 """Rows by the million, in the caller's transaction and in bounded memory."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -8,7 +9,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGDialect, PGExecutionContext
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from warehouse.connection import connect
+from warehouse.connection import connect, explained, without_rows
 from warehouse.tables import ARM_SCORES, PREDICTIONS
 
 # The fastest of the sizes tried, and the smallest: memory stays flat however long the night is.
@@ -59,6 +60,12 @@ class AdbcDialect(PGDialect):
         _, words = PGDialect_psycopg().create_connect_args(url)
         return [make_conninfo(**words)], {}
 
+    def do_rollback(self, dbapi_connection) -> None:
+        # After a cut connection there is nothing to roll back, and the error to be told of is the
+        # one that came before.
+        with suppress(self.dbapi.Error):
+            super().do_rollback(dbapi_connection)
+
     def get_default_isolation_level(self, dbapi_conn) -> str:  # noqa: ARG002
         return "READ COMMITTED"
 
@@ -105,10 +112,15 @@ def _ingest(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.Rec
     try:
         with connection.connection.cursor() as cursor:
             cursor.adbc_ingest(table.name, reader, mode="append")
-    except connection.dialect.dbapi.Error:
+    except connection.dialect.dbapi.Error as error:
         # The driver passes on the text of an exception in its input, not the exception.
         if failures:
             raise failures[0] from None
+        # It was not SQLAlchemy that called the driver, so nobody else explains its error.
+        meaning = explained(connection.engine.url, error)
+        if meaning is not None:
+            raise meaning from None
+        error.args = tuple(without_rows(str(part)) for part in error.args)
         raise
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from warehouse.connection import connect, make_folder, writing
+from warehouse.connection import close_to_others, connect, make_folder, writing
 from warehouse.roles import give_rights
 from warehouse.views import make_views
 
@@ -52,7 +52,9 @@ def migrate(url: str) -> str:
         todo = give_rights(connection)
         if todo is not None:
             log.warning(todo)
-        return _revision(connection)
+        revision = _revision(connection)
+    close_to_others(engine.url)
+    return revision
 
 
 def check_migrated(engine: sa.Engine) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from dataclasses import replace
 from datetime import date, datetime
 from uuid import uuid4
@@ -25,6 +26,7 @@ from warehouse import tables
 from warehouse.content import Content
 
 BOTH = predictions("ada", "bob")
+CUSTOMERS = ("c-4711", "c-4712")
 
 
 def read(engine, query) -> list[tuple]:
@@ -391,10 +393,38 @@ def test_a_connection_lost_before_the_commit_is_an_error_and_leaves_nothing(engi
                 )
             )
 
-    with pytest.raises(sa.exc.DBAPIError):
+    with pytest.raises(warehouse.WarehouseLost) as refusal:
         warehouse.publish(engine, a_run(), cut(), replaces=None)
 
+    assert "readers still see what was published before" in str(refusal.value)
+    assert "run this job again" in str(refusal.value)
     assert all(count(engine, table) == 0 for table in tables.METADATA.sorted_tables)
+
+
+@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+def test_a_full_disk_is_told_without_customers_and_leaves_nothing(engine):
+    [(pages,)] = read(engine, "pragma page_count")
+    small = warehouse.connect(engine.url)
+    limit = f"pragma max_page_count = {pages + 5}"
+    sa.event.listen(small, "connect", lambda driver, _: driver.execute(limit).close())
+
+    with pytest.raises(warehouse.WarehouseFull) as refusal:
+        warehouse.publish(small, a_run(population=3000), many_predictions(3000, 1), replaces=None)
+
+    said = "".join(traceback.format_exception(refusal.value))
+    assert "the disk of the warehouse sqlite:///" in said
+    assert "readers still see what was published before" in said
+    assert "c0000001" not in said
+    assert all(count(engine, table) == 0 for table in tables.METADATA.sorted_tables)
+
+
+@pytest.mark.parametrize("columns", [{"probability": 1.5}, {"decile": 11}], ids=str)
+def test_what_the_database_refuses_is_told_without_customers(engine, columns):
+    with pytest.raises(Exception, match=r"(?i)constraint") as refusal:
+        publish(engine, None, predictions(*CUSTOMERS, **columns))
+
+    said = "".join(traceback.format_exception(refusal.value))
+    assert not any(name in said for name in CUSTOMERS)
 
 
 def test_a_warehouse_that_is_away_is_named_without_its_password():
