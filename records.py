@@ -164,6 +164,26 @@ class Challenger(_Record):
     percent: int
 
 
+class Pointer(_Record):
+    """What readers see of a night: a run, and the line of the audit log that put it there.
+
+    The line tells two moments apart at which readers saw the same run.
+    """
+
+    run_id: str
+    audit_number: int
+
+
+class AuditAnchor(_Record):
+    """The newest line of the audit log at some moment: a copy that is kept outside the warehouse.
+
+    The line's hash covers all lines before it. ``number`` is 0 when there was none.
+    """
+
+    number: int
+    sha256: str
+
+
 class RecordOutdated(BadData):
     """A record was written by older code, which kept less."""
 
@@ -175,6 +195,9 @@ class RunRecord(_Record):
     the copy of the score date's delivery. ``params`` is the whole of params.yaml as it was, by
     value; ``params_sha256`` covers what changes scores, ``code_sha256`` the code that computes
     them. ``previous_run_id`` is the run that was current before this night, for fallback scores.
+    ``replaces`` is what readers saw of the night when the run was opened, null if nothing:
+    publishing is refused when they see something else by then. ``audit`` is the newest line of
+    the audit log then.
     ``engine`` is what computes the night (see ``jobs/session.py``); engines give the same bits, so
     it is no part of the run's id.
     """
@@ -195,6 +218,8 @@ class RunRecord(_Record):
     params_sha256: str
     code_version: str
     previous_run_id: str | None
+    replaces: Pointer | None = None
+    audit: AuditAnchor | None = None
     reason: str
     engine: str = "local[*]"
 

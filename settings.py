@@ -24,6 +24,11 @@ class Settings(BaseSettings):
     warehouse_url: str = Field(
         "", description="SQLAlchemy URL; default a SQLite file in data_root."
     )
+    warehouse_owner_url: str = Field(
+        None,
+        description="The same warehouse as the owner of its tables, for migrate_warehouse alone; "
+        "default SCORING_WAREHOUSE_URL.",
+    )
     registry_url: str = Field(
         "", description="Git repository with the model tags; default a bare one in data_root."
     )
@@ -72,6 +77,6 @@ class Settings(BaseSettings):
             "registry_url": str(root / "registry.git"),
             "model_store_url": str(root / "model-store"),
         }
-        return (
-            defaults | {key: value for key, value in values.items() if value} | {"data_root": root}
-        )
+        given = {key: value for key, value in values.items() if value}
+        merged = defaults | given | {"data_root": root}
+        return {"warehouse_owner_url": merged["warehouse_url"]} | merged

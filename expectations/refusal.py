@@ -38,8 +38,8 @@ class DeliveryRefused(BadData):
         for day in sorted(refusals):
             first, *others = refusals[day]
             lines += [f"{day} refused: {first}", *(f"  {other}" for other in others)]
-        day = "<the day>" if some else str(min(refusals))
-        super().__init__("\n".join([*lines, f"→ what to do: {WHAT_TO_DO.format(day=day)}"]))
+        what_to_do = WHAT_TO_DO.format(day="<the day>" if some else min(refusals))
+        super().__init__("\n".join([*lines, f"→ what to do: {what_to_do}"]))
 
 
 def examples(files: Iterable[Path], source: Source, rules: Iterable[str]) -> dict[str, list[str]]:

@@ -19,13 +19,21 @@ from jobs.entry import night_parser, start
 from jobs.intake import receive_delivery
 from jobs.registry import check_usable, open_registry
 from lake import value_sha256
-from ledger import Entry, delivery_of, intake_id, intake_rules, known_by, pin_rules
+from ledger import Entry, days, delivery_of, intake_id, intake_rules, known_by, pin_rules
 from meaning import code_sha256
 from models.registry import CHAMPION, RegistryState
 from params import Params, read_params
 from records import ActivityRecord, Challenger, RecordOutdated, RunRecord, code_version, run_id
 from settings import PROJECT_ROOT, Settings
-from warehouse import check_migrated, connect, current_run, newest_night, run_before
+from warehouse import (
+    audit_head,
+    check_migrated,
+    connect,
+    current_run,
+    newest_night,
+    pointer_of,
+    run_before,
+)
 
 PARSER = night_parser(__doc__)
 PARSER.add_argument("--model", default=CHAMPION, help="champion, or a version such as v1.2.0")
@@ -56,10 +64,17 @@ NIGHT_CODE = (
 )
 """The code between activity and predictions, beside features/, which has a hash of its own."""
 
+# Further ahead, a score date is a slip of the pen; the warehouse holds the same bound.
+FURTHEST_DAYS = 366
+
 # A message that lists a year of days is read by nobody.
 DAYS_SHOWN = 10
 
 log = logging.getLogger("jobs.open_run")
+
+
+class NightTooFar(BadData):
+    """The score date is far after everything that is known, and would hide the nights before it."""
 
 
 class DaysMissing(BadData):
@@ -87,12 +102,17 @@ def run(
             read.
         RulesChanged: If days before it were taken in under other rules.
         DaysMissing: If days before it are not in the lake and that was not accepted.
+        NightTooFar: If it is more than a year after the newest day that is known.
         VersionUnknown: If the model is not registered, or there is no champion.
         BundleRefused, ModelDoesNotFit: If the model cannot score here.
     """
     root, source = settings.data_root, params.source(settings.source)
     warehouse = connect(settings.warehouse_url)
     check_migrated(warehouse)
+    # Before the inputs are looked up: what is published from here on knew no less than this run.
+    replaces = pointer_of(warehouse, score_date)
+    before = [day for day in days(root) if day < score_date]
+    check_near(score_date, max([newest_night(warehouse) or date.min, *before]))
     entry = receive_delivery(
         root, source.format, score_date, night=score_date, taken_by="open_run", is_reopened=True
     )
@@ -133,6 +153,8 @@ def run(
             model_version=version.version,
             code_version=code_version(),
             previous_run_id=run_before(warehouse, score_date),
+            replaces=replaces,
+            audit=audit_head(warehouse),
             reason=reason,
             engine=choose_engine(settings.spark, rows_of_activity(root, history)),
         )
@@ -248,6 +270,20 @@ def check_history(
             f"{', '.join(missing[:DAYS_SHOWN])}{more}. Have them delivered and take them in "
             f"(python -m jobs.load_history --until {eve}), or score without them: "
             "--accept-missing-days."
+        )
+
+
+def check_near(score_date: date, newest: date) -> None:
+    """Raise NightTooFar if the night is more than a year after the newest day that is known.
+
+    Raises:
+        NightTooFar: Names both.
+    """
+    if newest > date.min and score_date - newest > timedelta(days=FURTHEST_DAYS):
+        raise NightTooFar(
+            f"{score_date} is more than {FURTHEST_DAYS} days after {newest}, the newest day in the "
+            "lake or the warehouse. Readers of latest_predictions would see no other night until "
+            "then. If the date is right, take in a delivery of a day between them first."
         )
 
 

@@ -1,8 +1,8 @@
 """Let readers see the scores of a run: all of them at once, or none.
 
 Reads the run's predictions, with a challenger the scores of both models, and what was recorded
-about it; writes the warehouse. Running it again changes nothing; after another run of the same
-night was published, it makes this one current, unless a roll-back has taken it from readers.
+about it; writes the warehouse. Running it again changes nothing. It is refused when readers see
+something else of the night than when the run was opened, unless --instead-of names it.
 """
 
 import argparse
@@ -13,13 +13,20 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import sqlalchemy as sa
+
 import warehouse
 from jobs.entry import run_parser, start
 from lake import check_pieces, read_batches
-from records import IntakeRecord, RunRecord, StageRecord
+from records import IntakeRecord, Pointer, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
+PARSER.add_argument(
+    "--instead-of",
+    metavar="RUN",
+    help="publish although readers see this other run since the run was opened",
+)
 PARSER.add_argument("--dry-run", action="store_true", help="say what would be published")
 
 STAGES_BEFORE = (
@@ -32,12 +39,14 @@ STAGES_BEFORE = (
 log = logging.getLogger("jobs.publish_predictions")
 
 
-def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
+def run(
+    settings: Settings, record: RunRecord, dry_run: bool = False, instead_of: str | None = None
+) -> dict:
     """Do the job; what tests call.
 
     Returns:
-        ``outcome`` (published, made_current, unchanged or dry_run), ``replaces`` (the run that
-        was current) and counts.
+        ``outcome`` (published, unchanged or dry_run), ``replaces`` (the run that was current
+        when this one was opened) and counts.
 
     Raises:
         PieceMissing, PieceAltered: If the predictions are not as score_customers wrote them.
@@ -47,7 +56,9 @@ def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
     started = time.perf_counter()
     engine = warehouse.connect(settings.warehouse_url)
     warehouse.check_migrated(engine)
-    replaces = warehouse.current_run(engine, record.score_date)
+    replaces = record.replaces
+    if instead_of is not None:
+        replaces = named_pointer(engine, record, instead_of)
     root = settings.data_root
     described = describe(root, record)
     scoring = StageRecord.read(root, record, "score_customers")
@@ -68,7 +79,7 @@ def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
 
     facts = {
         "outcome": outcome,
-        "replaces": replaces,
+        "replaces": replaces and replaces.run_id,
         "population": described.population,
         "scored": described.scored,
         "fallback": sum(described.fallback.values()),
@@ -82,6 +93,17 @@ def run(settings: Settings, record: RunRecord, dry_run: bool = False) -> dict:
             root, record
         )
     return facts
+
+
+def named_pointer(engine: sa.Engine, record: RunRecord, instead_of: str) -> Pointer:
+    """What readers see of the night, which must be the run that somebody has named."""
+    pointer = warehouse.pointer_of(engine, record.score_date)
+    if pointer is None or pointer.run_id != instead_of:
+        raise warehouse.Overtaken(
+            f"readers see run {pointer and pointer.run_id} of {record.score_date}, not "
+            f"{instead_of}. Nothing was changed; look at both runs and name the one they see."
+        )
+    return pointer
 
 
 def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
@@ -144,7 +166,7 @@ def main(arguments: argparse.Namespace) -> dict:
     """Publish the run of the command line."""
     settings = Settings()
     record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
-    return run(settings, record, arguments.dry_run)
+    return run(settings, record, arguments.dry_run, arguments.instead_of)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Jobs that only move a tag start fast, so what reads a bundle is imported where i
 """
 
 import json
-import subprocess
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +12,15 @@ from typing import TYPE_CHECKING
 import yaml
 
 from lake import read_json
-from models.git import git
+from models.git import GitFailed, git
 from models.registry import CHAMPION, ModelVersion, Promotion, Registry, Trained
 from models.store import bundle_sha256, download_bundle, fetch_bundle
 from params import Params
 from settings import Settings
 from warehouse import (
+    audit_head,
     check_migrated,
+    check_version,
     connect,
     record_challenge,
     record_promotion,
@@ -44,7 +45,11 @@ class ModelDoesNotFit(RuntimeError):
 def open_registry(settings: Settings, params: Params) -> Registry:
     """The registry of this deployment's model."""
     mirror = settings.data_root / "registry-mirror.git"
-    return Registry(settings.registry_url, params.model.name, mirror)
+    warehouse = connect(settings.warehouse_url)
+    return Registry(
+        *(settings.registry_url, params.model.name, mirror),
+        audit_head=lambda: audit_head(warehouse),
+    )
 
 
 def copy_history(settings: Settings, registry: Registry) -> None:
@@ -127,7 +132,7 @@ def _committed(repository: Path, name: str) -> dict:
         )
     try:
         return yaml.safe_load(git("show", f"HEAD:{name}", folder=repository))
-    except subprocess.CalledProcessError as error:
+    except GitFailed as error:
         raise NotCommitted(
             f"the last commit of {repository} holds no {name} ({error.stderr.strip()}). Run dvc "
             "repro and commit it, or let jobs.retrain_model train in a clean clone."
@@ -187,9 +192,11 @@ def check_usable(settings: Settings, version: ModelVersion) -> None:
     """Raise unless the version's bundle is here and can score the features of this code.
 
     Raises:
+        HistoryDiffers: If the version's tag was moved since it was registered.
         StoreUnavailable, BundleDiffers: If the bundle cannot be had.
         BundleRefused, ModelDoesNotFit: If it cannot score here.
     """
+    check_version(connect(settings.warehouse_url), version)
     check_features(usable_bundle(settings, version), version.version)
 
 

@@ -22,7 +22,7 @@ import yaml
 
 from jobs.entry import job_parser, start
 from jobs.registry import copy_history, open_registry, promote, register_commit, version_facts
-from models.git import FOREIGN_GIT, absolute, git, shown
+from models.git import FOREIGN_GIT, GitFailed, absolute, git, shown
 from models.registry import ModelVersion
 from params import Params, read_params
 from settings import Settings
@@ -65,7 +65,7 @@ NOT_FOR_THE_CLONE = {"PYTHONPATH", *FOREIGN_GIT}
 # Whatever the user's own configuration asks of commits: nobody is there to enter a passphrase.
 COMMIT = (
     *("-c", "user.name=retrain_model", "-c", "user.email=retrain_model@localhost"),
-    *("-c", "commit.gpgSign=false", "-c", "core.hooksPath=/dev/null", "commit", "--quiet"),
+    *("-c", "commit.gpgSign=false", "commit", "--quiet"),
 )
 
 log = logging.getLogger("jobs.retrain_model")
@@ -167,7 +167,7 @@ def clone_code(settings: Settings, folder: Path) -> Path:
     clone = folder / "code"
     try:
         git("clone", "--quiet", "--no-tags", settings.code_url, str(clone))
-    except subprocess.CalledProcessError as error:
+    except GitFailed as error:
         raise CodeUnavailable(
             f"cannot clone the code from {shown(settings.code_url)}: {error.stderr.strip()}. "
             "See to its host and the access to it, or set SCORING_CODE_URL; then run the job again."

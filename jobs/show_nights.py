@@ -1,7 +1,7 @@
 """Show the newest nights: what was delivered, what became of it, and what was published.
 
-With --sql, the answer to a query of yours instead; it cannot change anything. With --value, what
-its :names stand for.
+With --sql, the answer to a query of yours instead; it runs as a reader, for a limited time, and
+cannot change anything. With --value, what its :names stand for.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from settings import Settings
 
 def named_value(text: str) -> tuple[str, str]:
     """The name and the value in ``customer_id=12347``."""
-    name, value = text.split("=", 1)
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as customer_id=12347")
     return name, value
 
 
@@ -37,6 +39,12 @@ PARSER.add_argument(
     default=[],
     metavar="NAME=VALUE",
     help="what :NAME stands for in --sql; for each name once",
+)
+PARSER.add_argument(
+    "--seconds", type=int, default=60, help="after which --sql is stopped (default: %(default)s)"
+)
+PARSER.add_argument(
+    "--limit", type=int, default=1000, help="rows of --sql to show (default: %(default)s)"
 )
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -179,15 +187,24 @@ def print_where(console: Console, settings: Settings, newest: warehouse.Night, p
 
 
 def show_answer(
-    console: Console, settings: Settings, sql: str, values: dict[str, str] | None = None
+    console: Console,
+    settings: Settings,
+    sql: str,
+    values: dict[str, str] | None = None,
+    *,
+    seconds: int = 60,
+    limit: int = 1000,
 ) -> int:
     """Print the rows that ``sql`` gives, with ``values`` for its ``:names``; their number."""
-    names, rows = warehouse.look_up(warehouse.connect(settings.warehouse_url), sql, values)
-    table = Table(*names, box=box.SIMPLE_HEAD)
-    for row in rows:
+    engine = warehouse.connect(settings.warehouse_url)
+    answer = warehouse.look_up(engine, sql, values, seconds=seconds, limit=limit)
+    table = Table(*answer.names, box=box.SIMPLE_HEAD)
+    for row in answer.rows:
         table.add_row(*("" if value is None else str(value) for value in row))
     console.print(table)
-    return len(rows)
+    if answer.is_cut:
+        console.print(f"There are more than these {limit:,} rows; see them with --limit.")
+    return len(answer.rows)
 
 
 def _table(title: str) -> Table:
@@ -199,7 +216,12 @@ def main(arguments: argparse.Namespace) -> dict:
     console = Console(width=WIDEST, highlight=False, markup=False)
     settings = Settings()
     if arguments.sql:
-        return {"rows": show_answer(console, settings, arguments.sql, dict(arguments.value))}
+        rows = show_answer(
+            *(console, settings, arguments.sql, dict(arguments.value)),
+            seconds=arguments.seconds,
+            limit=arguments.limit,
+        )
+        return {"rows": rows}
     python = os.path.relpath(sys.executable)
     return {"nights": show_nights(console, settings, arguments.nights, python)}
 

@@ -69,7 +69,9 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
     if found != expected_sha256:
         raise BundleRefused(
             f"the bundle in {folder} has hash {found}, not {expected_sha256}: a file was changed, "
-            "lost or added. Remove the folder and run the job again; it fetches it again."
+            "lost or added. Nothing was scored; readers still see the night before. open_run "
+            "fetches the bundle again: clear the night from open_run on, or run "
+            "python -m jobs.open_run for it and then this job."
         )
 
     description = read_json(folder / "bundle.json")

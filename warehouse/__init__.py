@@ -3,8 +3,15 @@
 SQLite or PostgreSQL by URL, from the same code.
 """
 
-from warehouse.audit import AuditBroken, append_audit, check_audit
-from warehouse.connection import WarehouseAway, connect, writing
+from warehouse.audit import AuditBroken, append_audit, audit_head, check_audit
+from warehouse.connection import (
+    WarehouseAway,
+    WarehouseBusy,
+    WarehouseFull,
+    WarehouseLost,
+    connect,
+    writing,
+)
 from warehouse.content import PredictionsBroken
 from warehouse.decisions import (
     RecordedDecision,
@@ -23,6 +30,7 @@ from warehouse.nights import (
     incident_nights,
     is_newest,
     newest_night,
+    pointer_of,
     run_before,
 )
 from warehouse.performance import (
@@ -42,27 +50,33 @@ from warehouse.publish import (
     Overtaken,
     PublishedRun,
     RunDiffers,
-    TakenBack,
     publish,
 )
 from warehouse.quality import missing_shares, replace_quality
 from warehouse.queries import (
+    Answer,
     Night,
+    QueryRefused,
     RuleCount,
     look_up,
     newest_nights,
     top_rules,
 )
+from warehouse.roles import READER, WRITER, owner_warning
 from warehouse.rollout import WHO_SCORED, ArmMetric, newest_comparison, nights_tried
 from warehouse.versions import (
     HistoryDiffers,
+    check_version,
     record_challenge,
     record_promotion,
     record_version,
 )
 
 __all__ = [
+    "READER",
     "WHO_SCORED",
+    "WRITER",
+    "Answer",
     "ArmMetric",
     "AuditBroken",
     "CountsDiffer",
@@ -76,17 +90,22 @@ __all__ = [
     "PredictionsBroken",
     "PublishedChanged",
     "PublishedRun",
+    "QueryRefused",
     "RecordedDecision",
     "RollBack",
     "RuleCount",
     "RunDiffers",
-    "TakenBack",
     "WarehouseAway",
+    "WarehouseBusy",
+    "WarehouseFull",
+    "WarehouseLost",
     "append_audit",
+    "audit_head",
     "baseline_weekdays",
     "check_audit",
     "check_migrated",
     "check_published",
+    "check_version",
     "connect",
     "current_run",
     "current_runs",
@@ -103,6 +122,8 @@ __all__ = [
     "newest_nights",
     "night_drift",
     "nights_tried",
+    "owner_warning",
+    "pointer_of",
     "publish",
     "record_challenge",
     "record_decision",

@@ -1,7 +1,7 @@
 """Rows by the million, in the caller's transaction and in bounded memory."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from contextlib import suppress
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -9,38 +9,23 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGDialect, PGExecutionContext
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from warehouse.connection import connect
+from warehouse.connection import connect, explained, without_rows
 from warehouse.tables import ARM_SCORES, PREDICTIONS
 
 # The fastest of the sizes tried, and the smallest: memory stays flat however long the night is.
 BATCH_ROWS = 8192
 
+# As wide as the table's column: PostgreSQL takes the bytes as they are.
+_TYPES = {
+    sa.Text: pa.string(),
+    sa.Double: pa.float64(),
+    sa.SmallInteger: pa.int16(),
+    sa.Boolean: pa.bool_(),
+}
+
 SCHEMAS = {
-    PREDICTIONS.name: pa.schema(
-        [
-            ("customer_id", pa.string()),
-            ("run_id", pa.string()),
-            ("probability", pa.float64()),
-            # As wide as the table's column: PostgreSQL takes the bytes as they are.
-            ("decile", pa.int16()),
-            ("is_contacted", pa.bool_()),
-            ("reason_1", pa.string()),
-            ("reason_2", pa.string()),
-            ("reason_3", pa.string()),
-            ("status", pa.string()),
-            ("arm", pa.string()),
-        ]
-    ),
-    ARM_SCORES.name: pa.schema(
-        [
-            ("customer_id", pa.string()),
-            ("run_id", pa.string()),
-            ("champion_probability", pa.float64()),
-            ("champion_is_contacted", pa.bool_()),
-            ("challenger_probability", pa.float64()),
-            ("challenger_is_contacted", pa.bool_()),
-        ]
-    ),
+    table.name: pa.schema([(column.name, _TYPES[type(column.type)]) for column in table.c])
+    for table in (PREDICTIONS, ARM_SCORES)
 }
 """The tables that are loaded by the million, with their columns as `load` takes them."""
 
@@ -75,7 +60,13 @@ class AdbcDialect(PGDialect):
         _, words = PGDialect_psycopg().create_connect_args(url)
         return [make_conninfo(**words)], {}
 
-    def get_default_isolation_level(self, dbapi_conn) -> Literal["READ COMMITTED"]:  # noqa: ARG002
+    def do_rollback(self, dbapi_connection) -> None:
+        # After a cut connection there is nothing to roll back, and the error to be told of is the
+        # one that came before.
+        with suppress(self.dbapi.Error):
+            super().do_rollback(dbapi_connection)
+
+    def get_default_isolation_level(self, dbapi_conn) -> str:  # noqa: ARG002
         return "READ COMMITTED"
 
 
@@ -118,15 +109,18 @@ def _ingest(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.Rec
             raise
 
     reader = pa.RecordBatchReader.from_batches(SCHEMAS[table.name], remembered())
-    driver: Any = connection.dialect.dbapi
-    adbc: Any = connection.connection
     try:
-        with adbc.cursor() as cursor:
+        with connection.connection.cursor() as cursor:
             cursor.adbc_ingest(table.name, reader, mode="append")
-    except driver.Error:
+    except connection.dialect.dbapi.Error as error:
         # The driver passes on the text of an exception in its input, not the exception.
         if failures:
             raise failures[0] from None
+        # It was not SQLAlchemy that called the driver, so nobody else explains its error.
+        meaning = explained(connection.engine.url, error)
+        if meaning is not None:
+            raise meaning from None
+        error.args = tuple(without_rows(str(part)) for part in error.args)
         raise
 
 

@@ -1,7 +1,8 @@
 """The rows of a night, checked and hashed while they are read once."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from errors import BadData
 from lake import value_sha256
 from warehouse.bulk import SCHEMAS
-from warehouse.tables import PREDICTIONS
+from warehouse.tables import ARM_SCORES, PREDICTIONS
 
 
 class PredictionsBroken(BadData):
@@ -18,7 +19,7 @@ class PredictionsBroken(BadData):
 
 
 class Content:
-    """The rows of one run on their way into a table of the warehouse.
+    """The rows of one run on their way into a table of the warehouse, or held against one.
 
     Iterating gives batches as in `warehouse.bulk.SCHEMAS`; afterwards ``sha256`` is the hash of all
     values in the order of the customers, whatever the sizes of the batches were.
@@ -27,6 +28,7 @@ class Content:
         run_id: Goes into every row; not into the hash.
         batches: Columns of the table without ``run_id``, ordered by ``customer_id``.
         table: Where they go: `predictions` or `arm_scores`.
+        columns: The columns to read and hash; default all that the table has.
 
     Raises (when iterating):
         PredictionsBroken: If a column is missing or of another type, customers are not in
@@ -34,10 +36,18 @@ class Content:
     """
 
     def __init__(
-        self, run_id: str, batches: Iterable[pa.RecordBatch], table: sa.Table = PREDICTIONS
+        self,
+        run_id: str,
+        batches: Iterable[pa.RecordBatch],
+        table: sa.Table = PREDICTIONS,
+        columns: Collection[str] | None = None,
     ) -> None:
         self._run_id = run_id
-        self._schema = SCHEMAS[table.name]
+        self._schema = pa.schema(
+            field
+            for field in SCHEMAS[table.name]
+            if columns is None or field.name in {"customer_id", "run_id", *columns}
+        )
         self._title = f"the {table.name.replace('_', ' ')} of run {run_id}"
         self._batches = batches
         self._last = pa.scalar(None, pa.string())
@@ -61,17 +71,13 @@ class Content:
                 [columns[name] for name in self._schema.names], schema=self._schema
             )
 
-    @property
-    def sha256(self) -> str:
-        return self.sha256_without(())
-
-    def sha256_without(self, columns: Collection[str]) -> str:
-        """The hash of all values but those of ``columns``."""
+    def sha256(self, columns: Collection[str] | None = None) -> str:
+        """The hash of the values of ``columns``; default of all that were read."""
         return value_sha256(
             {
                 name: [part.hexdigest() for part in parts]
                 for name, parts in self._hashes.items()
-                if name not in columns
+                if columns is None or name in columns
             }
         )
 
@@ -126,12 +132,49 @@ class Content:
             content.update(values.fill_null(zero).to_numpy(zero_copy_only=False))
 
 
-def sha256_of_run(predictions: Content, arm_scores: Content | None) -> str:
+def columns_to_hash(is_challenged: bool) -> dict[str, list[str]]:
+    """By table, the columns that a run published today is hashed over.
+
+    Without a challenger all rows are the champion's, which is counted: the hash is the one that
+    nights had before there were challengers.
+    """
+    tables = (PREDICTIONS, ARM_SCORES) if is_challenged else (PREDICTIONS,)
+    left_out = {"run_id"} if is_challenged else {"run_id", "arm"}
+    return {
+        table.name: [name for name in SCHEMAS[table.name].names if name not in left_out]
+        for table in tables
+    }
+
+
+def sha256_of_run(
+    predictions: Content, arm_scores: Content, columns: Mapping[str, Collection[str]]
+) -> str:
     """The hash of all that is published of a run, once both have streamed by.
 
-    ``arm_scores`` is None without a challenger. All rows are the champion's then, which is counted,
-    and the hash is the one that nights had before there were challengers.
+    Args:
+        predictions: Of the run.
+        arm_scores: Of the run; not looked at without a challenger.
+        columns: As `columns_to_hash` gave them when it was published.
     """
-    if arm_scores is None:
-        return predictions.sha256_without(["arm"])
-    return value_sha256([predictions.sha256, arm_scores.sha256])
+    of_predictions = predictions.sha256(columns[PREDICTIONS.name])
+    if ARM_SCORES.name not in columns:
+        return of_predictions
+    return value_sha256([of_predictions, arm_scores.sha256(columns[ARM_SCORES.name])])
+
+
+def sha256_as_published(
+    run_id: str,
+    predictions: Iterable[pa.RecordBatch],
+    arm_scores: Iterable[pa.RecordBatch],
+    columns: Mapping[str, Collection[str]],
+) -> str:
+    """The hash of these rows over the columns that the run was published with.
+
+    Raises:
+        PredictionsBroken: If they could never have been published.
+    """
+    content = Content(run_id, predictions, PREDICTIONS, columns[PREDICTIONS.name])
+    arms = Content(run_id, arm_scores, ARM_SCORES, columns.get(ARM_SCORES.name))
+    for each in (content, arms) if ARM_SCORES.name in columns else (content,):
+        deque(each, maxlen=0)
+    return sha256_of_run(content, arms, columns)

@@ -2,15 +2,19 @@
 
 To change a table: change `warehouse/tables.py`, add the next file to `migrations/versions` (a copy
 of the newest with its own `revision` and `down_revision`), and run tests/warehouse, which say
-where the two differ.
+where the two differ. Views (`warehouse/views.py`) and rights (`warehouse/roles.py`) are declared
+once and made after the last migration; one that changes what a view shows drops the views first.
 """
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from warehouse.connection import connect, make_folder, writing
+from warehouse.connection import close_to_others, connect, make_folder, writing
+from warehouse.roles import give_rights
+from warehouse.views import make_views
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -18,15 +22,20 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_119_005
 
+log = logging.getLogger("jobs.migrate_warehouse")
+
 
 class NotMigrated(Exception):
     """The tables of the warehouse are not those this code was written for."""
 
 
 def migrate(url: str) -> str:
-    """Bring the tables up to date, in one transaction; nothing happens when they are.
+    """Bring tables, views and rights up to date, in one transaction.
 
     Two processes may do this at once.
+
+    Args:
+        url: Of the warehouse, as the owner of its tables.
 
     Returns:
         The revision that the tables now have.
@@ -39,7 +48,13 @@ def migrate(url: str) -> str:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         command.upgrade(migration_config(connection), "head")
-        return _revision(connection) or "none"
+        make_views(connection)
+        todo = give_rights(connection)
+        if todo is not None:
+            log.warning(todo)
+        revision = _revision(connection)
+    close_to_others(engine.url)
+    return revision
 
 
 def check_migrated(engine: sa.Engine) -> None:

@@ -5,20 +5,29 @@ from datetime import date, timedelta
 
 import sqlalchemy as sa
 
+from records import Pointer
 from warehouse.tables import CURRENT_RUNS, QUALITY, SCORING_RUNS
 
 
 def current_run(engine: sa.Engine, score_date: date) -> str | None:
     """The id of the run that readers see for ``score_date``; None if nothing is published."""
+    pointer = pointer_of(engine, score_date)
+    return pointer and pointer.run_id
+
+
+def pointer_of(engine: sa.Engine, score_date: date) -> Pointer | None:
+    """The run that readers see for ``score_date``, and since which line of the audit log."""
     with engine.connect() as connection:
-        return current_run_of(connection, score_date)
+        return pointer_within(connection, score_date)
 
 
-def current_run_of(connection: sa.Connection, score_date: date) -> str | None:
+def pointer_within(connection: sa.Connection, score_date: date) -> Pointer | None:
     """The same within a transaction."""
-    return connection.scalar(
-        sa.select(CURRENT_RUNS.c.run_id).where(CURRENT_RUNS.c.score_date == score_date)
-    )
+    c = CURRENT_RUNS.c
+    row = connection.execute(
+        sa.select(c.run_id, c.audit_number).where(c.score_date == score_date)
+    ).one_or_none()
+    return Pointer(run_id=row.run_id, audit_number=row.audit_number) if row else None
 
 
 def run_before(engine: sa.Engine, score_date: date) -> str | None:

@@ -1,6 +1,5 @@
 """How well the published scores turned out, cohort by cohort."""
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -10,9 +9,8 @@ import sqlalchemy as sa
 
 from errors import BadData
 from warehouse.connection import writing
-from warehouse.content import Content, sha256_of_run
+from warehouse.content import sha256_as_published
 from warehouse.tables import (
-    ARM_SCORES,
     CURRENT_RUNS,
     DRIFT,
     LABEL_MATURITY,
@@ -77,16 +75,10 @@ def check_published(
         PredictionsBroken: If they could never have been published.
     """
     c = SCORING_RUNS.c
-    query = sa.select(c.predictions_sha256, c.challenger_version).where(c.run_id == run_id)
+    query = sa.select(c.predictions_sha256, c.hashed_columns).where(c.run_id == run_id)
     with engine.connect() as connection:
         run = connection.execute(query).one()
-    content = Content(run_id, predictions)
-    deque(content, maxlen=0)
-    arms = None
-    if run.challenger_version is not None:
-        arms = Content(run_id, arm_scores, ARM_SCORES)
-        deque(arms, maxlen=0)
-    found = sha256_of_run(content, arms)
+    found = sha256_as_published(run_id, predictions, arm_scores, run.hashed_columns)
     if found != run.predictions_sha256:
         raise PublishedChanged(
             f"the predictions of run {run_id} in the lake have hash {found[:12]}, but "

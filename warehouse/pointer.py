@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from warehouse.audit import append_audit
 from warehouse.connection import writing
-from warehouse.nights import current_run_of
+from warehouse.nights import pointer_within
 from warehouse.tables import AUDIT_LOG, CURRENT_RUNS, SCORING_RUNS
 
 # Locks of this kind are numbered by score date; see append_audit for the other kind.
@@ -25,7 +25,7 @@ class RollBack:
     """Readers see ``run_id`` for the night; ``instead_of`` is what they saw before, maybe it."""
 
     run_id: str
-    instead_of: str | None
+    instead_of: str
 
 
 def roll_back(
@@ -39,7 +39,7 @@ def roll_back(
 ) -> RollBack:
     """Let readers see an earlier run of the night again: one row changes, in one transaction.
 
-    The run that is left stays, and publishing it again is refused until a roll-back names it.
+    The run that is left stays; publishing does not show it again, only a roll-back that names it.
 
     Args:
         engine: Of a warehouse that is up to date (`check_migrated`).
@@ -59,11 +59,11 @@ def roll_back(
         for details in _roll_backs(connection, score_date):
             if token is not None and details["token"] == token:
                 return RollBack(run_id=details["run_id"], instead_of=details["instead_of"])
-        current = current_run_of(connection, score_date)
+        pointer = pointer_within(connection, score_date)
+        current = pointer and pointer.run_id
         target = _target(connection, score_date, current, run_id)
         if target != current:
-            move_pointer(connection, score_date, current, target, datetime.now(UTC))
-            append_audit(
+            number = append_audit(
                 connection,
                 ROLLED_BACK,
                 {
@@ -75,6 +75,7 @@ def roll_back(
                     "token": token,
                 },
             )
+            move_pointer(connection, score_date, target, datetime.now(UTC), number)
     return RollBack(run_id=target, instead_of=current)
 
 
@@ -87,26 +88,24 @@ def lock_night(connection: sa.Connection, score_date: date) -> None:
 
 
 def move_pointer(
-    connection: sa.Connection, score_date: date, current: str | None, run_id: str, at: datetime
+    connection: sa.Connection, score_date: date, run_id: str, at: datetime, audit_number: int
 ) -> None:
-    """Let the night, which shows ``current`` (None: nothing), show ``run_id``."""
-    values = {"run_id": run_id, "moved_at": at}
-    if current is None:
-        connection.execute(CURRENT_RUNS.insert().values(score_date=score_date, **values))
+    """Let the night show ``run_id``, as that line of the audit log says."""
+    values = {"run_id": run_id, "moved_at": at, "audit_number": audit_number}
+    if pointer_within(connection, score_date) is None:
+        statement = CURRENT_RUNS.insert().values(score_date=score_date, **values)
     else:
         night = CURRENT_RUNS.c.score_date == score_date
-        connection.execute(CURRENT_RUNS.update().where(night).values(values))
+        statement = CURRENT_RUNS.update().where(night).values(values)
+    connection.execute(statement)
 
 
-def taken_back(connection: sa.Connection, score_date: date) -> dict[str, dict]:
-    """The runs of the night that a roll-back has left and none has shown again since.
-
-    With each comes what the audit log says about it.
-    """
-    left: dict[str, dict] = {}
+def _left_behind(connection: sa.Connection, score_date: date) -> set[str]:
+    """The runs of the night that a roll-back has left and none has shown again since."""
+    left = set()
     for details in _roll_backs(connection, score_date):
-        left.pop(details["run_id"], None)
-        left[details["instead_of"]] = details
+        left.discard(details["run_id"])
+        left.add(details["instead_of"])
     return left
 
 
@@ -129,14 +128,14 @@ def _target(
 ) -> str:
     c = SCORING_RUNS.c
     newest_first = (
-        sa.select(c.run_id).where(c.score_date == score_date).order_by(c.published_at.desc())
+        sa.select(c.run_id).where(c.score_date == score_date).order_by(c.audit_number.desc())
     )
     published = list(connection.scalars(newest_first))
     if wanted is None and current is not None:
         before = published[published.index(current) + 1 :]
-        left = taken_back(connection, score_date)
+        left = _left_behind(connection, score_date)
         wanted = next((run_id for run_id in before if run_id not in left), None)
-    if wanted is None or wanted not in published:
+    if wanted not in published:
         raise NothingToRollBack(
             f"{score_date} shows run {current or 'none'}; there is no run {wanted or 'before it'} "
             f"to show instead. Published, the newest first: {', '.join(published) or 'none'}. "

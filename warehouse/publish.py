@@ -1,8 +1,8 @@
 """Publishing a night: the rows are added under the run's id and a pointer moves, in one go."""
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Literal
 
@@ -10,15 +10,23 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from errors import BadData
+from records import Pointer
 from warehouse.audit import append_audit
 from warehouse.bulk import bulk_engine, load
 from warehouse.connection import writing
-from warehouse.content import Content, sha256_of_run
-from warehouse.nights import current_run_of
-from warehouse.pointer import lock_night, move_pointer, taken_back
-from warehouse.tables import ARM_SCORES, PREDICTIONS, QUARANTINE_COUNTS, SCORING_RUNS
+from warehouse.content import (
+    Content,
+    columns_to_hash,
+    sha256_as_published,
+    sha256_of_run,
+)
+from warehouse.nights import pointer_within
+from warehouse.pointer import ROLLED_BACK, lock_night, move_pointer
+from warehouse.tables import ARM_SCORES, AUDIT_LOG, PREDICTIONS, QUARANTINE_COUNTS, SCORING_RUNS
 
-Outcome = Literal["published", "made_current", "unchanged"]
+Outcome = Literal["published", "unchanged"]
+
+PUBLISHED = "run_published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +78,7 @@ class RunDiffers(BadData):
 
 
 class Overtaken(BadData):
-    """Another run of the night was published in the meantime. A retry must not undo that."""
-
-
-class TakenBack(BadData):
-    """The run was taken back from readers by a roll-back. A retry must not undo that."""
+    """Readers see something else than when the run was opened. A retry must not undo that."""
 
 
 def publish(
@@ -82,88 +86,106 @@ def publish(
     run: PublishedRun,
     batches: Iterable[pa.RecordBatch],
     *,
-    replaces: str | None,
+    replaces: Pointer | None,
     arm_scores: Iterable[pa.RecordBatch] = (),
 ) -> Outcome:
     """Make ``run`` the one that readers see for its score date, in one transaction.
 
-    Publishing a run again adds nothing: it is read and compared, and if another run has become
-    current since, the pointer moves back to it.
+    Publishing the run that they see adds nothing: it is read and compared. A run that they saw
+    once is shown again by `roll_back` only.
 
     Args:
         engine: Of a warehouse that is up to date (`check_migrated`).
         run: What to record.
         batches: Columns of `catalog.PREDICTIONS` in the order of the customers; read once.
-        replaces: The run that was current when the caller began to work, or None.
+        replaces: What readers saw of the night when the run was opened; None if nothing.
         arm_scores: Of a run with a challenger: columns of `catalog.ARM_SCORES` in the same order.
 
     Raises:
-        PredictionsBroken, CountsDiffer, RunDiffers, Overtaken, TakenBack: Nothing was published.
+        PredictionsBroken, CountsDiffer, RunDiffers, Overtaken: Nothing was published.
         sqlalchemy.exc.IntegrityError: The warehouse refused it, for instance because delivered is
             not accepted + quarantined + excluded. Nothing was published.
         WarehouseAway: It cannot be reached.
     """
-    content = Content(run.run_id, batches)
-    arms = Content(run.run_id, arm_scores, ARM_SCORES)
     with writing(bulk_engine(engine)) as connection:
         lock_night(connection, run.score_date)
-        current = current_run_of(connection, run.score_date)
-        if current not in (replaces, run.run_id):
-            raise Overtaken(
-                f"run {current} of {run.score_date} was published while run {run.run_id} was on "
-                "its way, and stays current. If the older run is the right one, publish it again."
-            )
-        _check_not_taken_back(connection, run)
-
-        known = sa.select(SCORING_RUNS.c.predictions_sha256).where(
-            SCORING_RUNS.c.run_id == run.run_id
-        )
-        published_sha256 = connection.scalar(known)
-        if published_sha256 is None:
-            load(connection, PREDICTIONS, content)
-            if run.challenger_version is not None:
-                load(connection, ARM_SCORES, arms)
-            _check_counts(connection, run)
-            sha256 = sha256_of_run(content, arms if run.challenger_version else None)
-            _record(connection, run, sha256)
-        else:
-            deque(content, maxlen=0)
-            deque(arms, maxlen=0)
-            sha256 = sha256_of_run(content, arms if run.challenger_version else None)
-            if sha256 != published_sha256:
-                raise RunDiffers(
-                    f"run {run.run_id} of {run.score_date} is published with other predictions "
-                    f"(sha256 {published_sha256[:12]}, now {sha256[:12]}): the same inputs "
-                    "gave different scores. Nothing was changed; find out why before going on."
-                )
-
-        if current == run.run_id:
+        pointer = pointer_within(connection, run.score_date)
+        c = SCORING_RUNS.c
+        published = connection.execute(
+            sa.select(c.predictions_sha256, c.hashed_columns).where(c.run_id == run.run_id)
+        ).one_or_none()
+        if published is not None and pointer.run_id == run.run_id:
+            # Columns that were added since say nothing about this run.
+            columns = published.hashed_columns
+            sha256 = sha256_as_published(run.run_id, batches, arm_scores, columns)
+            _check_same(run, sha256, published.predictions_sha256)
             return "unchanged"
-        move_pointer(connection, run.score_date, current, run.run_id, run.published_at)
-        append_audit(
+        if published is not None or pointer not in (None, replaces):
+            raise Overtaken(_what_happened(connection, run, pointer, published is not None))
+
+        content = Content(run.run_id, batches)
+        arms = Content(run.run_id, arm_scores, ARM_SCORES)
+        load(connection, PREDICTIONS, content)
+        if run.challenger_version is not None:
+            load(connection, ARM_SCORES, arms)
+        _check_counts(connection, run)
+        columns = columns_to_hash(run.challenger_version is not None)
+        sha256 = sha256_of_run(content, arms, columns)
+        number = append_audit(
             connection,
-            "run_made_current" if published_sha256 else "run_published",
+            PUBLISHED,
             {
                 "run_id": run.run_id,
                 "score_date": str(run.score_date),
-                "instead_of": current,
+                "instead_of": pointer and pointer.run_id,
                 "predictions_sha256": sha256,
                 "by": run.published_by,
                 "reason": run.reason,
             },
         )
-    return "made_current" if published_sha256 else "published"
+        recorded = {
+            "predictions_sha256": sha256,
+            "hashed_columns": columns,
+            "audit_number": number,
+        }
+        _record(connection, run, recorded)
+        move_pointer(connection, run.score_date, run.run_id, run.published_at, number)
+    return "published"
 
 
-def _check_not_taken_back(connection: sa.Connection, run: PublishedRun) -> None:
-    details = taken_back(connection, run.score_date).get(run.run_id)
-    if details is not None:
-        raise TakenBack(
-            f"run {run.run_id} of {run.score_date} was taken back from readers by {details['by']} "
-            f"({details['reason']}), who see run {details['run_id']} instead. Nothing was changed. "
-            "To show it again: python -m jobs.roll_back_predictions "
-            f"--score-date {run.score_date} --run-id {run.run_id} --reason '...'"
+def _check_same(run: PublishedRun, sha256: str, published_sha256: str) -> None:
+    if sha256 != published_sha256:
+        raise RunDiffers(
+            f"run {run.run_id} of {run.score_date} is published with other predictions "
+            f"(sha256 {published_sha256[:12]}, now {sha256[:12]}): the same inputs "
+            "gave different scores. Nothing was changed; find out why before going on."
         )
+
+
+def _what_happened(
+    connection: sa.Connection, run: PublishedRun, pointer: Pointer, is_published: bool
+) -> str:
+    """Why the run is not shown, as the audit log tells it, and how to show it all the same."""
+    c = AUDIT_LOG.c
+    line = connection.execute(
+        sa.select(c.event, c.details).where(c.number == pointer.audit_number)
+    ).one_or_none()
+    details = line.details if line else {}
+    who = f"by {details.get('by', 'nobody knows whom')} ({details.get('reason', 'no reason')})"
+    if line and line.event == ROLLED_BACK:
+        how = f"which the night was rolled back to from run {details['instead_of']} {who}"
+    else:
+        how = f"which was published {who}"
+    night = f"--score-date {run.score_date} --run-id {run.run_id}"
+    if is_published:
+        again = f"python -m jobs.roll_back_predictions {night} --reason '...'"
+    else:
+        again = f"python -m jobs.publish_predictions {night} --instead-of {pointer.run_id}"
+    return (
+        f"run {run.run_id} of {run.score_date} is older than what readers see: run "
+        f"{pointer.run_id}, {how}. Nothing was changed, and nothing has to be done unless run "
+        f"{run.run_id} is the right one. Then show it: {again}"
+    )
 
 
 def _check_counts(connection: sa.Connection, run: PublishedRun) -> None:
@@ -197,12 +219,13 @@ def _check_counts(connection: sa.Connection, run: PublishedRun) -> None:
         )
 
 
-def _record(connection: sa.Connection, run: PublishedRun, predictions_sha256: str) -> None:
-    same = {column.name for column in SCORING_RUNS.c} - {"quarantined", "excluded", "fallback"}
+def _record(connection: sa.Connection, run: PublishedRun, recorded: dict) -> None:
+    added_up = {"quarantined", "excluded", "fallback"}
+    same = {field.name for field in fields(run)} & set(SCORING_RUNS.c.keys()) - added_up
     connection.execute(
         SCORING_RUNS.insert().values(
-            **{name: getattr(run, name) for name in same - {"predictions_sha256"}},
-            predictions_sha256=predictions_sha256,
+            **{name: getattr(run, name) for name in same},
+            **recorded,
             quarantined=sum(run.quarantined.values()),
             excluded=sum(run.excluded.values()),
             fallback=sum(run.fallback.values()),

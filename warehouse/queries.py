@@ -1,12 +1,16 @@
 """What others ask the warehouse."""
 
+import re
+import sqlite3
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
 import sqlalchemy as sa
 
+from warehouse.connection import readers_engine
+from warehouse.roles import READER
 from warehouse.tables import (
     CURRENT_RUNS,
     DRIFT,
@@ -144,32 +148,83 @@ def _night(connection: sa.Connection, run: sa.Row) -> Night:
     )
 
 
+class QueryRefused(ValueError):
+    """The database does not understand a user's query, does not allow it, or it took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of a user's query, each as long as ``names``; ``is_cut`` if there are more."""
+
+    names: list[str]
+    rows: list[sa.Row]
+    is_cut: bool
+
+
 def look_up(
-    engine: sa.Engine, sql: str, values: Mapping[str, str] | None = None
-) -> tuple[list[str], list[sa.Row]]:
-    """Column names and rows of a query of the user's own, which cannot change anything.
+    engine: sa.Engine,
+    sql: str,
+    values: Mapping[str, str] | None = None,
+    *,
+    seconds: int = 60,
+    limit: int = 1000,
+) -> Answer:
+    """The answer to a query of the user's own, which cannot change anything.
+
+    It runs as a reader: in a transaction that only reads, on PostgreSQL also as `READER` where the
+    user is one, on SQLite on a file opened for reading only.
 
     Args:
         engine: Of the warehouse.
         sql: One statement.
         values: What its ``:names`` stand for; without any, a colon or a percent sign is just that.
+        seconds: After these it is stopped.
+        limit: The most rows that are fetched.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: If the query has no such name.
-        sqlalchemy.exc.StatementError: If a name has no value, or the database does not understand
-            the query, or it writes.
+        QueryRefused: In the database's own words.
+        WarehouseAway: If it cannot be reached.
     """
-    with engine.connect().execution_options(no_parameters=not values) as connection:
-        if connection.dialect.name == "postgresql":
-            # What is prepared is one statement; a second one could end the transaction.
-            driver: Any = connection.connection.driver_connection
-            driver.prepare_threshold = 0
-        readonly = {"sqlite": "pragma query_only = on", "postgresql": "set transaction read only"}
-        connection.exec_driver_sql(readonly[connection.dialect.name])
-        if not values:
-            answer = connection.exec_driver_sql(sql)
-        else:
-            # Untyped, a value is taken for what it is compared with: a date for a date.
-            bound = [sa.bindparam(name, each, sa.types.NullType()) for name, each in values.items()]
-            answer = connection.execute(sa.text(sql).bindparams(*bound))
-        return list(answer.keys()), list(answer.all())
+    try:
+        with readers_engine(engine).connect() as connection:
+            connection = connection.execution_options(no_parameters=not values)
+            _only_read(connection, seconds)
+            if not values:
+                answer = connection.exec_driver_sql(sql)
+            else:
+                # Untyped, a value is taken for what it is compared with: a date for a date.
+                bound = [
+                    sa.bindparam(name, each, sa.types.NullType()) for name, each in values.items()
+                ]
+                answer = connection.execute(sa.text(sql).bindparams(*bound))
+            names, rows = list(answer.keys()), answer.fetchmany(limit + 1)
+    except sa.exc.SQLAlchemyError as error:
+        why = str(getattr(error, "orig", None) or error).strip()
+        if re.search("statement timeout|interrupted", why):
+            why = f"it was stopped after {seconds} seconds; give it more with --seconds"
+        raise QueryRefused(f"the warehouse did not answer {sql.strip()!r}: {why}") from None
+    return Answer(names, list(rows[:limit]), is_cut=len(rows) > limit)
+
+
+def _only_read(connection: sa.Connection, seconds: int) -> None:
+    driver = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("pragma query_only = on")
+        # Neither other files nor copies of this one.
+        driver.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        until = time.monotonic() + seconds
+        driver.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+        return
+    # What is prepared is one statement; a second one could end the transaction.
+    driver.prepare_threshold = 0
+    is_reader = sa.text(
+        "select count(*) from pg_roles "
+        "where rolname = :reader and pg_has_role(current_user, oid, 'member')"
+    )
+    may_be_reader = connection.scalar(is_reader, {"reader": READER})
+    connection.rollback()
+    connection.exec_driver_sql("set transaction read only")
+    connection.exec_driver_sql(f"set local statement_timeout = '{int(seconds)}s'")
+    if may_be_reader:
+        connection.exec_driver_sql(f"set local role {READER}")
+    connection.execution_options(stream_results=True)

@@ -21,11 +21,8 @@ left join promotions m
     where name = r.model_name and stage = p.arm and version = p.model_version
       and at <= r.published_at
       and (p.arm = 'champion' or percent = r.challenger_percent))
-join audit_log a
-  on a.number = (
-    select max(number) from audit_log
-    where event in ('run_published', 'run_made_current', 'predictions_rolled_back')
-      and details like '%"run_id":"' || p.run_id || '"%')
+join current_runs s on s.score_date = p.score_date
+join audit_log a on a.number = s.audit_number
 where p.customer_id = :customer_id and p.score_date = :score_date
 """
 """Which model scored this customer on that night, and who put it there? One row: the score as
@@ -55,7 +52,7 @@ def nights_tried(
     run, newer = SCORING_RUNS.alias("run"), SCORING_RUNS.alias("newer")
     is_backfill = (
         sa.select(newer.c.run_id)
-        .where(newer.c.score_date > run.c.score_date, newer.c.published_at < run.c.published_at)
+        .where(newer.c.score_date > run.c.score_date, newer.c.audit_number < run.c.audit_number)
         .exists()
     )
     nights = (

@@ -1,10 +1,13 @@
 """The tables of the warehouse. `warehouse/migrations` makes them; a test holds the two together."""
 
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+
+import catalog
 
 MICROSECONDS = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -87,6 +90,27 @@ def _counts(*names: str) -> list[sa.Column | sa.CheckConstraint]:
     return [*(_column(name, sa.BigInteger) for name in names), *checks]
 
 
+# By the type of the column in the lake.
+_TYPES = {
+    "string": sa.Text,
+    "double": sa.Double,
+    "int": sa.SmallInteger,
+    "boolean": sa.Boolean,
+}
+
+
+def _published(dataset: catalog.Dataset, nullable: Collection[str] = ()) -> list[sa.Column]:
+    """The columns of a dataset as a table holds them, with the run that each row is of.
+
+    The catalog is the one place where they are declared.
+    """
+    columns = []
+    for column in dataset.schema.split(", "):
+        name, type_ = column.split()
+        columns.append(_column(name, _TYPES[type_], nullable=name in nullable))
+    return [columns[0], _column("run_id", sa.Text), *columns[1:]]
+
+
 _ARM_IS_KNOWN = "arm in ('champion', 'challenger')"
 
 SCORING_RUNS = sa.Table(
@@ -114,6 +138,8 @@ SCORING_RUNS = sa.Table(
     _column("published_at", Instant),
     _column("published_by", sa.Text),
     _column("stage_seconds", Json),
+    _column("audit_number", sa.BigInteger),
+    _column("hashed_columns", Json),
     sa.UniqueConstraint("run_id", "score_date"),
     sa.CheckConstraint("delivered = accepted + quarantined + excluded", name="rows_add_up"),
     sa.CheckConstraint("population = scored + fallback", name="customers_add_up"),
@@ -125,21 +151,15 @@ SCORING_RUNS = sa.Table(
 ``deliveries`` maps each day to the delivery used; ``stage_seconds`` each job to its time.
 ``predictions_sha256`` is of all that was published, in the order of the customers. The columns of
 the challenger are null when there was none; ``challenger_percent`` is the share of customers whose
-published score is its own, 0 when it only scored in shadow."""
+published score is its own, 0 when it only scored in shadow. ``audit_number`` is the line of the
+audit log that tells of the publishing; runs are ordered by it, ``published_at`` is for people.
+``hashed_columns`` names by table the columns that ``predictions_sha256`` is of, so that a column
+which is added later says nothing about earlier runs."""
 
 PREDICTIONS = sa.Table(
     "predictions",
     METADATA,
-    _column("customer_id", sa.Text),
-    _column("run_id", sa.Text),
-    _column("probability", sa.Double),
-    _column("decile", sa.SmallInteger),
-    _column("is_contacted", sa.Boolean),
-    _column("reason_1", sa.Text, nullable=True),
-    _column("reason_2", sa.Text, nullable=True),
-    _column("reason_3", sa.Text, nullable=True),
-    _column("status", sa.Text),
-    _column("arm", sa.Text),
+    *_published(catalog.PREDICTIONS, nullable=("reason_1", "reason_2", "reason_3")),
     # The customer leads, so that one customer's history lies together in the key. There is no
     # foreign key to scoring_runs: a look-up per row, where `publish` writes both and counts.
     sa.PrimaryKeyConstraint("customer_id", "run_id"),
@@ -158,12 +178,7 @@ that readers see."""
 ARM_SCORES = sa.Table(
     "arm_scores",
     METADATA,
-    _column("customer_id", sa.Text),
-    _column("run_id", sa.Text),
-    _column("champion_probability", sa.Double),
-    _column("champion_is_contacted", sa.Boolean),
-    _column("challenger_probability", sa.Double),
-    _column("challenger_is_contacted", sa.Boolean),
+    *_published(catalog.ARM_SCORES),
     sa.PrimaryKeyConstraint("customer_id", "run_id"),
     sa.CheckConstraint(
         "champion_probability >= 0 and champion_probability <= 1", name="champion_is_one"
@@ -182,12 +197,14 @@ CURRENT_RUNS = sa.Table(
     _column("score_date", sa.Date, primary_key=True),
     _column("run_id", sa.Text),
     _column("moved_at", Instant),
+    _column("audit_number", sa.BigInteger),
     # Both columns, so that a night cannot point at the run of another night.
     sa.ForeignKeyConstraint(
         ["run_id", "score_date"], ["scoring_runs.run_id", "scoring_runs.score_date"]
     ),
 )
-"""One row per score date: the run that readers see."""
+"""One row per score date: the run that readers see. ``audit_number`` is the line of the audit log
+that tells how it came there."""
 
 QUARANTINE_COUNTS = sa.Table(
     "quarantine_counts",

@@ -123,13 +123,29 @@ def record_version(engine: sa.Engine, version: Version) -> None:
     Raises:
         HistoryDiffers: If that version is here with other values.
     """
-    names = [column.name for column in MODEL_VERSIONS.c if column.name != "recorded_at"]
-    values = {name: getattr(version, name) for name in names}
+    values = _values_of(version)
     with writing(engine) as connection:
         if _is_new(connection, MODEL_VERSIONS, values):
             row = {**values, "recorded_at": datetime.now(UTC)}
             connection.execute(MODEL_VERSIONS.insert().values(row))
             append_audit(connection, "model_registered", _shown(values))
+
+
+def check_version(engine: sa.Engine, version: Version) -> None:
+    """Raise HistoryDiffers if the warehouse remembers that version with other values.
+
+    A tag in the registry can be moved by force; what was recorded at registration cannot.
+
+    Raises:
+        HistoryDiffers: Names what differs.
+    """
+    with engine.connect() as connection:
+        _is_new(connection, MODEL_VERSIONS, _values_of(version))
+
+
+def _values_of(version: Version) -> dict:
+    names = [column.name for column in MODEL_VERSIONS.c if column.name != "recorded_at"]
+    return {name: getattr(version, name) for name in names}
 
 
 def record_promotion(engine: sa.Engine, promotion: Move) -> None:
@@ -177,8 +193,10 @@ def _is_new(connection: sa.Connection, table: sa.Table, values: dict) -> bool:
     )
     if different:
         raise HistoryDiffers(
-            f"{table.name} holds {[values[name] for name in key]} with other {different}: the "
-            "registry was rewritten, or this warehouse belongs to another one."
+            f"{' '.join(str(values[name]) for name in key)} is in the registry with other "
+            f"{', '.join(different)} than the warehouse recorded ({table.name}): its tag was "
+            "moved, or this warehouse belongs to another registry. Nothing was done. Find out who "
+            "moved the tag and why; use another version until then."
         )
     return False
 

@@ -11,15 +11,23 @@ import catalog
 from deliveries.files import DeliveryMissing, delivered_files, delivery_id
 from errors import BadData
 from jobs import open_run
-from jobs.open_run import DaysMissing, scoring_params_sha256
-from jobs.registry import ModelDoesNotFit, open_registry
+from jobs.open_run import DaysMissing, NightTooFar, scoring_params_sha256
+from jobs.registry import ModelDoesNotFit, copy_history, open_registry
+from models.git import git
 from models.registry import VersionUnknown
 from models.store import BundleDiffers, BundleRefused
 from params import read_params
 from records import RunRecord, make_current
 from tests.jobs.challengers import register_challenger
 from tests.warehouse.nights import a_run, predictions
-from warehouse import connect, publish
+from warehouse import (
+    HistoryDiffers,
+    Overtaken,
+    audit_head,
+    check_audit,
+    connect,
+    publish,
+)
 
 PARAMS = read_params()
 NIGHT = date(2026, 4, 8)
@@ -340,3 +348,63 @@ def test_every_section_of_the_parameters_is_in_or_out_of_the_hash_on_purpose():
     judged |= {"training", "model", "decision", "drift"}
     judged |= {"quality", "performance", "retraining", "gate", "rollout"}
     assert set(type(PARAMS).model_fields) == judged
+
+
+def test_a_run_keeps_what_readers_saw_when_it_was_first_opened(ready):
+    """Cleared from the first task on, a failed run must not undo what was published since."""
+    failed = opened(ready)
+    deliver(ready, lines=4)
+    corrected = opened(ready)
+    engine = connect(ready.warehouse_url)
+    run = a_run(corrected.run_id, score_date=NIGHT)
+    publish(engine, run, [predictions("ada", "bob")], replaces=corrected.replaces)
+    deliver(ready, lines=3)
+
+    cleared = opened(ready)
+
+    assert cleared == failed
+    assert cleared.replaces is None
+    late = a_run(cleared.run_id, score_date=NIGHT)
+    with pytest.raises(Overtaken, match=f"run {corrected.run_id}, which was published"):
+        publish(engine, late, [predictions("ada", "bob")], replaces=cleared.replaces)
+    deliver(ready, lines=5)
+    assert opened(ready).replaces.run_id == corrected.run_id
+
+
+def test_the_head_of_the_audit_log_is_kept_with_the_run_and_with_each_new_tag(ready):
+    copy_history(ready, open_registry(ready, PARAMS))
+    record = opened(ready)
+    promote(ready, "v1.1.0")
+    state = open_registry(ready, PARAMS).read()
+
+    warehouse = connect(ready.warehouse_url)
+    assert record.audit == audit_head(warehouse)
+    assert record.audit.number > 0
+    assert state.promotions[-1].audit == record.audit
+    anchors = {"the run": record.audit, **state.anchors()}
+    assert list(anchors)[-1] == "promotion 2 of repurchase in the registry"
+    assert check_audit(warehouse, anchors) == record.audit.number
+
+
+def test_a_version_whose_tag_was_moved_stops_the_night(ready, model_shop):
+    copy_history(ready, open_registry(ready, PARAMS))
+    opened(ready)
+    code = model_shop / "code"
+    identity = ("-c", "user.name=mallory", "-c", "user.email=mallory@localhost")
+    message = git("--git-dir", ready.registry_url, "tag", "-l", "--format=%(contents)", "*@v1.0.0")
+    later = ("commit-tree", "-m", "other code", "HEAD^{tree}")
+    other = git(*identity, *later, folder=code).strip()
+    git(*identity, "tag", "-f", "-a", "repurchase@v1.0.0", "-m", message, other, folder=code)
+    moved = "+refs/tags/repurchase@v1.0.0"
+    git("push", "--quiet", ready.registry_url, moved, folder=code)
+
+    with pytest.raises(HistoryDiffers, match=r"repurchase v1\.0\.0 .* other commit .* was moved"):
+        opened(ready)
+
+
+def test_a_night_in_the_far_future_is_not_opened(ready):
+    far = date(9998, 4, 8)
+    deliver(ready, far)
+    with pytest.raises(NightTooFar, match=r"9998-04-08 .* 366 days after 2026-04-07"):
+        open_run.run(ready, PARAMS, far, accept_missing_days=True)
+    assert issubclass(NightTooFar, BadData)

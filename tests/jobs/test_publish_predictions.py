@@ -13,7 +13,6 @@ import warehouse
 from jobs import publish_predictions
 from records import Challenger, DeliveryRecord, RunRecord, StageRecord
 from settings import Settings
-from tests.jobs.records import a_record
 from tests.warehouse.nights import NIGHT, arm_scores, predictions
 from warehouse import tables
 
@@ -25,12 +24,31 @@ class Lake:
     settings: Settings
 
     def write(
-        self, *files: pa.RecordBatch, run_id="run-1", population=None, tried=None, **facts
+        self,
+        *files: pa.RecordBatch,
+        run_id="run-1",
+        population=None,
+        tried=None,
+        replaces=None,
+        **facts,
     ) -> RunRecord:
         root = self.settings.data_root
         customers = sum(file.num_rows for file in files) if population is None else population
-        record = a_record(
-            run_id, deliveries={date(2026, 3, 31): "d1", NIGHT: "d2"}, challenger=tried
+        record = RunRecord(
+            run_id=run_id,
+            score_date=NIGHT,
+            source="generated",
+            deliveries={date(2026, 3, 31): "d1", NIGHT: "d2"},
+            model_name="repurchase",
+            model_version="v1.0.0",
+            bundle_sha256="b" * 64,
+            challenger=tried,
+            features_sha256="f" * 64,
+            params_sha256="c" * 64,
+            code_version="0123456789ab",
+            previous_run_id=None,
+            replaces=replaces,
+            reason="nightly",
         )
         DeliveryRecord(
             known_on=NIGHT,
@@ -105,17 +123,35 @@ def test_publishing_again_changes_nothing(lake, settings):
 
     facts = publish_predictions.run(settings, record)
 
-    assert (facts["outcome"], facts["replaces"]) == ("unchanged", "run-1")
+    assert (facts["outcome"], facts["replaces"]) == ("unchanged", None)
 
 
 def test_a_superseding_run_takes_the_place_of_the_old_one(lake, settings, engine):
     publish_predictions.run(settings, lake.write(predictions("ada")))
 
-    later = lake.write(predictions("ada", "bob"), run_id="run-2")
+    later = lake.write(
+        predictions("ada", "bob"), run_id="run-2", replaces=warehouse.pointer_of(engine, NIGHT)
+    )
     facts = publish_predictions.run(settings, later)
 
     assert (facts["outcome"], facts["replaces"]) == ("published", "run-1")
     assert warehouse.current_run(engine, NIGHT) == "run-2"
+
+
+def test_what_replaces_another_run_after_all_must_name_the_one_that_readers_see(
+    lake, settings, engine
+):
+    older = lake.write(predictions("ada"))
+    publish_predictions.run(settings, lake.write(predictions("ada"), run_id="run-2"))
+
+    with pytest.raises(warehouse.Overtaken, match="--run-id run-1 --instead-of run-2"):
+        publish_predictions.run(settings, older)
+    with pytest.raises(warehouse.Overtaken, match="readers see run run-2"):
+        publish_predictions.run(settings, older, instead_of="run-7")
+    facts = publish_predictions.run(settings, older, instead_of="run-2")
+
+    assert (facts["outcome"], facts["replaces"]) == ("published", "run-2")
+    assert warehouse.current_run(engine, NIGHT) == "run-1"
 
 
 def test_a_dry_run_says_what_it_would_publish_and_changes_nothing(lake, settings, engine, caplog):

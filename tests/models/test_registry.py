@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.git import git
+from models.git import GitFailed, git
 from models.registry import (
     ModelVersion,
     Registry,
@@ -405,10 +405,8 @@ def test_tags_of_other_models_and_of_people_are_no_concern(registry, code):
 
 
 def test_a_registry_that_takes_no_tags_is_an_error_not_a_loop(registry, code):
-    hook = Path(registry.url) / "hooks" / "update"
-    hook.write_text("#!/bin/sh\necho not allowed; exit 1\n")
-    hook.chmod(0o755)
-    with pytest.raises(RegistryUnavailable, match="not allowed"):
+    git("--git-dir", registry.url, "config", "transfer.hideRefs", "refs/tags/repurchase@v1.0.0")
+    with pytest.raises(RegistryUnavailable, match="deny updating a hidden ref"):
         register(registry, code, "b1")
     assert registry.read().versions == ()
 
@@ -438,3 +436,133 @@ def test_the_commit_of_a_shallow_checkout_can_be_registered(registry, code, tmp_
     register(registry, tmp_path / "shallow", "b1")
     registry.promote("v1.0.0", actor="ada", reason="first")
     assert registry.resolve("champion").commit == head(code)
+
+
+SERVER_HOOKS = ("pre-receive", "update", "post-receive", "post-update", "reference-transaction")
+
+
+def make_hostile(repository: Path, program: Path) -> None:
+    """Let the repository ask for ``program`` wherever it can: hooks, settings, an included file."""
+    elsewhere = program.with_name("more-hooks")
+    for folder in (repository / "hooks", elsewhere):
+        folder.mkdir(exist_ok=True)
+        for hook in SERVER_HOOKS:
+            (folder / hook).symlink_to(program)
+    settings = {
+        "core.hooksPath": elsewhere,
+        "core.fsmonitor": program,
+        "core.sshCommand": program,
+        "core.alternateRefsCommand": program,
+        "uploadpack.packObjectsHook": program,
+        "gc.recentObjectsHook": program,
+        "protocol.ext.allow": "always",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": f"ext::{program}",
+        "remote.origin.uploadpack": program,
+        "filter.evil.clean": program,
+        "gc.auto": "1",
+        "receive.autogc": "true",
+    }
+    git("--git-dir", str(repository), "config", "core.repositoryFormatVersion", "1")
+    for name, value in settings.items():
+        git("--git-dir", str(repository), "config", name, str(value))
+    included = program.with_name("included.gitconfig")
+    included.write_text(f"[core]\n\thooksPath = {elsewhere}\n\tfsmonitor = {program}\n")
+    git("--git-dir", str(repository), "config", "include.path", str(included))
+    alternate = program.with_name("alternate.git")
+    git("init", "--quiet", "--bare", str(alternate))
+    alternates = repository / "objects/info/alternates"
+    alternates.parent.mkdir(exist_ok=True)
+    alternates.write_text(f"{alternate}/objects\n")
+
+
+def test_a_registry_in_a_folder_runs_nothing_of_its_own_here(registry, code, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCORING_WAREHOUSE_URL", "postgresql://me:geheim@host/scores")
+    ran, program = tmp_path / "ran", tmp_path / "program"
+    program.write_text(f"#!/bin/sh\n(echo $0; env) >> {ran}\n")
+    program.chmod(0o755)
+    make_hostile(Path(registry.url), program)
+    environment = {**os.environ, "GIT_CONFIG_COUNT": "1"}
+    environment |= {"GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+    pushed = ["git", "push", "--quiet", registry.url, "HEAD:refs/tags/of-somebody"]
+    subprocess.run(pushed, cwd=code, env=environment, check=True)
+    assert "pre-receive" in ran.read_text(), "the registry is not as hostile as it should be"
+    ran.unlink()
+
+    register(registry, code, "b1", "b2")
+    registry.promote("v1.0.0", actor="ada", reason="first")
+    registry.challenge("v1.1.0", 5, actor="ada", reason="better")
+
+    assert registry.resolve("champion").version == "v1.0.0"
+    assert not ran.exists()
+
+
+def test_an_address_that_is_a_program_is_refused(tmp_path):
+    ran = tmp_path / "ran"
+    registry = Registry(f"ext::touch {ran}", "repurchase", tmp_path / "mirror.git")
+    with pytest.raises(RegistryUnavailable, match="transport 'ext' not allowed"):
+        registry.read()
+    assert not ran.exists()
+
+
+MIRROR_RUINS = {
+    "a cut init": lambda mirror: (mirror / "config").rename(mirror / "config.lock"),
+    "a cut fetch": lambda mirror: (mirror / "refs/tags/repurchase@v1.1.0.lock").touch(),
+    "a cut packing": lambda mirror: (mirror / "packed-refs.lock").touch(),
+    "nothing but a lock": lambda mirror: (
+        shutil.rmtree(mirror),
+        mirror.mkdir(),
+        (mirror / "config.lock").touch(),
+    ),
+    "an empty tag": lambda mirror: (mirror / "refs/tags/repurchase@v1.0.0").write_text(""),
+    "no objects": lambda mirror: shutil.rmtree(mirror / "objects"),
+}
+
+
+@pytest.mark.parametrize("ruin", MIRROR_RUINS.values(), ids=MIRROR_RUINS.keys())
+def test_whatever_a_killed_process_left_in_the_mirror_stops_nobody(registry, code, ruin):
+    register(registry, code, "b1")
+    registry.read()
+    ruin(registry.mirror)
+
+    assert [version.version for version in registry.read().versions] == ["v1.0.0"]
+    register(registry, code, "b2")
+    assert registry.promote("v1.1.0", actor="ada", reason="goes on").number == 1
+
+
+def test_reading_a_registry_that_has_not_changed_writes_nothing(registry, code):
+    register(registry, code, "b1")
+    registry.read()
+    before = {path: path.stat().st_mtime_ns for path in registry.mirror.rglob("*")}
+
+    registry.read()
+
+    assert {path: path.stat().st_mtime_ns for path in registry.mirror.rglob("*")} == before
+
+
+def test_making_a_registry_that_a_killed_process_has_begun_names_the_folder(tmp_path):
+    begun = tmp_path / "registry.git"
+    begun.mkdir()
+    (begun / "config.lock").touch()
+    with pytest.raises(RegistryUnavailable, match=r"registry\.git is no git repository"):
+        Registry(str(begun), "repurchase", tmp_path / "mirror.git").create()
+
+
+def test_the_lock_of_a_push_that_was_killed_blocks_its_number_for_a_while_only(registry, code):
+    register(registry, code, "b1")
+    lock = Path(registry.url) / "refs/tags/repurchase#champion#1.lock"
+    lock.touch()
+    with pytest.raises(RegistryUnavailable, match=r"#1\.lock': File exists[\s\S]* 10 minutes"):
+        registry.promote("v1.0.0", actor="ada", reason="first")
+
+    long_ago = lock.stat().st_mtime - 601
+    os.utime(lock, (long_ago, long_ago))
+
+    assert registry.promote("v1.0.0", actor="ada", reason="first").number == 1
+    assert not lock.exists()
+
+
+def test_an_error_of_git_says_what_git_said(tmp_path):
+    with pytest.raises(GitFailed, match="`git show no-such-thing` failed: fatal: "):
+        git("show", "no-such-thing", folder=tmp_path)

@@ -1,5 +1,7 @@
 """Bundles from a real DVC remote."""
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from models.registry import ModelVersion
-from models.store import BundleDiffers, StoreUnavailable, bundle_sha256, fetch_bundle
+from models.store import BundleDiffers, StoreUnavailable, bundle_sha256, fetch_bundle, files_listed
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +123,69 @@ def test_a_store_that_lacks_the_bundle_is_named(version, store, tmp_path):
     stored(store, version.bundle_md5).unlink()
     with pytest.raises(StoreUnavailable, match="SCORING_MODEL_STORE_URL"):
         fetch_bundle(version, str(store), tmp_path / "bundles")
+
+
+def forged(store: Path, version: ModelVersion, names: list[str], digest: str | None = None):
+    """The version with a list of files of somebody else's making, whose hash is right."""
+    [model] = [
+        entry["md5"]
+        for entry in json.loads(stored(store, version.bundle_md5).read_text())
+        if entry["relpath"] == "model.ubj"
+    ]
+    listing = json.dumps([{"md5": digest or model, "relpath": name} for name in names])
+    md5 = hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest()
+    path = store / "files" / "md5" / md5[:2] / f"{md5[2:]}.dir"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(listing)
+    return version.model_copy(update={"bundle_md5": f"{md5}.dir"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/{}/escaped",
+        "../escaped",
+        "part/../../escaped",
+        "",
+        ".",
+        "part/",
+        "esc\0aped",
+        "a\\escaped",
+    ],
+)
+def test_a_listed_name_that_leads_out_of_the_folder_is_refused_before_a_byte_is_written(
+    version, store, tmp_path, name
+):
+    wrong = name.format(tmp_path)
+    with pytest.raises(BundleDiffers, match="1 files that must not be written"):
+        fetch_bundle(forged(store, version, ["ok", wrong]), str(store), tmp_path / "bundles")
+    assert not list(tmp_path.rglob("escaped"))
+    assert not list((tmp_path / "bundles").rglob("*"))
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["Model.ubj", "model.ubj"], ["a", "a/b"]], ids=str)
+def test_two_listed_names_of_one_file_are_refused(version, store, tmp_path, names):
+    with pytest.raises(BundleDiffers, match=f"such as '{names[1]}'"):
+        fetch_bundle(forged(store, version, names), str(store), tmp_path / "bundles")
+
+
+def test_a_listed_hash_that_is_a_path_is_refused(version, store, tmp_path):
+    (tmp_path / "secret").write_text("not a model")
+    digest = f"../../../../{tmp_path.name}/secret"
+    with pytest.raises(BundleDiffers, match="must not be written"):
+        fetch_bundle(forged(store, version, ["a"], digest), str(store), tmp_path / "bundles")
+
+
+@pytest.mark.parametrize("listing", ["[1]", '[{"md5": null, "relpath": "a"}]', "no json"])
+def test_what_is_no_list_of_files_is_refused(listing):
+    with pytest.raises(BundleDiffers, match="there in the model store is no list of files"):
+        files_listed(listing.encode(), "there")
+
+
+def test_a_link_in_the_cache_is_replaced_by_the_file(version, store, tmp_path):
+    folder = fetch_bundle(version, str(store), tmp_path / "bundles")
+    model = folder / "model.ubj"
+    model.rename(tmp_path / "elsewhere")
+    model.symlink_to(tmp_path / "elsewhere")
+
+    assert not (fetch_bundle(version, str(store), tmp_path / "bundles") / "model.ubj").is_symlink()

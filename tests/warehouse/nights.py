@@ -5,23 +5,24 @@ from datetime import UTC, date, datetime
 
 import pyarrow as pa
 
-from warehouse import PublishedRun
+import catalog
+from records import Pointer
+from warehouse import PublishedRun, pointer_of
 
 NIGHT = date(2026, 4, 1)
 
-SCHEMA = pa.schema(
-    [
-        ("customer_id", pa.string()),
-        ("probability", pa.float64()),
-        ("decile", pa.int32()),
-        ("is_contacted", pa.bool_()),
-        ("reason_1", pa.string()),
-        ("reason_2", pa.string()),
-        ("reason_3", pa.string()),
-        ("status", pa.string()),
-        ("arm", pa.string()),
-    ]
-)
+# By the type of the column in the lake.
+TYPES = {"string": pa.string(), "double": pa.float64(), "int": pa.int32(), "boolean": pa.bool_()}
+
+
+def schema_of(dataset: catalog.Dataset) -> pa.Schema:
+    """The columns of a dataset as the files of the lake hold them."""
+    pairs = (column.split() for column in dataset.schema.split(", "))
+    return pa.schema([(name, TYPES[type_]) for name, type_ in pairs])
+
+
+SCHEMA = schema_of(catalog.PREDICTIONS)
+ARM_SCHEMA = schema_of(catalog.ARM_SCORES)
 
 
 def predictions(*customers: str, **columns) -> pa.RecordBatch:
@@ -86,17 +87,6 @@ def a_run(run_id: str = "run-1", population: int = 2, **changes) -> PublishedRun
     return PublishedRun(**values)
 
 
-ARM_SCHEMA = pa.schema(
-    [
-        ("customer_id", pa.string()),
-        ("champion_probability", pa.float64()),
-        ("champion_is_contacted", pa.bool_()),
-        ("challenger_probability", pa.float64()),
-        ("challenger_is_contacted", pa.bool_()),
-    ]
-)
-
-
 def arm_scores(*customers: str, **columns) -> pa.RecordBatch:
     """What two models say of these customers; a column may be one value for all, or a list."""
     values = {
@@ -114,6 +104,13 @@ def arm_scores(*customers: str, **columns) -> pa.RecordBatch:
         [pa.array(array, field.type) for array, field in zip(arrays, ARM_SCHEMA, strict=True)],
         schema=ARM_SCHEMA,
     )
+
+
+def shown(engine, run_id: str, score_date: date = NIGHT) -> Pointer:
+    """What readers see of the night now, which the test takes to be that run."""
+    pointer = pointer_of(engine, score_date)
+    assert pointer.run_id == run_id
+    return pointer
 
 
 def a_challenged_run(run_id: str = "run-1", **changes) -> PublishedRun:

@@ -6,7 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 import warehouse
-from warehouse.audit import row_sha256
+from records import AuditAnchor
+from warehouse.audit import BEGINNING, row_sha256
 from warehouse.tables import AUDIT_LOG
 
 
@@ -22,6 +23,7 @@ def with_events(engine):
         else:
             connection.execute(sa.text("drop trigger audit_log_refuses_update"))
             connection.execute(sa.text("drop trigger audit_log_refuses_delete"))
+            connection.execute(sa.text("drop trigger audit_log_refuses_replacement"))
     return engine
 
 
@@ -95,3 +97,71 @@ def test_events_written_at_once_make_one_chain(engine):
         writer.join()
 
     assert warehouse.check_audit(engine) == 30
+
+
+def rewrite(engine: sa.Engine, first_event: str) -> None:
+    """Write the whole log again with another first event and right hashes, as its owner can."""
+    with engine.begin() as connection:
+        rows = connection.execute(sa.select(AUDIT_LOG).order_by("number")).mappings().all()
+        connection.execute(AUDIT_LOG.delete())
+        sha256 = BEGINNING
+        for row in map(dict, rows):
+            row |= {"previous_sha256": sha256}
+            row |= {"event": first_event} if row["number"] == 1 else {}
+            sha256 = row_sha256(row)
+            connection.execute(AUDIT_LOG.insert().values(row | {"sha256": sha256}))
+
+
+def test_a_log_that_was_written_again_as_a_whole_does_not_fit_the_copies_of_its_head(with_events):
+    anchors = {"run abc": warehouse.audit_head(with_events)}
+    assert warehouse.check_audit(with_events, anchors) == 3
+
+    rewrite(with_events, "harmless")
+
+    assert warehouse.check_audit(with_events) == 3
+    with pytest.raises(warehouse.AuditBroken, match=r"1 of 1 .* row 3 .* run abc: .* 3 rows"):
+        warehouse.check_audit(with_events, anchors)
+
+
+def test_a_log_that_lost_its_newest_rows_does_not_fit_the_copies_of_its_head(with_events):
+    empty = AuditAnchor(number=0, sha256=BEGINNING)
+    anchors = {"the first tag": empty, "the last run": warehouse.audit_head(with_events)}
+
+    tamper(with_events, "delete from audit_log where number = 3")
+
+    assert warehouse.check_audit(with_events) == 2
+    with pytest.raises(warehouse.AuditBroken, match=r"1 of 2 copies .* in the last run"):
+        warehouse.check_audit(with_events, anchors)
+
+
+def test_the_head_of_an_empty_log_fits_every_log(engine):
+    anchors = {"the first run": warehouse.audit_head(engine)}
+    with warehouse.writing(engine) as connection:
+        assert warehouse.append_audit(connection, "first", {}) == 1
+    assert warehouse.check_audit(engine, anchors) == 1
+
+
+FORGERIES = {
+    "its number": "insert or replace into audit_log values (1, :at, 'forged', '{}', 'x', 'y')",
+    "its place in the chain": "insert or replace into audit_log "
+    "select 99, at, 'forged', details, previous_sha256, sha256 from audit_log where number = 1",
+    "its rowid": "insert or replace into audit_log "
+    "(rowid, number, at, event, details, previous_sha256, sha256) "
+    "select rowid, 99, at, 'forged', details, 'x', 'y' from audit_log where number = 1",
+    "replace": "replace into audit_log values (1, :at, 'forged', '{}', 'x', 'y')",
+    "upsert": "insert into audit_log values (1, :at, 'forged', '{}', 'x', 'y') "
+    "on conflict (number) do update set event = 'forged'",
+}
+
+
+@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES.keys())
+@pytest.mark.parametrize("setting", ["on", "off"])
+def test_no_row_of_the_log_can_be_replaced_by_a_writer_of_sqlite(engine, forgery, setting):
+    with warehouse.writing(engine) as connection:
+        warehouse.append_audit(connection, "first", {})
+    with engine.begin() as other:
+        other.exec_driver_sql(f"pragma recursive_triggers = {setting}")
+        with pytest.raises(sa.exc.DBAPIError, match="audit_log is append-only"):
+            other.exec_driver_sql(forgery.replace(":at", "'2020-01-01T00:00:00.000000Z'"))
+    assert warehouse.check_audit(engine) == 1

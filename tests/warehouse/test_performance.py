@@ -10,13 +10,14 @@ import sqlalchemy as sa
 import warehouse
 from tests.warehouse.nights import NIGHT, a_run, predictions
 from warehouse import Measurement, PublishedChanged
+from warehouse.bulk import SCHEMAS
 from warehouse.tables import DRIFT, LABEL_MATURITY, PERFORMANCE
 
 MATURED = NIGHT + timedelta(30)
 
 
 def publish(engine, run_id="run-1", score_date=NIGHT) -> None:
-    before = warehouse.current_run(engine, score_date)
+    before = warehouse.pointer_of(engine, score_date)
     run = a_run(run_id, score_date=score_date)
     warehouse.publish(engine, run, [predictions("ada", "bob")], replaces=before)
 
@@ -155,6 +156,21 @@ def test_a_changed_score_of_the_challenger_is_noticed_though_nobody_was_served_b
     warehouse.check_published(engine, "run-1", [served], [both(0.25)])
     with pytest.raises(PublishedChanged, match="run-1"):
         warehouse.check_published(engine, "run-1", [served], [both(0.26)])
+
+
+def test_a_column_that_is_added_later_says_nothing_about_earlier_runs(engine, monkeypatch):
+    """What measuring an old cohort and publishing it again look at are the columns it had."""
+    publish(engine)
+    wider = SCHEMAS["predictions"].append(pa.field("offer", pa.string()))
+    monkeypatch.setitem(SCHEMAS, "predictions", wider)
+
+    batch = predictions("ada", "bob")
+    warehouse.check_published(engine, "run-1", [batch])
+    assert warehouse.publish(engine, a_run(), [batch], replaces=None) == "unchanged"
+    with pytest.raises(warehouse.PredictionsBroken, match="no column offer"):
+        warehouse.publish(
+            engine, a_run("run-2"), [batch], replaces=warehouse.pointer_of(engine, NIGHT)
+        )
 
 
 def test_a_changed_prediction_is_noticed(engine):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from dataclasses import replace
 from datetime import date, datetime
 from uuid import uuid4
@@ -20,11 +21,12 @@ from hypothesis import strategies as st
 
 import warehouse
 from settings import PROJECT_ROOT
-from tests.warehouse.nights import NIGHT, a_run, many_predictions, predictions
+from tests.warehouse.nights import NIGHT, a_run, many_predictions, predictions, shown
 from warehouse import tables
 from warehouse.content import Content
 
 BOTH = predictions("ada", "bob")
+CUSTOMERS = ("c-4711", "c-4712")
 
 
 def read(engine, query) -> list[tuple]:
@@ -38,6 +40,9 @@ def count(engine, table: sa.Table) -> int:
 
 
 def publish(engine, run=None, *batches, replaces=None):
+    """Publish a run opened when readers saw ``replaces``: a pointer, or the run they see now."""
+    if isinstance(replaces, str):
+        replaces = shown(engine, replaces)
     return warehouse.publish(engine, run or a_run(), iter(batches or [BOTH]), replaces=replaces)
 
 
@@ -104,16 +109,18 @@ def test_a_superseding_run_is_current_and_the_old_one_stays(engine):
     assert warehouse.current_run(engine, NIGHT) == "run-2"
 
 
-def test_publishing_the_old_run_once_more_moves_only_the_pointer(engine):
+@pytest.mark.parametrize("replaces", [None, "run-2"])
+def test_a_superseded_run_is_not_shown_again_by_publishing_it(engine, replaces):
     publish(engine)
-    publish(engine, a_run("run-2"), replaces="run-1")
+    publish(engine, a_run("run-2", reason="a correction"), replaces="run-1")
 
-    assert publish(engine, a_run(), replaces="run-2") == "made_current"
+    with pytest.raises(warehouse.Overtaken) as refusal:
+        publish(engine, a_run(), replaces=replaces)
 
-    assert warehouse.current_run(engine, NIGHT) == "run-1"
+    assert "run run-2, which was published by tests (a correction)" in str(refusal.value)
+    assert "roll_back_predictions --score-date 2026-04-01 --run-id run-1" in str(refusal.value)
+    assert warehouse.current_run(engine, NIGHT) == "run-2"
     assert count(engine, tables.PREDICTIONS) == 4
-    events = [row[0] for row in read(engine, "select event from audit_log order by number")]
-    assert events == ["run_published", "run_published", "run_made_current"]
 
 
 def test_latest_predictions_are_those_of_the_newest_night_whatever_came_last(engine):
@@ -129,8 +136,10 @@ def test_a_publisher_that_was_overtaken_gives_up(engine):
     """It began when nothing was published, and wakes up when a newer run is."""
     publish(engine, a_run("newer"))
 
-    with pytest.raises(warehouse.Overtaken, match="run newer of 2026-04-01 was published while"):
+    with pytest.raises(warehouse.Overtaken, match="run newer, which was published by") as refusal:
         publish(engine, a_run("zombie"), replaces=None)
+
+    assert "--run-id zombie --instead-of newer" in str(refusal.value)
 
     assert warehouse.current_run(engine, NIGHT) == "newer"
     assert count(engine, tables.PREDICTIONS) == 2
@@ -228,7 +237,7 @@ def test_the_hash_of_the_content_does_not_depend_on_batches_and_tells_values_apa
     def sha256(*batches):
         content = Content("any", batches)
         list(content)
-        return content.sha256
+        return content.sha256()
 
     whole = predictions("ada", "bob", "eve", reason_1=["x", None, "yz"])
     assert sha256(whole) == sha256(whole.slice(0, 1), whole.slice(1, 0), whole.slice(1))
@@ -264,7 +273,7 @@ def test_any_text_and_any_probability_come_back_bit_for_bit(engine, rows):
     )
     run = a_run(uuid4().hex, population=len(rows))
 
-    publish(engine, run, batch, replaces=warehouse.current_run(engine, NIGHT))
+    publish(engine, run, batch, replaces=warehouse.pointer_of(engine, NIGHT))
 
     c = tables.PREDICTIONS.c
     stored = read(
@@ -295,7 +304,7 @@ def test_a_reader_never_sees_part_of_a_night_or_two(engine):
             run = a_run(f"run-{number:02d}", population=customers)
             batches = many_predictions(customers, decile=1 + number % 10)
             warehouse.publish(engine, run, batches, replaces=before)
-            before = run.run_id
+            before = warehouse.pointer_of(engine, NIGHT)
     finally:
         done.set()
         reader.join()
@@ -312,11 +321,10 @@ from tests.warehouse.nights import NIGHT, a_run, many_predictions
 
 url, attempt = sys.argv[1:]
 engine = warehouse.connect(url)
-before = warehouse.current_run(engine, NIGHT)
 for number in range(1000):
+    before = warehouse.pointer_of(engine, NIGHT)
     run = a_run(f"{attempt}-{number:03d}", population=3000)
     warehouse.publish(engine, run, many_predictions(3000, 1 + number % 10), replaces=before)
-    before = run.run_id
     print("published", flush=True)
 """
 
@@ -385,10 +393,38 @@ def test_a_connection_lost_before_the_commit_is_an_error_and_leaves_nothing(engi
                 )
             )
 
-    with pytest.raises(sa.exc.DBAPIError):
+    with pytest.raises(warehouse.WarehouseLost) as refusal:
         warehouse.publish(engine, a_run(), cut(), replaces=None)
 
+    assert "readers still see what was published before" in str(refusal.value)
+    assert "run this job again" in str(refusal.value)
     assert all(count(engine, table) == 0 for table in tables.METADATA.sorted_tables)
+
+
+@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+def test_a_full_disk_is_told_without_customers_and_leaves_nothing(engine):
+    [(pages,)] = read(engine, "pragma page_count")
+    small = warehouse.connect(engine.url)
+    limit = f"pragma max_page_count = {pages + 5}"
+    sa.event.listen(small, "connect", lambda driver, _: driver.execute(limit).close())
+
+    with pytest.raises(warehouse.WarehouseFull) as refusal:
+        warehouse.publish(small, a_run(population=3000), many_predictions(3000, 1), replaces=None)
+
+    said = "".join(traceback.format_exception(refusal.value))
+    assert "the disk of the warehouse sqlite:///" in said
+    assert "readers still see what was published before" in said
+    assert "c0000001" not in said
+    assert all(count(engine, table) == 0 for table in tables.METADATA.sorted_tables)
+
+
+@pytest.mark.parametrize("columns", [{"probability": 1.5}, {"decile": 11}], ids=str)
+def test_what_the_database_refuses_is_told_without_customers(engine, columns):
+    with pytest.raises(Exception, match=r"(?i)constraint") as refusal:
+        publish(engine, None, predictions(*CUSTOMERS, **columns))
+
+    said = "".join(traceback.format_exception(refusal.value))
+    assert not any(name in said for name in CUSTOMERS)
 
 
 def test_a_warehouse_that_is_away_is_named_without_its_password():

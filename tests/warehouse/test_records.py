@@ -1,7 +1,9 @@
 """Tests of drift rows, model versions and promotions, and of the questions others ask."""
 
 import contextlib
+import stat
 from datetime import UTC, date, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -59,7 +61,7 @@ def finding(column: str, verdict: str = "steady", value: float | None = 0.1) -> 
 def publish(engine, run_id="run-1", score_date=NIGHT, **columns):
     run = a_run(run_id, score_date=score_date)
     batch = predictions("ada", "bob", **columns)
-    before = warehouse.current_run(engine, score_date)
+    before = warehouse.pointer_of(engine, score_date)
     warehouse.publish(engine, run, [batch], replaces=before)
 
 
@@ -165,9 +167,11 @@ def test_rules_are_counted_over_the_nights_asked_for(engine):
 def test_a_users_query_may_read_but_not_write(engine):
     publish(engine)
 
-    names, answer = warehouse.look_up(engine, "select customer_id, 7 % 4 as n from predictions")
-    assert (names, answer) == (["customer_id", "n"], [("ada", 3), ("bob", 3)])
-    with pytest.raises(sa.exc.DBAPIError, match=r"(?i)read-?only"):
+    query = "select customer_id, 7 % 4 as n from latest_predictions order by 1"
+    answer = warehouse.look_up(engine, query)
+    assert (answer.names, answer.rows) == (["customer_id", "n"], [("ada", 3), ("bob", 3)])
+    assert not answer.is_cut
+    with pytest.raises(warehouse.QueryRefused, match=r"(?i)read-?only|syntax error"):
         warehouse.look_up(engine, "delete from predictions")
     assert len(rows(engine, tables.PREDICTIONS)) == 2
 
@@ -175,16 +179,16 @@ def test_a_users_query_may_read_but_not_write(engine):
 def test_the_names_of_a_users_query_are_bound_to_values(engine):
     publish(engine)
     values = {"customer_id": "bob", "score_date": str(NIGHT)}
-    names, answer = warehouse.look_up(engine, warehouse.WHO_SCORED, values)
-    assert [row[names.index("customer_id")] for row in answer] == ["bob"]
+    answer = warehouse.look_up(engine, warehouse.WHO_SCORED, values)
+    assert [row[answer.names.index("customer_id")] for row in answer.rows] == ["bob"]
     hostile = values | {"customer_id": "bob' or '1' = '1"}
-    assert warehouse.look_up(engine, warehouse.WHO_SCORED, hostile)[1] == []
-    with pytest.raises(sa.exc.ArgumentError, match="customer"):
+    assert warehouse.look_up(engine, warehouse.WHO_SCORED, hostile).rows == []
+    with pytest.raises(warehouse.QueryRefused, match="customer"):
         warehouse.look_up(engine, "select 1", {"customer": "bob"})
-    with pytest.raises(sa.exc.StatementError, match="night"):
+    with pytest.raises(warehouse.QueryRefused, match="night"):
         warehouse.look_up(engine, "select :customer, :night", {"customer": "bob"})
     deletion = "delete from predictions where customer_id = :customer returning customer_id"
-    with pytest.raises(sa.exc.DBAPIError, match=r"(?i)read-?only"):
+    with pytest.raises(warehouse.QueryRefused, match=r"(?i)read-?only|syntax error"):
         warehouse.look_up(engine, deletion, {"customer": "bob"})
 
 
@@ -202,8 +206,8 @@ def test_a_retraining_tells_what_asked_for_it_and_when_it_was_live(engine):
     warehouse.record_challenge(engine, a_promotion(number=1, **trial))
     warehouse.record_promotion(engine, a_promotion(number=2, version="v1.1.0", at=live_at))
 
-    names, answer = warehouse.look_up(engine, "select * from retrainings order by version")
-    by_hand, asked = (dict(zip(names, row, strict=True)) for row in answer)
+    answer = warehouse.look_up(engine, "select * from retrainings order by version")
+    by_hand, asked = (dict(zip(answer.names, row, strict=True)) for row in answer.rows)
     assert (asked["version"], asked["trigger"], str(asked["score_date"])) == (
         *("v1.1.0", "drift"),
         str(NIGHT),
@@ -224,7 +228,7 @@ def test_a_retraining_tells_what_asked_for_it_and_when_it_was_live(engine):
 )
 def test_a_users_query_cannot_end_what_makes_it_harmless(engine, sql):
     publish(engine)
-    with pytest.raises(sa.exc.DBAPIError):
+    with pytest.raises(warehouse.QueryRefused):
         warehouse.look_up(engine, sql)
     assert len(rows(engine, tables.PREDICTIONS)) == 2
 
@@ -246,12 +250,57 @@ def test_a_users_query_cannot_end_what_makes_it_harmless(engine, sql):
 )
 def test_no_single_statement_of_a_user_changes_anything(engine, sql):
     publish(engine)
-    with contextlib.suppress(sa.exc.SQLAlchemyError):
+    with contextlib.suppress(warehouse.QueryRefused):
         warehouse.look_up(engine, sql)
     assert len(rows(engine, tables.PREDICTIONS)) == 2
     if engine.dialect.name == "sqlite":
-        assert warehouse.look_up(engine, "pragma user_version")[1] == [(0,)]
+        assert warehouse.look_up(engine, "pragma user_version").rows == [(0,)]
 
 
 def test_the_readme_shows_the_query_that_is_tested():
     assert warehouse.WHO_SCORED.strip() in (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+
+
+ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select {} from n"
+
+
+def test_a_users_query_is_stopped_when_it_takes_too_long(engine):
+    with pytest.raises(warehouse.QueryRefused, match=r"stopped after 1 seconds; .*--seconds"):
+        warehouse.look_up(engine, ENDLESS.format("count(*)"), seconds=1)
+
+
+def test_of_a_users_query_only_so_many_rows_are_fetched(engine):
+    answer = warehouse.look_up(engine, ENDLESS.format("i") + " limit 1000000", limit=3)
+    assert answer.rows == [(1,), (2,), (3,)]
+    assert answer.is_cut
+
+
+@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("sql", ["attach '{}' as other", "vacuum into '{}'"])
+def test_a_users_query_makes_no_file(engine, tmp_path, sql):
+    publish(engine)
+    with pytest.raises(warehouse.QueryRefused, match="too many attached"):
+        warehouse.look_up(engine, sql.format(tmp_path / "copy.db"))
+    assert not (tmp_path / "copy.db").exists()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+def test_a_users_query_sees_what_a_reader_sees(engine):
+    publish(engine)
+    with pytest.raises(warehouse.QueryRefused, match="permission denied for table predictions"):
+        warehouse.look_up(engine, "select * from predictions")
+
+
+def test_a_slip_in_a_users_query_is_told_in_the_databases_words(engine):
+    with pytest.raises(warehouse.QueryRefused, match=r"'selec 1': .*syntax error"):
+        warehouse.look_up(engine, "selec 1")
+
+
+@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+def test_a_warehouse_file_is_not_for_everybody(url, engine):
+    publish(engine)
+    file = Path(engine.url.database)
+    file.chmod(0o644)
+    warehouse.migrate(url)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640

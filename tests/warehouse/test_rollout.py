@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import command
 
 import warehouse
-from tests.warehouse.nights import NIGHT, a_challenged_run, a_run, arm_scores, predictions
+from tests.warehouse.nights import NIGHT, a_challenged_run, a_run, arm_scores, predictions, shown
 from tests.warehouse.test_publish import count, read
 from warehouse import tables
 from warehouse.migrate import migration_config
@@ -20,6 +20,8 @@ BOTH = arm_scores("ada", "bob")
 
 def publish(engine, run, batch=None, arms=(), replaces=None):
     batch = predictions("ada", "bob") if batch is None else batch
+    if isinstance(replaces, str):
+        replaces = shown(engine, replaces)
     return warehouse.publish(engine, run, iter([batch]), replaces=replaces, arm_scores=arms)
 
 
@@ -148,17 +150,37 @@ def test_a_run_that_was_left_is_not_gone_back_to_unless_it_is_named(three_runs):
 def test_a_retry_of_publishing_does_not_undo_a_roll_back(three_runs):
     roll_back(three_runs)
 
-    with pytest.raises(warehouse.TakenBack, match=r"by ada \(wrong prices\).*--run-id run-3"):
+    with pytest.raises(warehouse.Overtaken) as refusal:
         publish(three_runs, later("run-3", 9), replaces="run-2")
+    assert "run-2, which the night was rolled back to from run run-3" in str(refusal.value)
+    assert "by ada (wrong prices)" in str(refusal.value)
+    assert "roll_back_predictions --score-date 2026-04-01 --run-id run-3" in str(refusal.value)
     publish(three_runs, later("run-4", 3), replaces="run-2")
-    with pytest.raises(warehouse.TakenBack):
+    with pytest.raises(warehouse.Overtaken, match="run-4, which was published"):
         publish(three_runs, later("run-3", 9), replaces="run-4")
     assert warehouse.current_run(three_runs, NIGHT) == "run-4"
 
     roll_back(three_runs, run_id="run-3")
     assert publish(three_runs, later("run-3", 9), replaces="run-3") == "unchanged"
-    publish(three_runs, later("run-5", 10), replaces="run-3")
-    assert publish(three_runs, later("run-3", 11), replaces="run-5") == "made_current"
+
+
+def test_a_run_opened_before_a_roll_back_does_not_follow_on_it_though_readers_see_the_same(engine):
+    publish(engine, later("run-1", 0))
+    opened = shown(engine, "run-1")
+    publish(engine, later("run-2", 1), replaces="run-1")
+    roll_back(engine)
+    assert warehouse.current_run(engine, NIGHT) == opened.run_id
+
+    with pytest.raises(warehouse.Overtaken, match=r"rolled back to from run run-2 by ada"):
+        publish(engine, later("run-3", 2), replaces=opened)
+
+
+def test_the_order_of_runs_is_the_databases_whatever_the_clocks_of_machines_say(engine):
+    publish(engine, later("first", hours=5))
+    publish(engine, later("second", hours=-300), replaces="first")
+    publish(engine, later("third", hours=2), replaces="second")
+
+    assert [roll_back(engine).run_id, roll_back(engine).run_id] == ["second", "first"]
 
 
 FIRST, SECOND = ({"token": f"click-{number}"} for number in (1, 2))
@@ -195,7 +217,7 @@ def test_roll_backs_at_the_same_time_as_publishing_leave_one_pointer_and_a_whole
         for attempt in range(5):
             run = later(f"new-{attempt}", 5 + attempt)
             try:
-                publish(three_runs, run, replaces=warehouse.current_run(three_runs, NIGHT))
+                publish(three_runs, run, replaces=warehouse.pointer_of(three_runs, NIGHT))
             except warehouse.Overtaken:
                 continue
 

@@ -1,0 +1,113 @@
+"""Who may do what in the warehouse on PostgreSQL: the owner migrates, jobs write, people read.
+
+Two groups without a login: grant ``scoring_writer`` to the user of the jobs and ``scoring_reader``
+to those who use the scores. The owner of the tables is neither. SQLite has no users.
+"""
+
+import sqlalchemy as sa
+
+from warehouse.tables import (
+    ARM_SCORES,
+    CURRENT_PREDICTIONS,
+    CURRENT_RUNS,
+    DRIFT,
+    LABEL_MATURITY,
+    LATEST_PREDICTIONS,
+    METADATA,
+    PERFORMANCE,
+    PREDICTIONS,
+    QUALITY,
+    RETRAININGS,
+)
+
+WRITER = "scoring_writer"
+READER = "scoring_reader"
+
+VIEWS = (CURRENT_PREDICTIONS, LATEST_PREDICTIONS, RETRAININGS)
+# Scores of runs that nobody is to see.
+NOT_FOR_READERS = (PREDICTIONS, ARM_SCORES)
+# What a job that runs again finds out again.
+REPLACEABLE = (DRIFT, QUALITY, PERFORMANCE, LABEL_MATURITY)
+
+
+def give_rights(connection: sa.Connection) -> str | None:
+    """Make the groups if they are not there, and give them exactly the rights they should have.
+
+    Args:
+        connection: In a transaction, of the owner of the tables.
+
+    Returns:
+        What an administrator has to do because this user must not; None if there is nothing.
+    """
+    if connection.dialect.name != "postgresql":
+        return None
+    missing = [role for role in (WRITER, READER) if not _is_there(connection, role)]
+    for role, statements in ((WRITER, _of_writer()), (READER, _of_reader())):
+        if role not in missing:
+            for statement in statements:
+                connection.execute(sa.text(statement))
+    if not missing:
+        return None
+    made = " ".join(f"create role {role} nologin;" for role in missing)
+    return (
+        f"{len(missing)} groups of users are not there, and this user must not make them: "
+        f"{', '.join(missing)}. Nobody but the owner of the tables can use the warehouse. Ask an "
+        f"administrator of the server to run: {made} Then run this again."
+    )
+
+
+def owner_warning(engine: sa.Engine) -> str | None:
+    """Why the user of ``engine`` should not run jobs; None if it owns nothing, or on SQLite."""
+    if engine.dialect.name != "postgresql":
+        return None
+    owned = sa.text(
+        "select count(*) from pg_tables where schemaname = 'public' "
+        "and pg_has_role(current_user, tableowner, 'member')"
+    )
+    with engine.connect() as connection:
+        tables, user = connection.scalar(owned), connection.scalar(sa.text("select current_user"))
+    if not tables:
+        return None
+    return (
+        f"the jobs run as {user}, who owns {tables} tables of the warehouse and could change its "
+        f"audit log. Give them a user of their own: create role <name> login in role {WRITER}, "
+        f"{READER}; and set SCORING_WAREHOUSE_URL to it, SCORING_WAREHOUSE_OWNER_URL to {user}."
+    )
+
+
+def _is_there(connection: sa.Connection, role: str) -> bool:
+    """Whether there is such a role, made here if it may be."""
+    connection.execute(
+        sa.text(
+            f"""
+            do $$ begin create role {role} nologin;
+            exception when duplicate_object or unique_violation or insufficient_privilege then null;
+            end $$
+            """
+        )
+    )
+    named = sa.text("select count(*) from pg_roles where rolname = :role")
+    return connection.scalar(named, {"role": role}) == 1
+
+
+def _of_writer() -> list[str]:
+    every = _names(*METADATA.sorted_tables)
+    return [
+        f"revoke all on all tables in schema public from {WRITER}",
+        f"grant select, insert on {every} to {WRITER}",
+        f"grant select on {_names(*VIEWS)}, alembic_version to {WRITER}",
+        f"grant update on {CURRENT_RUNS.name} to {WRITER}",
+        f"grant delete on {_names(*REPLACEABLE)} to {WRITER}",
+    ]
+
+
+def _of_reader() -> list[str]:
+    tables = [table for table in METADATA.sorted_tables if table not in NOT_FOR_READERS]
+    return [
+        f"revoke all on all tables in schema public from {READER}",
+        f"grant select on {_names(*tables, *VIEWS)}, alembic_version to {READER}",
+    ]
+
+
+def _names(*tables: sa.FromClause) -> str:
+    return ", ".join(table.name for table in tables)
