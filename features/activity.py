@@ -1,6 +1,7 @@
 """From transaction lines to one exact row per customer and day, and back from the lake."""
 
 from collections.abc import Iterable
+from datetime import time
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -11,12 +12,13 @@ from business_day import business_day
 from lake import read_parquet
 
 
-def summarise_activity(lines: DataFrame, timezone: str) -> DataFrame:
+def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time = time(0)) -> DataFrame:
     """One row per day of delivery, customer and business day with activity; sums are exact.
 
     Args:
         lines: Accepted lines (``catalog.LINE``), each with a customer.
-        timezone: The zone at whose midnight days are cut.
+        timezone: The zone in which days are cut.
+        day_ends_at: The hour of its clock at which a day ends.
 
     Returns:
         The columns of ``catalog.ACTIVITY``, without nulls. Summaries of two deliveries add up to
@@ -29,7 +31,7 @@ def summarise_activity(lines: DataFrame, timezone: str) -> DataFrame:
     )
 
     dated = lines.where(is_purchase | is_return).withColumn(
-        "activity_on", business_day("invoiced_at", timezone)
+        "activity_on", business_day("invoiced_at", timezone, day_ends_at)
     )
     summed = dated.groupBy("known_on", "customer_id", "activity_on").agg(
         # Of the purchases if there are any: features look at where a customer buys.

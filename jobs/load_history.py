@@ -16,7 +16,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import catalog
-from deliveries.contract import open_delivery
+from deliveries.cells import DeliveredCells
 from deliveries.files import delivered_files, delivery_id
 from deliveries.lines import read_lines
 from errors import BadData
@@ -26,7 +26,7 @@ from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import job_session
 from lake import is_whole, read_parquet, write_deliveries
-from params import Params, read_params
+from params import Params, Source, read_params
 from records import DeliveredFile, Delivery, DeliveryRecord, current_deliveries, make_current
 from settings import Settings
 
@@ -104,26 +104,15 @@ def take_in(
 ) -> dict[date, list[str]]:
     """Split the deliveries that have no record yet; the reasons of those refused."""
     root, source = settings.data_root, params.source(settings.source)
-    deliveries: list[Delivery] = []
     refusals: dict[date, list[str]] = {}
-    for day, files in new.items():
-        name = delivery_id(files)
-        if DeliveryRecord.exists(root, day, name) and is_complete(root, day, name, LINES):
-            continue
-        folder = catalog.incoming_folder(root, day)
-        try:
-            deliveries.append(open_delivery(folder, day, files, source))
-        except BadData as error:
-            refusals[day] = [str(error)]
-    if not deliveries:
-        return refusals
-
-    folders = {one.known_on: catalog.incoming_folder(root, one.known_on) for one in deliveries}
-    earlier = current_deliveries(root, until)
-    with read_lines(spark, folders, source, root) as lines:
+    with DeliveredCells(root) as cells:
+        deliveries = _read(cells, root, new, source, refusals)
+        if not deliveries:
+            return refusals
+        earlier = current_deliveries(root, until)
         intake = take_deliveries(
             spark,
-            lines,
+            read_lines(spark, cells.finish(), source),
             deliveries,
             root,
             settings.source,
@@ -135,6 +124,27 @@ def take_in(
     for sentence in intake.warnings:
         log.warning("%s", sentence)
     return refusals | intake.refusals
+
+
+def _read(
+    cells: DeliveredCells,
+    root: Path,
+    new: Delivered,
+    source: Source,
+    refusals: dict[date, list[str]],
+) -> list[Delivery]:
+    """Read the deliveries that have no record yet; those that cannot be used go to ``refusals``."""
+    deliveries = []
+    for day, files in new.items():
+        name = delivery_id(files)
+        if DeliveryRecord.exists(root, day, name) and is_complete(root, day, name, LINES):
+            continue
+        folder = catalog.incoming_folder(root, day)
+        try:
+            deliveries.append(cells.read(folder, day, files, source))
+        except BadData as error:
+            refusals[day] = [str(error)]
+    return deliveries
 
 
 def summarise(
@@ -149,7 +159,8 @@ def summarise(
         for day, name in ids.items()
     ]
     lines = read_parquet(spark, accepted, catalog.TRANSACTIONS)
-    activity = summarise_activity(lines, params.business.timezone)
+    ends_at = params.source(settings.source).day_ends_at
+    activity = summarise_activity(lines, params.business.timezone, ends_at)
 
     rows = write_deliveries(
         activity.repartition("known_on"),

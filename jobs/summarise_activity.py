@@ -40,7 +40,8 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         log.info("%s is there and never changes; not summarised again", partition)
     else:
         lines = read_lines(spark, settings, key)
-        activity = summarise_activity(lines, params.business.timezone)
+        ends_at = params.source(settings.source).day_ends_at
+        activity = summarise_activity(lines, params.business.timezone, ends_at)
         write_deliveries(
             activity.repartition("known_on"),
             catalog.ACTIVITY,

@@ -13,7 +13,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import catalog
-from deliveries.contract import open_delivery
+from deliveries.cells import DeliveredCells
 from deliveries.files import delivered_files, delivery_id
 from deliveries.lines import read_lines
 from errors import BadData
@@ -57,11 +57,11 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         if kept_docs.exists() and not docs.exists():
             shutil.copytree(kept_docs, docs)
     else:
-        delivery = open_delivery(folder, day, files, source)
-        with read_lines(spark, {day: folder}, source, root) as lines:
+        with DeliveredCells(root) as cells:
+            delivery = cells.read(folder, day, files, source)
             intake = take_deliveries(
                 spark,
-                lines,
+                read_lines(spark, cells.finish(), source),
                 [delivery],
                 root,
                 settings.source,

@@ -75,22 +75,6 @@ def test_damage_that_the_footer_does_not_show_is_found(deliver):
         delivered_files(folder, "parquet")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"invoice,product\n500001,caf\xe9\n", b"\x1f\x8b\x08\x00"]
-)
-def test_a_csv_file_without_header_or_not_in_utf_8_is_unreadable(tmp_path, content):
-    (tmp_path / "part-0.csv").write_bytes(content)
-    with pytest.raises(DeliveryUnreadable, match=r"part-0\.csv"):
-        delivered_files(tmp_path, "csv")
-
-
-def test_a_csv_file_that_leaves_utf_8_far_down_is_unreadable(tmp_path):
-    rows = b"500001,cafe\n" * 100_000
-    (tmp_path / "part-0.csv").write_bytes(b"invoice,product\n" + rows + b"500001,caf\xe9\n")
-    with pytest.raises(DeliveryUnreadable, match="0xe9"):
-        delivered_files(tmp_path, "csv")
-
-
 def test_csv_rows_are_not_counted(deliver_text):
     assert delivered_files(deliver_text("invoice\n500001\n"), "csv")[0].rows is None
 

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import catalog
+from deliveries.cells import DeliveredCells
+from deliveries.files import delivered_files
 from deliveries.lines import read_lines
 from expectations.features import unscorable
 from expectations.split import Layout, split_lines
@@ -114,8 +116,9 @@ def test_delivered_text(same, tmp_path_factory, pattern, delivered):
 
 
 def lines_of(spark, folder, source) -> list:
-    with read_lines(spark, {DAY: folder}, source, folder.parent) as lines:
-        return rows(lines)
+    with DeliveredCells(folder.parent) as cells:
+        cells.read(folder, DAY, delivered_files(folder, source.format), source)
+        return rows(read_lines(spark, cells.finish(), source))
 
 
 @few
