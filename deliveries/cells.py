@@ -296,16 +296,10 @@ def _whole_text(path: Path, column: SourceColumn, values: pa.Array, source: Sour
 def _csv_batches(path: Path, columns: Sequence[SourceColumn], source: Source) -> Iterator[pa.Table]:
     width = len(columns)
     for batch in read_rows(path, source, width):
-        malformed = {
-            position: row for position, row in enumerate(batch.rows) if isinstance(row, Malformed)
-        }
-        rows = batch.rows
-        for position in malformed:
-            rows[position] = [None] * width
-        texts = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+        texts = [pa.array(column, pa.string()) for column in batch.columns]
         lines = pa.array(batch.numbers, pa.int64())
         cells = _cells(texts, columns, lines, source, source.text)
-        yield _with_malformed(cells, malformed) if malformed else cells
+        yield _with_malformed(cells, batch.malformed) if batch.malformed else cells
 
 
 def _with_malformed(cells: pa.Table, malformed: dict[int, Malformed]) -> pa.Table:

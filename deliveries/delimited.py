@@ -7,7 +7,7 @@ takes is checked again here.
 import codecs
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +17,7 @@ from params import Limits, Source, Text
 
 BATCH_ROWS = 65_536
 BATCH_CHARACTERS = 1 << 25
-READ_CHARACTERS = 1 << 20
+READ_CHARACTERS = 1 << 18
 CELLS_OF_A_LINE = 16
 SHOWN = 60
 
@@ -36,10 +36,23 @@ class Malformed:
 
 @dataclass(slots=True)
 class Rows:
-    """Rows of a file in their order, malformed ones included, each with the number of its line."""
+    """Rows of a file in their order: the number of the line each begins in, and every column.
 
-    numbers: list[int] = field(default_factory=list)
-    rows: list[list[str] | Malformed] = field(default_factory=list)
+    A malformed line has no values; it is in ``malformed`` by its position among the rows.
+    """
+
+    numbers: list[int]
+    columns: list[list[str | None]]
+    malformed: dict[int, Malformed] = field(default_factory=dict)
+
+    @classmethod
+    def none(cls, width: int) -> "Rows":
+        return cls([], [[] for _ in range(width)])
+
+    def add(self, numbers: Iterable[int], values: Iterable[Sequence[str | None]]) -> None:
+        self.numbers.extend(numbers)
+        for column, more in zip(self.columns, zip(*values, strict=True), strict=False):
+            column.extend(more)
 
 
 def header(path: Path, source: Source) -> list[str]:
@@ -50,11 +63,8 @@ def header(path: Path, source: Source) -> list[str]:
     """
     if source.text.column_names is not None:
         return source.text.column_names
-    for number, row in _Reader(path, source).records():
-        if isinstance(row, Malformed):
-            raise DeliveryUnreadable(path, f"its header, line {number}: {row.problem}")
-        return row
-    raise DeliveryUnreadable(path, "it is empty, not even a header")
+    _, names = _Reader(path, source).header()
+    return names
 
 
 def read_rows(path: Path, source: Source, width: int) -> Iterator[Rows]:
@@ -67,64 +77,136 @@ def read_rows(path: Path, source: Source, width: int) -> Iterator[Rows]:
         DeliveryUnreadable: If a quote swallows line ends, or a line or a value is too long. Names
             the line.
     """
-    limit = source.limits.cell_characters
-    records = _Reader(path, source).records(width)
+    reader = _Reader(path, source)
     if source.text.column_names is None:
-        next(records, None)
-
-    batch, characters = Rows(), 0
-    for number, row in records:
-        if not isinstance(row, Malformed):
-            length = sum(map(len, row))
-            if length > limit and max(map(len, row)) > limit:
-                raise DeliveryUnreadable(path, _too_long(number, row, limit))
-            characters += length
-        batch.numbers.append(number)
-        batch.rows.append(row)
-        if len(batch.rows) >= BATCH_ROWS or characters > BATCH_CHARACTERS:
+        reader.header()
+    batch, read = Rows.none(width), 0
+    while reader.read_into(batch):
+        if len(batch.numbers) >= BATCH_ROWS or reader.characters - read > BATCH_CHARACTERS:
             yield batch
-            batch, characters = Rows(), 0
-    if batch.rows:
+            batch, read = Rows.none(width), reader.characters
+    if batch.numbers:
         yield batch
 
 
 class _Reader:
-    """One pass over a file. The reader of quoted lines draws the lines that a value runs over."""
+    """One pass over a file, a block of lines at a time.
+
+    A block in which nothing is odd is read as a whole. Any other is read line by line, where the
+    reader of quoted lines draws the lines that a value runs over, from the next block too.
+    """
 
     def __init__(self, path: Path, source: Source) -> None:
         self._path, self._text, self._limits = path, source.text, source.limits
-        self._number = 0
-        self._lines = self._numbered(_lines(path, source.text, source.limits))
+        self._blocks = _blocks(path, source.text, source.limits)
+        self._lines: Iterator[str] = iter(())
+        self._number = self.characters = 0
         self._drawn: list[str] = []
         self._next_line: str | None = None
-        quote = source.text.quote
-        self._quoted = quote and csv.reader(
-            _Drawn(self._draw), delimiter=source.text.separator, quotechar=quote, strict=True
-        )
-        self._well_formed = quote and _well_formed(source.text)
+        self._quoted = self._csv(_Drawn(self._draw))
+        self._well_formed = source.text.quote and _well_formed(source.text)
 
-    def records(self, width: int | None = None) -> Iterator[tuple[int, list[str] | Malformed]]:
-        """Each row with the number of the line it begins in.
-
-        Args:
-            width: The number of values a row has; by default any.
-        """
-        quote, separator = self._text.quote, self._text.separator
-        for line in self._lines:
+    def header(self) -> tuple[int, list[str]]:
+        """The first row, and the number of its line."""
+        for line in iter(self._line, None):
             if not line:
                 continue
-            number = self._number
-            if UNFIT.search(line):
-                yield number, Malformed(_shown(line), _unfit(line, self._text))
+            number, row = self._number, self._row(line)
+            if isinstance(row, Malformed):
+                raise DeliveryUnreadable(self._path, f"its header, line {number}: {row.problem}")
+            return number, row
+        raise DeliveryUnreadable(self._path, "it is empty, not even a header")
+
+    def read_into(self, rows: Rows) -> bool:
+        """Add the rows that follow to ``rows``; false at the end of the file.
+
+        A line with more or fewer values than there are columns is malformed.
+        """
+        if self._line_by_line(rows):
+            return True
+        block = self._block()
+        if block is None:
+            return False
+        if not self._at_once(block, rows):
+            self._lines = iter(block)
+        return True
+
+    def _at_once(self, block: list[str], rows: Rows) -> bool:
+        """Add the rows of a block, if each line is one and nothing has to be looked at twice."""
+        whole = "\n".join(block)
+        if UNFIT.search(whole) or max(map(len, block)) > self._limits.cell_characters:
+            return False
+        quote, separator = self._text.quote, self._text.separator
+        if not quote or quote not in whole:
+            values = [line.split(separator) for line in block if line]
+        else:
+            try:
+                values = [row for row in self._csv(block) if row]
+            except csv.Error:
+                return False
+            # What that reader takes though it should not leaves a quote in a value.
+            if quote in "".join(map("".join, values)):
+                return False
+        first = self._number + 1
+        numbers = [number for number, line in enumerate(block, first) if line]
+        width = len(rows.columns)
+        if len(values) != len(numbers) or not {width}.issuperset(map(len, values)):
+            return False
+        rows.add(numbers, values)
+        self._number += len(block)
+        return True
+
+    def _line_by_line(self, rows: Rows) -> bool:
+        """Add the rows of the lines at hand; whether there were any."""
+        width, before = len(rows.columns), self._number
+        numbers, values = [], []
+        for line in self._lines:
+            self._number += 1
+            if not line:
                 continue
-            row = line.split(separator) if not quote or quote not in line else self._row_of(line)
-            if width is not None and not isinstance(row, Malformed) and len(row) != width:
+            number, row = self._number, self._row(line)
+            if not isinstance(row, Malformed) and len(row) != width:
                 problem = f"{len(row)} value(s) instead of {width}"
                 if len(self._drawn) > 1:
                     self._swallowed(number, problem)
                 row = Malformed(line, problem)
-            self._drawn.clear()
-            yield number, row
+            if isinstance(row, Malformed):
+                rows.malformed[len(rows.numbers) + len(numbers)] = row
+                row = [None] * width
+            numbers.append(number)
+            values.append(row)
+        rows.add(numbers, values)
+        return self._number > before
+
+    def _block(self) -> list[str] | None:
+        block = next(self._blocks, None)
+        self.characters += sum(map(len, block or ()))
+        return block
+
+    def _line(self) -> str | None:
+        """The next line, from this block or the one behind it; null at the end of the file."""
+        line = next(self._lines, None)
+        if line is None and (block := self._block()) is not None:
+            self._lines = iter(block)
+            line = next(self._lines)
+        self._number += line is not None
+        return line
+
+    def _csv(self, lines: Iterable[str]) -> Iterator[list[str]] | None:
+        quote = self._text.quote
+        return quote and csv.reader(
+            lines, delimiter=self._text.separator, quotechar=quote, strict=True
+        )
+
+    def _row(self, line: str) -> list[str] | Malformed:
+        self._drawn.clear()
+        if UNFIT.search(line):
+            return Malformed(_shown(line), _unfit(line, self._text))
+        quote, limit = self._text.quote, self._limits.cell_characters
+        row = self._row_of(line) if quote and quote in line else line.split(self._text.separator)
+        if not isinstance(row, Malformed) and (longest := max(map(len, row))) > limit:
+            self._refuse(self._number, f"a value has {longest:,} characters, {limit:,} are allowed")
+        return row
 
     def _row_of(self, line: str) -> list[str] | Malformed:
         """The row that begins with ``line``, which has a quote, and may run over several lines."""
@@ -144,7 +226,7 @@ class _Reader:
             return Malformed(line, problem)
 
         # What the reader takes though it should not leaves a quote in a value.
-        if any(self._text.quote in value for value in row):
+        if self._text.quote in "".join(row):
             whole = "".join(self._drawn).removesuffix("\n")
             if not self._well_formed.fullmatch(whole):
                 problem = "a quote opens inside a value"
@@ -164,7 +246,9 @@ class _Reader:
         if self._next_line is not None:
             line, self._next_line = self._next_line, None
         elif len(self._drawn) < most:
-            line = next(self._lines)
+            line = self._line()
+            if line is None:
+                raise StopIteration
         elif most == 1:
             raise StopIteration
         else:
@@ -190,11 +274,6 @@ class _Reader:
     def _refuse(self, number: int, problem: str) -> NoReturn:
         raise DeliveryUnreadable(self._path, f"line {number}: {problem}")
 
-    def _numbered(self, lines: Iterator[str]) -> Iterator[str]:
-        for line in lines:
-            self._number += 1
-            yield line
-
 
 class _Drawn:
     """An iterator that may go on after its end, as a generator may not."""
@@ -209,7 +288,7 @@ class _Drawn:
         return self._draw()
 
 
-def _lines(path: Path, text: Text, limits: Limits) -> Iterator[str]:
+def _blocks(path: Path, text: Text, limits: Limits) -> Iterator[list[str]]:
     """The lines without their ends (LF or CRLF); a carriage return left in one stands alone."""
     codecs.register_error("mark", lambda error: (MARK, error.end))
     longest = CELLS_OF_A_LINE * limits.cell_characters
@@ -218,14 +297,15 @@ def _lines(path: Path, text: Text, limits: Limits) -> Iterator[str]:
         while block := file.read(READ_CHARACTERS):
             lines = (rest + block).replace("\r\n", "\n").split("\n")
             rest = lines.pop()
-            yield from lines
             number += len(lines)
             if len(rest) > longest:
                 raise DeliveryUnreadable(
                     path, f"line {number}: it is longer than {longest:,} characters"
                 )
+            if lines:
+                yield lines
         if rest:
-            yield rest.removesuffix("\r") if "\r" not in rest[:-1] else rest
+            yield [rest.removesuffix("\r")]
 
 
 def _well_formed(text: Text) -> re.Pattern[str]:
@@ -246,8 +326,3 @@ def _unfit(line: str, text: Text) -> str:
 
 def _shown(line: str) -> str:
     return line.replace(MARK, "\ufffd")
-
-
-def _too_long(number: int, row: list[str], limit: int) -> str:
-    position, length = max(enumerate(map(len, row), start=1), key=lambda pair: pair[1])
-    return f"line {number}: value {position} has {length:,} characters, {limit:,} are allowed"
