@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 MICROS = 1_000_000
 
 
-def business_day(instant: str, timezone: str, day_ends_at: time = time(0)) -> Column:
+def business_day(instant: str, timezone: str, day_ends_at: time) -> Column:
     """The business day of ``instant``, a column of UTC timestamps.
 
     Args:

@@ -133,7 +133,7 @@ class DeliveredCells:
         self._files.close()
         self._workspace.cleanup()
 
-    def read(
+    def open_delivery(
         self, folder: Path, day: date, files: Sequence[DeliveredFile], source: Source
     ) -> Delivery:
         """Read one delivery to its end; of one that cannot be used, nothing is kept.
@@ -341,8 +341,7 @@ def _cells(
     for name, theirs in source.columns.model_dump().items():
         position = position_of[theirs]
         if name == "invoiced_at":
-            given = _given(texts[position], source)
-            found |= _times(values[position], given, columns[position].kind, source)
+            found |= _times(values[position], texts[position], columns[position].kind, source)
         elif name in NUMBERS:
             numbers = _by_value(
                 texts[position], lambda some: _numbers(_given(some, source), dialect)
@@ -549,9 +548,10 @@ def _micros(values: pa.Array) -> pa.Array:
     return pc.if_else(is_dated, values, pa.scalar(None, values.type)).cast(target)
 
 
-def _times(values: pa.Array, given: pa.Array, kind: str, source: Source) -> dict[str, pa.Array]:
+def _times(values: pa.Array, texts: pa.Array, kind: str, source: Source) -> dict[str, pa.Array]:
+    """Times in the one of three columns that they belong in."""
     found = {
-        name: pa.nulls(len(given), SCHEMA.field(name).type)
+        name: pa.nulls(len(values), SCHEMA.field(name).type)
         for name in (
             "invoiced_at_text",
             "invoiced_at_offset",
@@ -562,13 +562,15 @@ def _times(values: pa.Array, given: pa.Array, kind: str, source: Source) -> dict
     if kind in ("zoned", "naive"):
         name = "invoiced_at_instant" if kind == "zoned" else "invoiced_at_local"
         return found | {name: _micros(values)}
-    if names_zone(source.timestamp_format):
-        return found | {"invoiced_at_text": given}
-    texts, offsets = _without_zone(given)
+    encoded = texts.dictionary_encode()
+    given = _given(encoded.dictionary, source)
+    if not names_zone(source.timestamp_format):
+        given, offsets = _without_zone(given)
+        found["invoiced_at_offset"] = offsets.take(encoded.indices)
     if source.timestamp_format is None:
-        is_iso = pc.match_substring_regex(texts, ISO_TIME)
-        texts = pc.if_else(is_iso, texts, pa.scalar(None, pa.string()))
-    return found | {"invoiced_at_text": texts, "invoiced_at_offset": offsets}
+        is_iso = pc.match_substring_regex(given, ISO_TIME)
+        given = pc.if_else(is_iso, given, pa.scalar(None, pa.string()))
+    return found | {"invoiced_at_text": given.take(encoded.indices)}
 
 
 def names_zone(pattern: str | None) -> bool:

@@ -12,7 +12,7 @@ from business_day import business_day
 from lake import read_parquet
 
 
-def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time = time(0)) -> DataFrame:
+def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time) -> DataFrame:
     """One row per day of delivery, customer and business day with activity; sums are exact.
 
     Args:

@@ -141,7 +141,7 @@ def _read(
             continue
         folder = catalog.incoming_folder(root, day)
         try:
-            deliveries.append(cells.read(folder, day, files, source))
+            deliveries.append(cells.open_delivery(folder, day, files, source))
         except BadData as error:
             refusals[day] = [str(error)]
     return deliveries

@@ -58,7 +58,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
             shutil.copytree(kept_docs, docs)
     else:
         with DeliveredCells(root) as cells:
-            delivery = cells.read(folder, day, files, source)
+            delivery = cells.open_delivery(folder, day, files, source)
             intake = take_deliveries(
                 spark,
                 read_lines(spark, cells.finish(), source),

@@ -109,7 +109,7 @@ def read(spark, tmp_path):
         with DeliveredCells(tmp_path) as cells:
             for folder in folders:
                 day = date.fromisoformat(folder.name)
-                cells.read(folder, day, delivered_files(folder, source.format), source)
+                cells.open_delivery(folder, day, delivered_files(folder, source.format), source)
             lines = read_lines(spark, cells.finish(), source)
             # Without a zone, Python shows what Spark holds, whatever the machine's zone.
             local = lines.invoiced_at.cast("timestamp_ntz")
