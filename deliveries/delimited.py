@@ -100,7 +100,7 @@ class _Reader:
         self._path, self._text, self._limits = path, source.text, source.limits
         self._blocks = _blocks(path, source.text, source.limits)
         self._lines: Iterator[str] = iter(())
-        self._number = self.characters = 0
+        self._number = self._width = self.characters = 0
         self._drawn: list[str] = []
         self._next_line: str | None = None
         self._quoted = self._csv(_Drawn(self._draw))
@@ -122,6 +122,7 @@ class _Reader:
 
         A line with more or fewer values than there are columns is malformed.
         """
+        self._width = len(rows.columns)
         if self._line_by_line(rows):
             return True
         block = self._block()
@@ -149,8 +150,7 @@ class _Reader:
                 return False
         first = self._number + 1
         numbers = [number for number, line in enumerate(block, first) if line]
-        width = len(rows.columns)
-        if len(values) != len(numbers) or not {width}.issuperset(map(len, values)):
+        if len(values) != len(numbers) or not {self._width}.issuperset(map(len, values)):
             return False
         rows.add(numbers, values)
         self._number += len(block)
@@ -158,7 +158,7 @@ class _Reader:
 
     def _line_by_line(self, rows: Rows) -> bool:
         """Add the rows of the lines at hand; whether there were any."""
-        width, before = len(rows.columns), self._number
+        width, before = self._width, self._number
         numbers, values = [], []
         for line in self._lines:
             self._number += 1
@@ -261,7 +261,7 @@ class _Reader:
         """Raise if a quoted value holds so many separators that whole lines lie in it."""
         for value in row:
             line_ends = value.count("\n")
-            if line_ends and value.count(self._text.separator) >= line_ends * (len(row) - 1) > 0:
+            if line_ends and value.count(self._text.separator) >= line_ends * (self._width - 1) > 0:
                 self._swallowed(number, f"a quoted value holds {line_ends} whole line(s)")
 
     def _swallowed(self, number: int, problem: str) -> NoReturn:
