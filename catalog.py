@@ -45,6 +45,20 @@ LINE = (
 in millionths of the currency unit, ``invoiced_at`` is UTC, ``customer_id`` is null for a sale
 without a customer, ``known_on`` the day of the delivery."""
 
+DELIVERED_LINE = (
+    f"{LINE}, source_file string, source_line bigint, raw map<string, string>, malformed string, "
+    "unusable_invoice_id string, unusable_product_id string, unusable_customer_id string, "
+    "unusable_country string, inexact_unit_price string, invoice_issuer string"
+)
+"""A line as it is read from a delivery, before it is split.
+
+``source_line`` is the number of its line in a text file, of its row in a Parquet file, from 1.
+``raw`` holds the row as delivered. What stands in ``malformed``, in ``unusable_*`` or in
+``inexact_*`` says what is wrong with the line, the id or the price, which is null then; null if it
+is right. ``invoice_issuer`` is who numbers the invoices, where the source says that there are
+several.
+"""
+
 INCOMING_TRANSACTIONS = "incoming/transactions/{known_on}"
 """What upstream puts down for one day; Parquet or CSV in the source's own columns.
 
@@ -72,10 +86,12 @@ can be found.
 
 QUARANTINED_TRANSACTIONS = Dataset(
     "quarantined_transactions",
-    "rule string, rules array<string>, reason string, source_file string, raw map<string, string>",
+    "rule string, rules array<string>, reason string, source_file string, source_line bigint, "
+    "raw map<string, string>",
     "lake/quarantine/transactions/known_on={known_on}/{intake}",
 )
-"""Lines that break a row rule: the first rule broken, all of them, why, and the row as delivered.
+"""Lines that break a row rule: the first rule broken, all of them, why, where, and the row as
+delivered.
 
 Made by: validate_delivery, load_history. Used by: people, and a redelivery after repair.
 """

@@ -25,6 +25,7 @@ READING_CODE = (
     "business_day.py",
     "deliveries/cells.py",
     "deliveries/contract.py",
+    "deliveries/delimited.py",
     "deliveries/lines.py",
     "expectations/repeats.py",
     "expectations/split.py",

@@ -1,12 +1,18 @@
 """``params.yaml`` as typed records: a misspelt key or a wrong type stops at once and is named."""
 
-from datetime import date
+import codecs
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MICROS = 1_000_000
+LARGEST_SUM = 2**63 - 1
+"""What the exact sums of a delivery are kept in: millionths in 64 bits."""
 
 PARAMS_FILE = Path(__file__).resolve().parent / "params.yaml"
 
@@ -43,18 +49,113 @@ class Columns(_Section):
     country: str
 
 
+Character = Annotated[str, Field(min_length=1, max_length=1)]
+
+
+class Text(_Section):
+    """How a source writes its text files."""
+
+    encoding: str = "utf-8"
+    separator: Character = ","
+    quote: Character | None = '"'
+    column_names: list[str] | None = None
+    decimal_mark: Literal[".", ","] = "."
+    thousands_mark: Character | None = None
+    trailing_minus: bool = False
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            "".encode(name)
+        except LookupError as unknown:
+            raise ValueError(f"Python knows no encoding of text called {name!r}") from unknown
+        return codecs.lookup(name).name
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> Self:
+        if self.separator in ("\n", "\r", "\0", self.quote):
+            raise ValueError("the separator is neither the quote nor a line end")
+        if self.thousands_mark is not None and self.thousands_mark in f"{self.decimal_mark}+-":
+            raise ValueError("the thousands mark is neither the decimal mark nor a sign")
+        return self
+
+
+class IdKinds(_Section):
+    """Whether an id is text, or a number however it is written."""
+
+    invoice_id: Literal["text", "number"] = "text"
+    product_id: Literal["text", "number"] = "text"
+    customer_id: Literal["text", "number"] = "text"
+
+
+class Limits(_Section):
+    """What a delivery never exceeds: beyond it, it is refused before it fills memory or disk."""
+
+    delivery_bytes: int = Field(20_000_000_000, gt=0)
+    delivery_rows: int = Field(40_000_000, gt=0)
+    columns: int = Field(1_000, gt=0)
+    column_name_characters: int = Field(2_000, gt=0)
+    # Python's reader of quoted lines takes no longer ones.
+    cell_characters: int = Field(100_000, gt=0, le=131_072)
+    lines_of_a_value: int = Field(20, gt=0)
+    id_characters: int = Field(64, gt=0, le=500)
+
+
 class Source(_Zoned):
     """One upstream table: its format, its names, and what is right in it."""
 
     format: Literal["parquet", "csv"]
+    text: Text = Text()
     timestamp_format: str | None
     columns: Columns
+    ids: IdKinds = IdKinds()
+    null_markers: list[str] = []
+    duplicates: Literal["all columns", "never"] | list[str] = "all columns"
+    invoices_restart_daily: bool = False
+    invoices_issued_by: str | None = None
+    day_ends_at: time = time(0)
+    oldest_day: date = date(2000, 1, 1)
     not_merchandise: str
-    largest_quantity: int = Field(gt=0)
-    largest_unit_price: float = Field(gt=0)
+    largest_quantity: int = Field(gt=0, lt=2**31)
+    largest_unit_price: float = Field(gt=0, lt=LARGEST_SUM // MICROS)
+    largest_amount: float = Field(100_000, gt=0)
     countries: list[str] | None
     closed_days: list[date]
     training_until: date
+    limits: Limits = Limits()
+
+    @property
+    def columns_used(self) -> list[str]:
+        """The columns that a file must have, by the source's names."""
+        named = self.duplicates if isinstance(self.duplicates, list) else []
+        issuer = [self.invoices_issued_by] if self.invoices_issued_by else []
+        return list(dict.fromkeys([*self.columns.model_dump().values(), *issuer, *named]))
+
+    @field_validator("duplicates")
+    @classmethod
+    def _names_some(cls, columns: str | list[str]) -> str | list[str]:
+        if not columns:
+            raise ValueError('name columns, or say "all columns" or "never"')
+        return columns
+
+    @field_validator("day_ends_at")
+    @classmethod
+    def _is_in_the_night(cls, ends_at: time) -> time:
+        if ends_at >= time(12) or ends_at.tzinfo or ends_at.microsecond:
+            raise ValueError("a day ends between 00:00 and noon of the next, without a zone")
+        return ends_at
+
+    @model_validator(mode="after")
+    def _sums_fit(self) -> Self:
+        most = Decimal(str(self.largest_amount)) * MICROS * self.limits.delivery_rows
+        if most > LARGEST_SUM:
+            raise ValueError(
+                f"largest_amount ({self.largest_amount:,}) times limits.delivery_rows "
+                f"({self.limits.delivery_rows:,}) is more than the exact sums hold "
+                f"({LARGEST_SUM // MICROS:,}): lower one of them"
+            )
+        return self
 
 
 class Validation(_Section):

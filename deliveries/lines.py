@@ -1,107 +1,100 @@
 """Delivered rows as canonical transaction lines, nothing lost: what cannot be parsed stays raw."""
 
-import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from deliveries.cells import SPARK_SCHEMA, write_cells
-from params import Source
+from deliveries.cells import SPARK_SCHEMA, names_zone
+from params import MICROS, Source
 
-MICROS = 1_000_000
-BLANKS = " \t\r\n\u00a0"
-# A time of day alone would be read as today's, so the date is asked for.
-ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}"
-ISO_ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 # With an empty fraction, as writers give whole numbers that were kept as floats.
 WHOLE_NUMBER = r"^[+-]?[0-9]+(\.0*)?$"
-# The letters of Spark's patterns that stand for a zone, outside quoted text.
-PATTERN_ZONE = re.compile(r"[VzOXxZ]")
-QUOTED = re.compile(r"'[^']*'")
+MICROS_OF_A_MINUTE = 60 * MICROS
 
 
-@contextmanager
-def read_lines(
-    spark: SparkSession, folders: Mapping[date, Path], source: Source, root: Path
-) -> Iterator[DataFrame]:
-    """The rows of one or many deliveries, one output row per delivered row, while the block lasts.
+def _micros_of(year: int, month: int, day: int) -> int:
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp()) * MICROS
 
-    Text is trimmed, and empty text is null. A value that is not what its column should hold
-    (text where a number belongs, a fraction of a piece, a date that does not exist) is null in
-    the canonical column and as delivered in ``raw``. Prices become millionths exactly: the
-    shortest decimal text of the number, halves rounded away from zero.
 
-    Timestamps without a zone are in ``source.timezone``. A time that daylight saving skips is
-    moved on by the skipped hour; of a time that it repeats, the first (summer time) is taken.
+# Every zone's clock shows a year from 1 to 9999 then, which is what dates hold.
+FIRST_INSTANT, LAST_INSTANT = _micros_of(1, 1, 3), _micros_of(9999, 12, 29)
+
+
+def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
+    """The rows of deliveries, one output row per delivered row.
+
+    Text is trimmed; empty text and the source's null markers are null. A value that is not what
+    its column should hold (text where a number belongs, a fraction of a piece, a date that does
+    not exist or is outside the years 1 to 9999) is null in the canonical column and as delivered
+    in ``raw``. Prices become millionths exactly; one that has more decimals is null.
+
+    A distance from UTC behind a time is honoured, and a zone's name where the format has one; a
+    time with any other zone is null. Timestamps without a zone are in ``source.timezone``. A time
+    that daylight saving skips is moved on by the skipped hour; of a time that it repeats, the first
+    (summer time) is taken.
 
     Args:
-        folders: Each day with the folder of its delivery.
+        cells: The folder that ``deliveries.cells.DeliveredCells`` has finished.
         source: Names, zone and formats of the source.
-        root: A deployment's folder, which every worker of the engine sees.
 
-    Yields:
-        The columns of ``catalog.LINE``; ``source_file``, the name of the file; ``raw`` map of the
-        source's column names to values as text, null kept. A CSV line with too few or too many
-        values has all canonical columns null, and the whole line in ``raw`` under
-        ``_malformed_line``.
-
-    Raises:
-        What ``deliveries.cells.write_cells`` raises.
+    Returns:
+        The columns of ``catalog.DELIVERED_LINE``. Of a malformed line the canonical columns are
+        null, and ``raw`` has the whole line under ``_malformed_line``.
     """
-    (root / "lake").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".cells.", dir=root / "lake") as cells:
-        write_cells(folders, source, Path(cells))
-        rows = spark.read.schema(SPARK_SCHEMA).parquet(cells)
-        yield rows.select(
-            *[_text(name) for name in ("invoice_id", "product_id", "customer_id")],
-            _whole_number("quantity").alias("quantity"),
-            _micros("unit_price").alias("unit_price_micros"),
-            _instant(source).alias("invoiced_at"),
-            _text("country"),
-            "known_on",
-            "source_file",
-            "raw",
-        )
-
-
-def _text(name: str) -> Column:
-    return F.nullif(_trimmed(name), F.lit("")).alias(name)
-
-
-def _trimmed(name: str) -> Column:
-    return F.trim(F.col(name), F.lit(BLANKS))
-
-
-def _whole_number(name: str) -> Column:
-    text = _trimmed(name)
-    return F.when(
-        text.rlike(WHOLE_NUMBER), F.regexp_extract(text, r"^[+-]?[0-9]+", 0).try_cast("int")
+    rows = spark.read.schema(SPARK_SCHEMA).parquet(str(cells))
+    return rows.select(
+        "invoice_id",
+        "product_id",
+        "customer_id",
+        _whole_number("quantity").alias("quantity"),
+        _micros("unit_price").alias("unit_price_micros"),
+        _instant(source).alias("invoiced_at"),
+        "country",
+        "known_on",
+        "source_file",
+        "source_line",
+        "raw",
+        "malformed",
+        "unusable_invoice_id",
+        "unusable_product_id",
+        "unusable_customer_id",
+        "unusable_country",
+        "inexact_unit_price",
+        "invoice_issuer",
     )
 
 
+def _whole_number(name: str) -> Column:
+    whole = F.regexp_extract(name, r"^[+-]?[0-9]+", 0).try_cast("int")
+    return F.when(F.col(name).rlike(WHOLE_NUMBER), whole)
+
+
 def _micros(name: str) -> Column:
-    """Millionths: casting to six decimals rounds halves away from zero, once."""
-    price = _trimmed(name).try_cast("decimal(24,6)")
+    price = F.col(name).try_cast("decimal(24,6)")
     return (price * F.lit(MICROS).cast("decimal(7,0)")).try_cast("bigint")
 
 
 def _instant(source: Source) -> Column:
-    text = _trimmed("invoiced_at_text")
-    if source.timestamp_format:
-        parsed = F.try_to_timestamp(text, F.lit(source.timestamp_format))
-        has_zone = PATTERN_ZONE.search(QUOTED.sub("", source.timestamp_format))
-        written = parsed if has_zone else _from_local(parsed, source)
-    else:
-        local = _from_local(text.try_cast("timestamp_ntz"), source)
-        zoned = text.try_cast("timestamp")
-        written = F.when(text.rlike(ISO_TIME), F.when(text.rlike(ISO_ZONE), zoned).otherwise(local))
+    """The one of the three times that is given, as an instant; null far outside of any calendar."""
     local = _from_local(F.col("invoiced_at_local"), source)
-    return F.coalesce("invoiced_at_instant", local, written)
+    instant = F.coalesce("invoiced_at_instant", local, _written(source))
+    is_dated = F.unix_micros(instant).between(FIRST_INSTANT, LAST_INSTANT)
+    return F.when(is_dated, instant)
+
+
+def _written(source: Source) -> Column:
+    text = F.col("invoiced_at_text")
+    if source.timestamp_format is None:
+        read = text.try_cast("timestamp_ntz")
+    else:
+        read = F.try_to_timestamp(text, F.lit(source.timestamp_format))
+    if names_zone(source.timestamp_format):
+        return read
+    ahead = F.col("invoiced_at_offset") * F.lit(MICROS_OF_A_MINUTE)
+    with_offset = F.timestamp_micros(F.unix_micros(read.cast("timestamp")) - ahead)
+    return F.when(ahead.isNotNull(), with_offset).otherwise(_from_local(read, source))
 
 
 def _from_local(local: Column, source: Source) -> Column:

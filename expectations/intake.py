@@ -279,7 +279,7 @@ def _write(
         ACCEPTED: LINE_ORDER,
         EXCLUDED: ("rule", *LINE_ORDER),
         # A map has no order of its own.
-        QUARANTINED: ("rule", "source_file", F.array_sort(F.map_entries("raw"))),
+        QUARANTINED: ("rule", "source_file", "source_line", F.array_sort(F.map_entries("raw"))),
     }
     rows = tagged.where(F.col("outcome") == outcome)
     pieces = write_deliveries(rows, DATASETS[outcome], root, ids, orders[outcome])

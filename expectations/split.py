@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from datetime import date
 from math import ceil
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from business_day import business_day
 from expectations.promise import rule_of
-from expectations.transactions import EXCLUSION_REASONS, exclusions, transaction_rules
+from expectations.transactions import (
+    EXCLUSION_REASONS,
+    SAID_OF,
+    exclusions,
+    transaction_rules,
+)
 from expectations.verdict import breaks
-from params import Source
+from params import LARGEST_SUM, Source
 
 ACCEPTED, QUARANTINED, EXCLUDED = "accepted", "quarantined", "excluded"
 
@@ -51,29 +56,72 @@ def layout_for(rows: Sequence[int]) -> Layout:
     )
 
 
-def with_context(lines: DataFrame, timezone: str, layout: Layout) -> DataFrame:
+def with_context(lines: DataFrame, source: Source, timezone: str, layout: Layout) -> DataFrame:
     """Lines with what the row rules need beside the line itself.
 
     Adds ``invoiced_on date``, the business day in ``timezone``; ``days_late int``, from that day
-    to ``known_on``, negative for a date still to come; and ``copy_number int``, 1 for the first
-    line with this payload in its delivery, 2 for the next. Copies differ in nothing but the file
-    they came in, so it does not matter which is first; the first file's is. ``delivered_before_on
-    date`` is null here (see ``repeats.mark_repeated``).
+    to ``known_on``, negative for a date still to come; ``amount_micros bigint``, quantity times
+    price without its sign, or the largest there is; and ``copy_number int``, 1 for the first line
+    with this payload in its delivery, 2 for the next, null for a line that is nobody's copy. The
+    payload is what the source says makes two lines the same. The first copy is the one that comes
+    first in the first file. ``delivered_before_on date`` is null here (see
+    ``repeats.mark_repeated``).
+
+    ``invoice_id`` gets what makes it unique in front: the day, or who issued it.
     """
-    payload = F.array_sort(F.map_entries("raw"))
-    lines = lines.withColumn("_payload", payload).withColumn("_hash", F.xxhash64("_payload"))
+    lines = lines.withColumn("_payload", _payload(source))
+    lines = lines.withColumn("_hash", F.xxhash64("_payload"))
     part = F.pmod("_hash", F.lit(layout.per_day))
     # The hash makes sorting fast; the payload behind it makes equality exact.
-    copies = Window.partitionBy("known_on", "_part", "_hash", "_payload").orderBy("source_file")
+    copies = Window.partitionBy("known_on", "_part", "_hash", "_payload").orderBy(
+        "source_file", "source_line"
+    )
+    number = F.row_number().over(copies)
     return (
         lines.withColumn("_part", part)
         .repartition(layout.partitions, "known_on", "_part")
-        .withColumn("copy_number", F.row_number().over(copies))
-        .withColumn("invoiced_on", business_day("invoiced_at", timezone))
+        .withColumn("copy_number", F.when(F.col("_payload").isNotNull(), number))
+        .withColumn("invoiced_on", business_day("invoiced_at", timezone, source.day_ends_at))
         .withColumn("days_late", F.date_diff("known_on", "invoiced_on"))
         .withColumn("delivered_before_on", F.lit(None).cast("date"))
+        .withColumn("amount_micros", _amount())
+        .withColumn("invoice_id", _unique_invoice(source))
         .drop("_payload", "_hash", "_part")
     )
+
+
+def _payload(source: Source) -> Column:
+    """What two lines have in common if one is a copy of the other; null if nothing can be."""
+    if source.duplicates == "all columns":
+        return F.array_sort(F.map_entries("raw"))
+    nothing = F.lit(None).cast("array<string>")
+    if source.duplicates == "never":
+        return nothing
+    named = F.array(*[F.col("raw").getItem(name) for name in source.duplicates])
+    is_given = F.col("malformed").isNull() & (F.size(F.array_compact(named)) > 0)
+    return F.when(is_given, named).otherwise(nothing)
+
+
+def _amount() -> Column:
+    # A product of bigint that overflows is an error on one engine and another number on the next.
+    quantity = F.abs(F.col("quantity").cast("bigint")).cast("decimal(10,0)")
+    amount = quantity * F.abs(F.col("unit_price_micros").cast("decimal(19,0)"))
+    largest = F.when(amount.isNotNull(), F.lit(LARGEST_SUM))
+    return F.coalesce(amount.try_cast("bigint"), largest)
+
+
+def _unique_invoice(source: Source) -> Column:
+    """The invoice's id, behind the day and the issuer where these have numbers of their own.
+
+    Null if the issuer is not known. A line without a day is broken by itself.
+    """
+    parts = [F.col("invoice_id")]
+    if source.invoices_issued_by is not None:
+        parts = [F.col("invoice_issuer"), F.lit("/"), *parts]
+    if source.invoices_restart_daily:
+        day = F.coalesce(F.col("invoiced_on").cast("string"), F.lit(""))
+        parts = [day, F.lit("/"), *parts]
+    return F.concat(*parts)
 
 
 def split_lines(
@@ -86,20 +134,21 @@ def split_lines(
     """Tag every line.
 
     Args:
-        lines: As read from deliveries: the canonical line, ``known_on``, ``source_file``, ``raw``.
+        lines: As read from deliveries (``catalog.DELIVERED_LINE``).
         timezone: The business time zone, in which days are cut.
         layout: How the result is spread; it changes nothing in the rows.
 
     Returns:
         ``lines`` and what ``with_context`` adds, with ``outcome`` (accepted, quarantined or
         excluded), ``rule`` (the first row rule broken, else what excludes the line, else null),
-        ``rules array<string>`` (every row rule broken) and ``reason`` (of ``rule``).
+        ``rules array<string>`` (every row rule broken) and ``reason`` (of ``rule``, with what
+        exactly is wrong where the reader has said it).
     """
     rules = transaction_rules(source)
     reasons = {rule_of(rule): rule.notes for rule in rules} | EXCLUSION_REASONS
     reason_of = F.create_map(*[F.lit(text) for pair in reasons.items() for text in pair])
 
-    described = with_context(lines, timezone, layout)
+    described = with_context(lines, source, timezone, layout)
     broken = [
         F.when(condition, F.lit(rule))
         for rule, condition in breaks(spark, described, rules).items()
@@ -117,8 +166,14 @@ def split_lines(
         described.withColumn("rules", F.array_compact(F.array(*broken)))
         .withColumn("outcome", outcome)
         .withColumn("rule", rule)
-        .withColumn("reason", F.element_at(reason_of, F.col("rule")))
+        .withColumn("reason", _reason(reason_of))
     )
+
+
+def _reason(reason_of: Column) -> Column:
+    said = [F.when(F.col("rule") == rule, F.col(column)) for rule, column in SAID_OF.items()]
+    reason = F.element_at(reason_of, F.col("rule"))
+    return F.when(reason.isNotNull(), F.concat_ws(" Here: ", reason, F.coalesce(*said)))
 
 
 def count_dates(tagged: DataFrame) -> dict[date, dict[date | None, int]]:

@@ -5,7 +5,6 @@ it, and ``split`` quarantines the very same lines under its name.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,12 +15,7 @@ from pyspark.sql import functions as F
 
 from expectations.promise import FAIL, WARN, promise
 from expectations.verdict import verify
-from params import Source
-
-# No line is older than electronic tills: an earlier date is a default value or a wrong century.
-OLDEST_DAY = date(2000, 1, 1)
-
-MICROS = 1_000_000
+from params import MICROS, Source
 
 EXACT_DUPLICATE = "exact_duplicate"
 
@@ -33,6 +27,21 @@ DELIVERED_BEFORE_REASON = (
 NOT_BROKEN = (EXACT_DUPLICATE, DELIVERED_BEFORE)
 """Rules that take lines out which are right in themselves; they do not count to the budget."""
 
+SAID_OF = {
+    "malformed_line": "malformed",
+    "invoice_id_usable": "unusable_invoice_id",
+    "product_id_usable": "unusable_product_id",
+    "customer_id_usable": "unusable_customer_id",
+    "country_usable": "unusable_country",
+    "unit_price_exact": "inexact_unit_price",
+}
+"""The rules that the reader of a delivery judges, each with the column that says what is wrong."""
+
+REASON_OF_ID = (
+    "An id is text of a bounded length without characters that nobody sees, and a number where "
+    "params.yaml says so (ids); as it is, it can neither be kept nor told from others."
+)
+
 
 def transaction_rules(source: Source) -> list[Expectation]:
     """The promises about single lines; a line that breaks one is quarantined.
@@ -42,6 +51,22 @@ def transaction_rules(source: Source) -> list[Expectation]:
     are named separately, because null keeps every other promise.
     """
     rules = [
+        promise(
+            gxe.ExpectColumnValuesToBeNull,
+            "malformed_line",
+            "The line of the file is no row: it has too few or too many values, a quote where none "
+            "belongs, or bytes that are no text.",
+            column=SAID_OF["malformed_line"],
+        ),
+        *[
+            promise(
+                gxe.ExpectColumnValuesToBeNull,
+                f"{name}_usable",
+                REASON_OF_ID,
+                column=SAID_OF[f"{name}_usable"],
+            )
+            for name in ("invoice_id", "product_id", "customer_id", "country")
+        ],
         promise(
             gxe.ExpectColumnValuesToNotBeNull,
             "invoice_id_given",
@@ -77,6 +102,12 @@ def transaction_rules(source: Source) -> list[Expectation]:
             max_value=source.largest_quantity,
         ),
         promise(
+            gxe.ExpectColumnValuesToBeNull,
+            "unit_price_exact",
+            "The price has a fraction of a millionth, which would be dropped.",
+            column=SAID_OF["unit_price_exact"],
+        ),
+        promise(
             gxe.ExpectColumnValuesToNotBeNull,
             "unit_price_given",
             "The price is absent or is not a number, so nobody knows what was spent.",
@@ -98,9 +129,17 @@ def transaction_rules(source: Source) -> list[Expectation]:
             max_value=round(source.largest_unit_price * MICROS),
         ),
         promise(
+            gxe.ExpectColumnValuesToBeBetween,
+            "amount_plausible",
+            "No line is worth that much (largest_amount in params.yaml): a keying error.",
+            column="amount_micros",
+            max_value=round(source.largest_amount * MICROS),
+        ),
+        promise(
             gxe.ExpectColumnValuesToNotBeNull,
             "invoiced_at_given",
-            "The time is absent or unreadable, so the line belongs to no day.",
+            "The time is absent or unreadable, or in a zone that nobody knows, so the line belongs "
+            "to no day.",
             column="invoiced_at",
         ),
         promise(
@@ -114,9 +153,9 @@ def transaction_rules(source: Source) -> list[Expectation]:
         promise(
             gxe.ExpectColumnValuesToBeBetween,
             "not_too_old",
-            "No line is that old: a default date, or a wrong century.",
+            "No line is that old (oldest_day in params.yaml): a default date, or a wrong century.",
             column="invoiced_on",
-            min_value=OLDEST_DAY,
+            min_value=source.oldest_day,
         ),
         promise(
             gxe.ExpectColumnValuesToNotBeNull,
@@ -140,8 +179,8 @@ def transaction_rules(source: Source) -> list[Expectation]:
         promise(
             gxe.ExpectColumnValuesToBeBetween,
             EXACT_DUPLICATE,
-            "The same line, equal in every delivered column, is in the delivery more than once; "
-            "the first copy is kept.",
+            "The same line is in the delivery more than once (duplicates in params.yaml says what "
+            "makes it the same); the first copy is kept.",
             column="copy_number",
             max_value=1,
         )

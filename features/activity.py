@@ -1,7 +1,7 @@
 """From transaction lines to one exact row per customer and day, and back from the lake."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, time
 from functools import reduce
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from business_day import business_day
 from lake import TAKE_IN_AGAIN, Piece, PieceMissing, read_pieces
 
 
-def summarise_activity(lines: DataFrame, timezone: str) -> DataFrame:
+def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time) -> DataFrame:
     """One row per day of delivery, customer and business day with activity; sums are exact.
 
     Args:
         lines: Accepted lines (``catalog.LINE``), each with a customer.
-        timezone: The zone at whose midnight days are cut.
+        timezone: The zone in which days are cut.
+        day_ends_at: The hour of its clock at which a day ends.
 
     Returns:
         The columns of ``catalog.ACTIVITY``, without nulls. Summaries of two deliveries add up to
@@ -31,7 +32,7 @@ def summarise_activity(lines: DataFrame, timezone: str) -> DataFrame:
     )
 
     dated = lines.where(is_purchase | is_return).withColumn(
-        "activity_on", business_day("invoiced_at", timezone)
+        "activity_on", business_day("invoiced_at", timezone, day_ends_at)
     )
     summed = dated.groupBy("known_on", "customer_id", "activity_on").agg(
         # Of the purchases if there are any: features look at where a customer buys.

@@ -18,7 +18,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import catalog
-from deliveries.contract import open_delivery
+from deliveries.cells import DeliveredCells
 from deliveries.lines import read_lines
 from deliveries.receive import DeliveryMissing
 from errors import BadData
@@ -37,7 +37,7 @@ from jobs.intake import (
 from jobs.session import job_session
 from lake import is_whole, read_pieces, write_deliveries
 from ledger import Entry, days, entries, intake_id, intake_rules, known_by, pin_rules, was_taken
-from params import Params, read_params
+from params import Params, Source, read_params
 from records import ActivityRecord, Delivery, IntakeRecord, RefusalRecord
 from settings import Settings
 
@@ -191,33 +191,16 @@ def take_in(
 ) -> dict[date, list[str]]:
     """Split deliveries, at most one a day; the reasons of those refused."""
     root, source = settings.data_root, params.source(settings.source)
-    deliveries: list[Delivery] = []
     refusals: dict[date, list[str]] = {}
-    contents = contents_taken(root)
-    for entry in some:
-        intake = intake_id(entry.delivery_id, rules)
-        record = IntakeRecord.find(root, entry.known_on, intake)
-        if record is not None and is_taken(root, record):
-            continue
-        folder = check_copy(root, entry.folder, entry.files)
-        try:
-            if entry.known_on not in accepted:
-                check_not_repeated(entry.known_on, entry.files, folder, contents)
-            deliveries.append(open_delivery(folder, entry.known_on, intake, entry.files, source))
-        except BadData as error:
-            refusals[entry.known_on] = [str(error)]
-            refuse(root, entry.known_on, intake, refusals[entry.known_on], params, source)
-        else:
-            contents |= {file.sha256: entry.known_on for file in entry.files}
-    if not deliveries:
-        return refusals
-
-    folders = {one.known_on: one.folder for one in deliveries}
-    earlier = known_by(root, rules, night=until + timedelta(days=1), until=until, strict=False)
-    with read_lines(spark, folders, source, root) as lines:
+    with DeliveredCells(root) as cells:
+        deliveries = _read(cells, root, rules, some, params, source, accepted, refusals)
+        if not deliveries:
+            return refusals
+        night = until + timedelta(days=1)
+        earlier = known_by(root, rules, night=night, until=until, strict=False)
         result = take_deliveries(
             spark,
-            lines,
+            read_lines(spark, cells.finish(), source),
             deliveries,
             root,
             settings.source,
@@ -230,6 +213,38 @@ def take_in(
     for sentence in result.warnings:
         log.warning("%s", sentence)
     return refusals | result.refusals
+
+
+def _read(
+    cells: DeliveredCells,
+    root: Path,
+    rules: str,
+    some: Sequence[Entry],
+    params: Params,
+    source: Source,
+    accepted: Mapping[date, str],
+    refusals: dict[date, list[str]],
+) -> list[Delivery]:
+    """Read the deliveries that are not taken in yet; those that cannot be used go to
+    ``refusals``."""
+    deliveries = []
+    contents = contents_taken(root)
+    for entry in some:
+        day, intake = entry.known_on, intake_id(entry.delivery_id, rules)
+        record = IntakeRecord.find(root, day, intake)
+        if record is not None and is_taken(root, record):
+            continue
+        folder = check_copy(root, entry.folder, entry.files)
+        try:
+            if day not in accepted:
+                check_not_repeated(day, entry.files, folder, contents)
+            deliveries.append(cells.open_delivery(folder, day, intake, entry.files, source))
+        except BadData as error:
+            refusals[day] = [str(error)]
+            refuse(root, day, intake, refusals[day], params, source)
+        else:
+            contents |= {file.sha256: day for file in entry.files}
+    return deliveries
 
 
 def summarise(
@@ -245,7 +260,8 @@ def summarise(
         for day, name in intakes.items()
     }
     lines = read_pieces(spark, root, accepted.values(), catalog.TRANSACTIONS)
-    activity = summarise_activity(lines, params.business.timezone)
+    ends_at = params.source(settings.source).day_ends_at
+    activity = summarise_activity(lines, params.business.timezone, ends_at)
     pieces = write_deliveries(
         activity.repartition("known_on"),
         catalog.ACTIVITY,

@@ -41,7 +41,8 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     else:
         remedy = f"Write them again: {record.command('validate_delivery')}"
         accepted = read_pieces(spark, root, [lines], catalog.TRANSACTIONS, remedy)
-        activity = summarise_activity(accepted, params.business.timezone)
+        ends_at = params.source(record.source).day_ends_at
+        activity = summarise_activity(accepted, params.business.timezone, ends_at)
         pieces = write_deliveries(
             activity.repartition("known_on"),
             catalog.ACTIVITY,

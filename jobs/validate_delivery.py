@@ -13,7 +13,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 import catalog
-from deliveries.contract import open_delivery
+from deliveries.cells import DeliveredCells
 from deliveries.lines import read_lines
 from errors import BadData
 from expectations.intake import refuse, take_deliveries
@@ -52,16 +52,16 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
             shutil.copytree(kept_docs, docs)
     else:
         folder = check_copy(root, record.folder, record.files)
-        try:
-            check_not_repeated(day, record.files, folder, contents_taken(root))
-            delivery = open_delivery(folder, day, record.intake, record.files, source)
-        except BadData as error:
-            refuse(root, day, record.intake, [str(error)], params, source)
-            raise
-        with read_lines(spark, {day: delivery.folder}, source, root) as lines:
+        with DeliveredCells(root) as cells:
+            try:
+                check_not_repeated(day, record.files, folder, contents_taken(root))
+                delivery = cells.open_delivery(folder, day, record.intake, record.files, source)
+            except BadData as error:
+                refuse(root, day, record.intake, [str(error)], params, source)
+                raise
             intake = take_deliveries(
                 spark,
-                lines,
+                read_lines(spark, cells.finish(), source),
                 [delivery],
                 root,
                 record.source,

@@ -10,6 +10,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from deliveries.cells import DeliveredCells
+from deliveries.files import delivered_files
 from deliveries.lines import read_lines
 from params import Source, read_params
 
@@ -89,10 +91,11 @@ def deliver(tmp_path):
 def deliver_text(tmp_path):
     """``deliver_text("header\\nrow\\n")`` writes a CSV file; returns its folder."""
 
-    def write(text: str, day: date = DAY, name: str = "part-0.csv") -> Path:
+    def write(text: str | bytes, day: date = DAY, name: str = "part-0.csv") -> Path:
         folder = tmp_path / str(day)
         folder.mkdir(exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        content = text.encode() if isinstance(text, str) else text
+        (folder / name).write_bytes(content)
         return folder
 
     return write
@@ -103,8 +106,11 @@ def read(spark, tmp_path):
     """``read(source, folder, ...)`` gives the lines of these deliveries as rows, times in UTC."""
 
     def collect(source: Source, *folders: Path) -> list:
-        by_day = {date.fromisoformat(folder.name): folder for folder in folders}
-        with read_lines(spark, by_day, source, tmp_path) as lines:
+        with DeliveredCells(tmp_path) as cells:
+            for folder in folders:
+                day = date.fromisoformat(folder.name)
+                cells.open_delivery(folder, day, delivered_files(folder, source.format), source)
+            lines = read_lines(spark, cells.finish(), source)
             # Without a zone, Python shows what Spark holds, whatever the machine's zone.
             local = lines.invoiced_at.cast("timestamp_ntz")
             return lines.withColumn("invoiced_at", local).collect()

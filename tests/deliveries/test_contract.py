@@ -91,10 +91,17 @@ def test_a_renamed_letter_case_is_a_removed_column(deliver, check):
         check(folder)
 
 
-def test_columns_that_differ_by_letter_case_alone_are_refused(deliver, check):
+def test_a_column_that_differs_from_ours_by_letter_case_alone_is_a_new_column(deliver, check):
     folder = deliver(line(), Country=pa.string())
-    with pytest.raises(ContractBroken, match="'country' is there twice"):
-        check(folder)
+    assert check(folder) == ["new column 'Country' (string) in 1 of 1 file(s); it is not used."]
+
+
+def test_a_column_of_ours_that_is_there_twice_is_refused(deliver_text, check, csv_source):
+    folder = deliver_text(
+        "invoice,product,customer,quantity,unit_price,invoiced_at,country,invoice\n"
+    )
+    with pytest.raises(ContractBroken, match=r"'invoice' \(our invoice_id\) is there 2 times"):
+        check(folder, csv_source)
 
 
 def test_a_csv_header_is_held_to_the_contract(deliver_text, check, csv_source):

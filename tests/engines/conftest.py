@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +46,17 @@ def start_connect_server(log: Path, port: int) -> subprocess.Popen:
         )
 
 
+def wait_for(port: int, process: subprocess.Popen, seconds: float = 120) -> None:
+    """Return once somebody listens there; a busy machine takes its time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise TimeoutError(f"nobody listens on port {port}")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -57,6 +69,7 @@ def apache_url(tmp_path_factory):
     port = free_port()
     process = start_connect_server(tmp_path_factory.mktemp("connect") / "log", port)
     try:
+        wait_for(port, process)
         yield f"sc://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGKILL)

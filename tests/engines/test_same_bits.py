@@ -1,6 +1,6 @@
 """Whatever the project asks an engine, both give the same bits."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import catalog
+from deliveries.cells import DeliveredCells
+from deliveries.files import delivered_files
 from deliveries.lines import read_lines
 from expectations.features import unscorable
 from expectations.split import Layout, split_lines
@@ -19,7 +21,7 @@ from jobs import measure_performance, measure_quality, score_customers
 from lake import write_deliveries, write_sorted
 from models.arms import bucket_column
 from models.deciles import decile, mid_decile, tenths
-from params import read_params
+from params import IdKinds, Text, read_params
 from tests.deliveries.conftest import DAY, line, write_csv, write_parquet
 from tests.engines.conftest import rows
 from tests.expectations.conftest import DELIVERED, good_line
@@ -38,14 +40,18 @@ few = settings(
     phases=[Phase.explicit, Phase.generate],
 )
 
-texts = st.text(max_size=8) | st.sampled_from(["", " ", "\u00a0a\t", "ß", "NULL", "'", '"', "a,b"])
+texts = st.text(max_size=8) | st.sampled_from(
+    ["a\0", "\u200b", "x" * 65, "e\u0301", "", " ", "\u00a0a\t", "ß", "NULL", "'", '"', "a,b"]
+)
 numbers = (
     st.floats(width=64)
     | st.sampled_from([0.0000005, -0.0000005, 2.675, 1e-9, 1e22, -0.0, 17850.0, 1 / 3])
     | st.integers(-(2**63), 2**63 - 1).map(float)
 )
 number_texts = (
-    st.sampled_from(["6", " -6 ", "12.0", "2.5", "six", "1e2", "1,5", "5-", "+5", ".5", "5."])
+    st.sampled_from(["6", " -6 ", "12.0", "2.5", "six", "1e2", "1,5", "5-", "+5", ".5", "5.", "-0"])
+    | st.sampled_from(["0x1F", "1_000", "NaN", "1.234,50", "1e-99", "0.1234567"])
+    | st.sampled_from(["\uff11", "Infinity", "1e-9", "1e300", "0.30000000000000004"])
     | st.decimals(allow_nan=True, places=9).map(str)
     | st.floats(width=64).map(str)
 )
@@ -54,6 +60,17 @@ time_texts = st.sampled_from(
         "2026-07-15 12:00",
         "2026-07-15T12:00:00.5Z",
         "2026-07-15T12:00:00-04:00",
+        "2026-07-15 12:00+02",
+        "2026-07-15 12:00 -0330",
+        "2026-07-15 12:00 UTC",
+        "2026-07-15 12:00 Europe/Berlin",
+        "2026-07-15 12:00 CET",
+        "2026-07-15 12:00+25:00",
+        "0001-01-01 00:00+02:00",
+        "0000-01-01 00:00",
+        "9999-12-31 23:59Z",
+        "10000-01-01 00:00",
+        "2026-07-15 24:00",
         "2026-02-31 10:00",
         "2026-03-29 01:30",
         "2026-10-25 01:30:00.123456789",
@@ -97,7 +114,7 @@ def test_delivered_parquet(same, tmp_path_factory, unit, delivered):
         st.builds(
             line,
             invoice=texts,
-            customer=texts,
+            customer=texts | number_texts,
             quantity=number_texts,
             unit_price=number_texts,
             invoiced_at=time_texts,
@@ -107,23 +124,40 @@ def test_delivered_parquet(same, tmp_path_factory, unit, delivered):
         max_size=200,
     )
 )
-@pytest.mark.parametrize("pattern", [None, "yyyy-MM-dd HH:mm", "yyyy-MM-dd'T'HH:mm:ssXXX"])
-def test_delivered_text(same, tmp_path_factory, pattern, delivered):
-    source = SOURCE.model_copy(update={"format": "csv", "timestamp_format": pattern})
+@pytest.mark.parametrize(
+    ("pattern", "ids", "text"),
+    [
+        (None, IdKinds(), Text()),
+        ("yyyy-MM-dd HH:mm", IdKinds(customer_id="number"), Text(trailing_minus=True)),
+        ("yyyy-MM-dd HH:mm VV", IdKinds(), Text(decimal_mark=",", thousands_mark=".")),
+        ("yyyy-MM-dd'T'HH:mm:ssXXX", IdKinds(invoice_id="number"), Text()),
+    ],
+)
+def test_delivered_text(same, tmp_path_factory, pattern, ids, text, delivered):
+    source = SOURCE.model_copy(
+        update={"format": "csv", "timestamp_format": pattern, "ids": ids, "text": text}
+    )
     folder = write_csv(tmp_path_factory.mktemp("delivered") / str(DAY), delivered)
     same(lambda spark: lines_of(spark, folder, source))
 
 
 def lines_of(spark, folder, source) -> list:
-    with read_lines(spark, {DAY: folder}, source, folder.parent) as lines:
-        return rows(lines)
+    with DeliveredCells(folder.parent) as cells:
+        cells.open_delivery(folder, DAY, delivered_files(folder, source.format), source)
+        return rows(read_lines(spark, cells.finish(), source))
 
 
 @few
 @given(st.lists(dirty_lines, min_size=200, max_size=300))
-@pytest.mark.parametrize("layout", [Layout(), Layout(3, 2)])
-def test_the_split_of_a_delivery(same, layout, dirty):
-    strict = SOURCE.model_copy(update={"countries": ["France", "United Kingdom"]})
+@pytest.mark.parametrize(
+    ("layout", "rules"),
+    [
+        (Layout(), {"day_ends_at": time(4), "duplicates": ["invoice_id", "customer_id"]}),
+        (Layout(3, 2), {"invoices_restart_daily": True, "invoices_issued_by": "shop"}),
+    ],
+)
+def test_the_split_of_a_delivery(same, layout, rules, dirty):
+    strict = SOURCE.model_copy(update={"countries": ["France", "United Kingdom"]} | rules)
     built = [good_line(**one) for one in dirty]
     same(
         lambda spark: rows(
@@ -151,11 +185,18 @@ def test_the_split_of_a_delivery(same, layout, dirty):
         max_size=300,
     )
 )
-@pytest.mark.parametrize("zone", ["Europe/London", "America/New_York", "Australia/Lord_Howe"])
-def test_activity(same, zone, lines):
+@pytest.mark.parametrize(
+    ("zone", "ends_at"),
+    [
+        ("Europe/London", time(0)),
+        ("America/New_York", time(4)),
+        ("Australia/Lord_Howe", time(11, 59, 59)),
+    ],
+)
+def test_activity(same, zone, ends_at, lines):
     same(
         lambda spark: rows(
-            summarise_activity(spark.createDataFrame(lines, catalog.LINE), zone),
+            summarise_activity(spark.createDataFrame(lines, catalog.LINE), zone, ends_at),
         )
     )
 
@@ -297,7 +338,7 @@ def test_a_day_beyond_what_64_bits_hold_stops_both(spark, apache):
     for engine in (spark, apache):
         lines = engine.createDataFrame(large, catalog.LINE)
         with pytest.raises(Exception, match=r"CAST_OVERFLOW|out of range Int64"):
-            summarise_activity(lines, "Europe/London").collect()
+            summarise_activity(lines, "Europe/London", time(0)).collect()
 
 
 def test_dates_and_decimals_come_back_as_they_went(same):

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 import catalog
 from params import Params, Source, read_params
 
-DELIVERED = f"{catalog.LINE}, source_file string, raw map<string, string>"
+DELIVERED = catalog.DELIVERED_LINE
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +33,20 @@ def good_line(**values: object) -> dict:
         "country": "United Kingdom",
         "known_on": date(2026, 4, 1),
         "source_file": "part-0.parquet",
+        "source_line": 1,
+        "malformed": None,
+        "unusable_invoice_id": None,
+        "unusable_product_id": None,
+        "unusable_customer_id": None,
+        "unusable_country": None,
+        "inexact_unit_price": None,
+        "invoice_issuer": None,
     }
     built = good | values
-    payload = {name: None if value is None else str(value) for name, value in built.items()}
-    del payload["source_file"], payload["known_on"]
+    payload = {
+        name: None if built[name] is None else str(built[name])
+        for name in list(good)[: list(good).index("known_on")]
+    }
     return {"raw": payload} | built
 
 

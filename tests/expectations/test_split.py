@@ -170,6 +170,11 @@ dirty_lines = st.fixed_dictionaries(
         "invoiced_at": st.none() | hours_around | days_around,
         "country": st.sampled_from(["France", "United Kingdom", "Frankreich", None]),
         "source_file": st.sampled_from(["a.parquet", "b.parquet"]),
+        "source_line": st.integers(1, 9),
+        "malformed": st.sampled_from([None, None, "a quote is never closed"]),
+        "unusable_customer_id": st.sampled_from([None, None, "it holds a character"]),
+        "inexact_unit_price": st.sampled_from([None, None, "0.0000001"]),
+        "invoice_issuer": st.sampled_from([None, "1"]),
     }
 )
 

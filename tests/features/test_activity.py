@@ -1,6 +1,6 @@
 """Lines become one exact row per customer and business day."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,6 +15,8 @@ from features.build import build_features
 from lake import PieceAltered, PieceMissing
 from tests.features.visits import visit
 from tests.records import put_piece
+
+MIDNIGHT = time(0)
 
 LINE_FIELDS = tuple(part.split()[0] for part in catalog.LINE.split(", "))
 
@@ -40,9 +42,13 @@ def line(
 def summarise(spark):
     """A function: the rows of activity of these lines, by customer and then by day."""
 
-    def run(*lines, timezone="Europe/London"):
+    def run(*lines, timezone="Europe/London", day_ends_at=MIDNIGHT):
         frame = spark.createDataFrame(lines, catalog.LINE)
-        return summarise_activity(frame, timezone).orderBy("customer_id", "activity_on").collect()
+        return (
+            summarise_activity(frame, timezone, day_ends_at)
+            .orderBy("customer_id", "activity_on")
+            .collect()
+        )
 
     return run
 
@@ -82,6 +88,21 @@ def test_a_day_ends_at_midnight_of_the_business_zone(summarise, timezone, days):
     assert {row.customer_id: str(row.activity_on) for row in rows} == days
 
 
+def test_a_day_may_end_after_midnight_so_that_a_night_out_is_one_day(summarise):
+    days = {
+        "2026-07-01T02:59:59": "2026-06-30",  # 03:59:59 on the clock in London
+        "2026-07-01T03:00:00": "2026-07-01",
+        "2026-01-02T03:59:59": "2026-01-01",
+        # Clocks go forward at one and back at two; a day ends when they show four.
+        "2026-03-29T02:59:59": "2026-03-28",
+        "2026-03-29T03:00:00": "2026-03-29",
+        "2026-10-25T03:59:59": "2026-10-24",
+        "2026-10-25T04:00:00": "2026-10-25",
+    }
+    rows = summarise(*[line(customer_id=at, at=at) for at in days], day_ends_at=time(4))
+    assert {row.customer_id: str(row.activity_on) for row in rows} == days
+
+
 def test_any_instant_belongs_to_the_day_that_python_says(spark):
     instants = st.datetimes(datetime(2009, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
@@ -91,7 +112,7 @@ def test_any_instant_belongs_to_the_day_that_python_says(spark):
         lines = [line(f"{n:03}", at) for n, at in enumerate(instants)]
         frame = spark.createDataFrame(lines, catalog.LINE)
         for zone in ("Europe/London", "America/New_York", "Australia/Lord_Howe"):
-            rows = summarise_activity(frame, zone).orderBy("customer_id").collect()
+            rows = summarise_activity(frame, zone, MIDNIGHT).orderBy("customer_id").collect()
             expected = [at.astimezone(ZoneInfo(zone)).date() for at in instants]
             assert [row.activity_on for row in rows] == expected
 
@@ -130,7 +151,7 @@ def test_the_country_of_a_day_is_where_something_was_bought(summarise):
 def test_the_columns_are_those_of_the_catalog(spark):
     lines = spark.createDataFrame([line()], catalog.LINE)
     promised = StructType.fromDDL(catalog.ACTIVITY.schema)
-    got = summarise_activity(lines, "Europe/London").schema
+    got = summarise_activity(lines, "Europe/London", MIDNIGHT).schema
     assert [(field.name, field.dataType.simpleString()) for field in got] == [
         (field.name, field.dataType.simpleString()) for field in promised
     ]
@@ -146,7 +167,7 @@ def test_two_deliveries_summarised_apart_give_the_features_of_both_together(spar
 
     def summary(some):
         frame = spark.createDataFrame(some, catalog.LINE)
-        return summarise_activity(frame, "Europe/London")
+        return summarise_activity(frame, "Europe/London", MIDNIGHT)
 
     apart = summary(lines[::2]).unionByName(summary(lines[1::2]))
     together = summary(lines)
@@ -161,7 +182,7 @@ def test_two_deliveries_summarised_apart_give_the_features_of_both_together(spar
 def test_deliveries_of_other_days_summarised_at_once_are_kept_apart(spark):
     lines = spark.createDataFrame([line(), line()], catalog.LINE)
     told = lines.withColumn("known_on", F.explode(F.lit([date(2026, 2, 27), date(2026, 3, 1)])))
-    rows = summarise_activity(told, "Europe/London").collect()
+    rows = summarise_activity(told, "Europe/London", MIDNIGHT).collect()
     assert {(row.known_on.day, row.purchase_lines) for row in rows} == {(27, 2), (1, 2)}
 
 

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
-from deliveries.contract import open_delivery
 from deliveries.files import delivered_files, delivery_id
 from expectations.refusal import DeliveryRefused
 from expectations.verdict import ExpectationsBroken
@@ -230,20 +229,6 @@ def test_a_delivery_that_changed_after_the_run_was_opened_is_refused(spark, sett
 
     with pytest.raises(validate_delivery.DeliveryChanged, match="run r1 was opened with"):
         validate_delivery.run(spark, settings, PARAMS, record)
-
-
-def test_rows_of_a_csv_file_are_counted_without_spark(settings):
-    csv = PARAMS.source(settings.source).model_copy(update={"format": "csv"})
-    folder = catalog.incoming_folder(settings.data_root, DAY)
-    folder.mkdir(parents=True)
-    header = ",".join(csv.columns.model_dump().values())
-    text = (
-        f'{header}\n1,85123A,ada,2,2.5,2026-04-01 12:00,"two\nlines"\n\n2,x,bob,1,1,2026-04-01,F\n'
-    )
-    (folder / "part-0.csv").write_text(text)
-
-    files = delivered_files(folder, "csv")
-    assert open_delivery(folder, DAY, files, csv).rows == 2
 
 
 def test_a_history_is_the_same_as_its_nights_and_loading_it_again_changes_nothing(spark, tmp_path):
