@@ -2,6 +2,7 @@
 
 import re
 from datetime import date
+from pathlib import Path
 
 import great_expectations.expectations as gxe
 import pytest
@@ -15,7 +16,7 @@ from records import Delivery
 
 def delivery(rows):
     """A delivery said to have ``rows`` rows."""
-    return Delivery(date(2026, 4, 1), "ab12", [], rows, [])
+    return Delivery(date(2026, 4, 1), "ab12", "ab12-r1", Path("copy"), [], rows, [])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from models.registry import RolloutBlocked, VersionUnknown
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from tests.jobs.challengers import register_challenger
+from tests.records import finish, run_record
 from tests.warehouse.nights import a_challenged_run, a_run, arm_scores, predictions
 from warehouse import tables
 
@@ -88,27 +89,14 @@ def test_a_person_can_stop_a_rollout(deployed, registry):
 def publish_night(settings, registry, night=NIGHT, unfit=(), tag="") -> RunRecord:
     """Publish a night with the challenger that the registry has now."""
     version, percent = registry.read().challenger
-    record = RunRecord(
-        run_id=f"{night}-{percent}{tag}",
-        score_date=night,
-        source="generated",
-        deliveries={night: "d1"},
-        model_name="repurchase",
-        model_version="v1.0.0",
-        bundle_sha256="b" * 64,
-        challenger=Challenger(
-            version=version.version, bundle_sha256=version.bundle_sha256, percent=percent
-        ),
-        features_sha256="f",
-        params_sha256="p",
-        code_version="c",
-        previous_run_id=None,
-        reason="nightly",
+    challenger = Challenger(
+        version=version.version, bundle_sha256=version.bundle_sha256, percent=percent
     )
+    record = run_record(night, run_id=f"{night}-{percent}{tag}", challenger=challenger)
     record.write(settings.data_root)
     scoring = {"challenger": {"unfit": list(unfit)}}
     for stage, facts in (("score_customers", scoring), ("publish_predictions", {})):
-        StageRecord(stage=stage, seconds=1, facts=facts).write(settings.data_root, record)
+        finish(settings.data_root, record, stage, facts)
     run = a_challenged_run(
         record.run_id,
         score_date=night,
