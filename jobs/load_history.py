@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 
 import catalog
 from deliveries.contract import open_delivery
+from deliveries.files import DeliveryUnreadable
 from deliveries.lines import read_lines
 from deliveries.receive import DeliveryMissing
 from errors import BadData
@@ -197,27 +198,37 @@ def take_in(
         except BadData as error:
             refusals[entry.known_on] = [str(error)]
             refuse(root, entry, intake, refusals[entry.known_on], params, source)
-    if not deliveries:
-        return refusals
-
-    folders = {one.known_on: one.folder for one in deliveries}
     earlier = known_by(root, rules, night=until + timedelta(days=1), until=until, strict=False)
-    with read_lines(spark, folders, source, root) as lines:
-        intake = take_deliveries(
-            spark,
-            lines,
-            deliveries,
-            root,
-            settings.source,
-            params,
-            root / catalog.HISTORY_DOCS.format(until=until),
-            {day: IntakeRecord.read(root, day, name).delivered for day, name in earlier.items()},
-            is_history=True,
-            accepted=accepted,
-        )
-    for sentence in intake.warnings:
-        log.warning("%s", sentence)
-    return refusals | intake.refusals
+    rows_before = {
+        day: IntakeRecord.read(root, day, name).delivered for day, name in earlier.items()
+    }
+    while deliveries:
+        folders = {one.known_on: one.folder for one in deliveries}
+        try:
+            with read_lines(spark, folders, source, root) as lines:
+                intake = take_deliveries(
+                    spark,
+                    lines,
+                    deliveries,
+                    root,
+                    settings.source,
+                    params,
+                    root / catalog.HISTORY_DOCS.format(until=until),
+                    rows_before,
+                    is_history=True,
+                    accepted=accepted,
+                )
+        except DeliveryUnreadable as error:
+            # Damage that no footer shows is found by reading; the others are read without it.
+            [damaged] = [one for one in deliveries if one.folder == error.path.parent]
+            deliveries.remove(damaged)
+            refusals[damaged.known_on] = [str(error)]
+            refuse(root, damaged, damaged.intake, [str(error)], params, source)
+            continue
+        for sentence in intake.warnings:
+            log.warning("%s", sentence)
+        return refusals | intake.refusals
+    return refusals
 
 
 def summarise(
