@@ -19,7 +19,9 @@ from datetime import date
 from pathlib import Path
 
 import catalog
-from records import current_deliveries
+from ledger import intake_rules, known_by, pin_rules
+from params import read_params
+from records import ActivityRecord
 from settings import Settings
 
 ENGINES = ("embedded", "local[2]")
@@ -29,16 +31,16 @@ def copy_customers(root: Path, until: date, copies: int, into: Path) -> int:
     """Write the activity of ``copies`` shops into ``into``; return how many rows it has."""
     from jobs.session import session
 
-    partitions = [
-        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=name)
-        for day, name in current_deliveries(root, until).items()
+    settings = Settings(data_root=root, spark_embedded_memory="12g")
+    rules = pin_rules(root, intake_rules(read_params(), settings.source))
+    pieces = [
+        ActivityRecord.read(root, day, name).activity
+        for day, name in known_by(root, rules, night=until, until=until).items()
     ]
-    with session(
-        Settings(data_root=root, spark_embedded_memory="12g"), "copy", "embedded"
-    ) as spark:
-        from features.activity import read_activity
+    with session(settings, "copy", "embedded") as spark:
+        from lake import read_pieces
 
-        activity = read_activity(spark, partitions)
+        activity = read_pieces(spark, root, pieces, catalog.ACTIVITY)
         named = "concat(customer_id, '-', copy) as customer_id"
         others = [name for name in catalog.ACTIVITY.columns if name != "customer_id"]
         several = activity.crossJoin(spark.range(copies).selectExpr("id as copy"))
@@ -48,6 +50,7 @@ def copy_customers(root: Path, until: date, copies: int, into: Path) -> int:
 
 def compute(root: Path, activity: Path, engine: str, as_of: list[date], memory: str) -> None:
     """The features of these dates, written to a file."""
+    from features.activity import with_interval
     from features.build import build_features
     from jobs.session import session
     from lake import kept, write_sorted
@@ -55,9 +58,10 @@ def compute(root: Path, activity: Path, engine: str, as_of: list[date], memory: 
     settings = Settings(data_root=root, spark_embedded_memory=memory)
     with session(settings, "features", engine) as spark, tempfile.TemporaryDirectory() as folder:
         rows = spark.read.schema(catalog.ACTIVITY.schema).parquet(str(activity))
-        with kept(build_features(rows, as_of, 365), Path(folder)) as features:
-            customers = write_sorted(features, Path(folder) / "sorted", ["as_of", "customer_id"])
-        print(json.dumps({"customers": customers}), flush=True)
+        root = Path(folder)
+        with kept(build_features(with_interval(rows), as_of, 365), root) as features:
+            written = write_sorted(features, root / "sorted", root, ["as_of", "customer_id"])
+        print(json.dumps({"customers": written.rows}), flush=True)
 
 
 def measure(arguments: list[str]) -> dict:

@@ -23,10 +23,9 @@ from rich.console import Console
 from rich.progress import track
 from sklearn.metrics import roc_auc_score
 
-import catalog
 from deliveries.faults import Fault, Faults
-from expectations.refusal import DeliveryRefused
-from features.activity import read_activity
+from expectations.intake import DeliveryRefused
+from features.activity import ON_TIME, read_activity
 from features.build import build_features
 from features.labels import label_purchases
 from jobs import (
@@ -43,6 +42,7 @@ from jobs.engine import choose_engine
 from jobs.measure_quality import describe_lines, still, usual
 from jobs.session import session
 from lake import read_json, value_sha256
+from ledger import intake_rules, known_by, pin_rules
 from models.apply import score
 from models.bundle import Bundle, read_bundle, read_holdout
 from models.gate import GateVerdict, judge_challenger
@@ -53,7 +53,7 @@ from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
 from monitoring.performance import conclude, estimate, judge_cohort, measure
 from monitoring.quality import ColumnStats, judge_features, judge_lines
 from params import Params, read_params
-from records import current_deliveries
+from records import ActivityRecord
 from settings import PROJECT_ROOT, Settings
 
 CUSTOMERS = 3000
@@ -147,10 +147,8 @@ class Year:
 def prepare_history(spark: SparkSession, folder: Path, params: Params) -> Settings:
     """The shop until the eve of the first night, generated and taken in once."""
     settings = Settings(data_root=folder / "history")
-    days = {"first": YEAR.first_day, "until": YEAR.eve}
-    generate_deliveries.run(
-        settings, params, **days, customers=CUSTOMERS, seed=SEED, faults=Faults()
-    )
+    shop = (CUSTOMERS, SEED)
+    generate_deliveries.run(settings, params, YEAR.first_day, YEAR.eve, *shop, Faults())
     load_history.run(spark, settings, params, YEAR.eve)
     return settings
 
@@ -167,14 +165,20 @@ def prepare_story(
                 folder / "history" / part, settings.data_root / part, copy_function=os.link
             )
     faults = Faults(tuple(Fault.parse(text) for text in story.faults))
-    days = {"first": YEAR.first_night, "until": YEAR.last_night}
-    generate_deliveries.run(settings, params, **days, customers=CUSTOMERS, seed=SEED, faults=faults)
+    span = (YEAR.first_night, YEAR.last_night)
+    generate_deliveries.run(settings, params, *span, CUSTOMERS, SEED, faults)
     try:
         load_history.run(spark, settings, params, YEAR.last_night)
     except DeliveryRefused as refused:
         console.print(f"{story.name}: {str(refused).splitlines()[0]}")
-    known = current_deliveries(settings.data_root, YEAR.last_night)
+    known = on_time(settings, params, YEAR.last_night)
     return settings, [night for night in YEAR.nights if night not in known]
+
+
+def on_time(settings: Settings, params: Params, until: date) -> dict[date, str]:
+    """The intake of each day up to ``until``; in these stories every delivery came on time."""
+    rules = pin_rules(settings.data_root, intake_rules(params, settings.source))
+    return known_by(settings.data_root, rules, night=until, until=until)
 
 
 def describe_nights(
@@ -185,11 +189,11 @@ def describe_nights(
     if folder.exists():
         return folder
     root = settings.data_root
-    partitions = [
-        catalog.ACTIVITY.partition(root, known_on=day, delivery_id=name)
-        for day, name in current_deliveries(root, calendar.last_night).items()
+    pieces = [
+        (ActivityRecord.read(root, day, name).activity, ON_TIME)
+        for day, name in on_time(settings, params, calendar.last_night).items()
     ]
-    activity = read_activity(spark, partitions)
+    activity = read_activity(spark, root, pieces)
     horizon = params.training.horizon_days
     nights = calendar.nights
     chunks = [nights[at : at + NIGHTS_AT_ONCE] for at in range(0, len(nights), NIGHTS_AT_ONCE)]
@@ -229,7 +233,7 @@ class Deployment:
         self.eve, self.last_night = calendar.eve, calendar.last_night
         self.horizon = timedelta(days=params.training.horizon_days)
         self.folder = describe_nights(spark, settings, params, calendar)
-        deliveries = current_deliveries(settings.data_root, calendar.last_night)
+        deliveries = on_time(settings, params, calendar.last_night)
         weeks = timedelta(weeks=params.drift.weekday_nights)
         self.lines = describe_lines(
             spark,

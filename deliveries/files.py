@@ -12,6 +12,7 @@ class DeliveryUnreadable(BadData):
     """A delivered file cannot be read: it is cut off, damaged, or not of the stated format."""
 
     def __init__(self, path: Path, cause: object) -> None:
+        self.path = path
         super().__init__(
             f"{path} cannot be read ({cause}). Ask upstream to deliver it again, then clear the "
             "task."

@@ -75,6 +75,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     Raises:
         FileNotFoundError: If the run has not been published, or activity of a pinned delivery is
             not in the lake.
+        PieceAltered: If a piece of the lake is not as it was written.
         PublishedChanged: If the lake holds other predictions of a cohort than were published.
     """
     started = time.perf_counter()
@@ -153,7 +154,8 @@ def find_run(
         return None, f"the record of run {run_id} is no longer in the lake"
     try:
         record = RunRecord.read(root, score_date, run_id)
-        check_pieces(root, scored_pieces(root, record).values(), "")
+        remedy = made_again_by(record, "score_customers")
+        check_pieces(root, scored_pieces(root, record).values(), remedy)
     except (FileNotFoundError, RecordOutdated) as error:
         return None, f"run {run_id} is no longer whole in the lake: {error}"
     if not bundle_folder(root, record).exists():
@@ -166,6 +168,11 @@ def find_run(
 def scored_pieces(root: Path, record: RunRecord) -> dict[str, Piece]:
     """What score_customers wrote: ``predictions``, and with a challenger ``arm_scores``."""
     return StageRecord.read(root, record, "score_customers").pieces
+
+
+def made_again_by(record: RunRecord, job: str) -> str:
+    """What to do about a piece of the run that is lost or altered."""
+    return f"Restore it from a backup, or make it again: {record.command(job)}"
 
 
 def bundle_folder(root: Path, record: RunRecord) -> Path:
@@ -185,8 +192,9 @@ def check_published(engine: sa.Engine, root: Path, record: RunRecord) -> None:
         PublishedChanged: If a value or a row differs.
     """
     pieces = scored_pieces(root, record)
+    remedy = made_again_by(record, "score_customers")
     predictions, arm_scores = (
-        read_batches(check_pieces(root, [pieces[name]] if name in pieces else []))
+        read_batches(check_pieces(root, [pieces[name]] if name in pieces else [], remedy))
         for name in ("predictions", "arm_scores")
     )
     warehouse.check_published(engine, record.run_id, predictions, arm_scores)
@@ -225,11 +233,12 @@ def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFr
     """
     columns = ("customer_id", "probability", "is_contacted", "decile", "status")
     pieces = scored_pieces(root, record)
-    predictions = read_pieces(spark, root, [pieces["predictions"]], catalog.PREDICTIONS)
+    remedy = made_again_by(record, "score_customers")
+    predictions = read_pieces(spark, root, [pieces["predictions"]], catalog.PREDICTIONS, remedy)
     if record.challenger is None:
         return {"champion": predictions.select(*columns)}
 
-    both = read_pieces(spark, root, [pieces["arm_scores"]], catalog.ARM_SCORES)
+    both = read_pieces(spark, root, [pieces["arm_scores"]], catalog.ARM_SCORES, remedy)
     both = both.join(predictions.select("customer_id", "status"), on="customer_id", how="inner")
     result = {}
     for arm in ("champion", "challenger"):
@@ -249,7 +258,8 @@ def describe_customers(spark: SparkSession, root: Path, record: RunRecord) -> Da
     """
     described = StageRecord.read(root, record, "build_features").pieces["features"]
     try:
-        features = read_pieces(spark, root, [described])
+        remedy = made_again_by(record, "build_features")
+        features = read_pieces(spark, root, [described], remedy=remedy)
     except PieceMissing as error:
         log.warning("countries and tenures are unknown: %s", error)
         empty = "customer_id string, country_slice string, tenure_slice string"

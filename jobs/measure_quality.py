@@ -51,6 +51,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     Raises:
         FileNotFoundError: If the run has not been published; names the job to run.
         BundleRefused: If the bundle is damaged or does not fit what is installed.
+        PieceMissing, PieceAltered: If lines or features are not as they were written.
     """
     started = time.perf_counter()
     root = settings.data_root
@@ -60,7 +61,8 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     days = same_weekdays(engine, record, params.drift.weekday_nights)
     lines = describe_lines(spark, root, {day: record.intakes[day] for day in days})
     described_by = StageRecord.read(root, record, "build_features")
-    features = read_pieces(spark, root, [described_by.pieces["features"]])
+    remedy = f"Make them again: {record.command('build_features')}"
+    features = read_pieces(spark, root, [described_by.pieces["features"]], remedy=remedy)
 
     before = [lines[day] for day in days[1:] if day in lines]
     usually = usual(bundle)

@@ -16,7 +16,7 @@ from records import Delivery
 
 def delivery(rows):
     """A delivery said to have ``rows`` rows."""
-    return Delivery(date(2026, 4, 1), "ab12", "ab12-00ff", Path("copy"), [], rows, [])
+    return Delivery(date(2026, 4, 1), "ab12", "ab12-r1", Path("copy"), [], rows, [])
 
 
 @pytest.mark.parametrize(

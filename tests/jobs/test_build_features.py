@@ -13,6 +13,7 @@ from lake import value_sha256
 from params import read_params
 from records import ActivityRecord, RunRecord, StageRecord
 from tests.features.visits import AS_OF, activity, deliver, expected_features, visit
+from tests.harm import HARMS
 from tests.records import intake, run_record
 
 BUNDLE = "b" * 64
@@ -92,3 +93,17 @@ def test_a_pinned_delivery_without_activity_is_named(spark, settings):
     record = run_of({EARLIER: "00ee", AS_OF: "00aa"})
     with pytest.raises(FileNotFoundError, match=f"{intake('00ee')} of {EARLIER} has no activity"):
         build_features.run(spark, settings, read_params(), record)
+
+
+@pytest.mark.usefixtures("golden")
+@pytest.mark.parametrize(("harm", "error"), HARMS)
+def test_activity_that_is_not_as_it_was_written_makes_no_features(spark, settings, harm, error):
+    earlier = deliver(settings.data_root, EARLIER, [visit(on=EARLIER), visit("bob", on=EARLIER)])
+    deliver(settings.data_root, AS_OF, [visit()])
+    record = run_of({EARLIER: "d1", AS_OF: "d1"})
+    harm(earlier)
+
+    with pytest.raises(error, match=rf"^1 of 2 files.*{earlier}\. .*jobs\.load_history"):
+        build_features.run(spark, settings, read_params(), record)
+
+    assert not (settings.data_root / "lake/features").exists()

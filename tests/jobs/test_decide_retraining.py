@@ -9,9 +9,9 @@ import warehouse
 from jobs import decide_retraining
 from jobs.decide_retraining import fresh_cohorts
 from params import read_params
-from records import Challenger, RunRecord, StageRecord
+from records import Challenger, RunRecord
 from settings import Settings
-from tests.jobs.records import record_of
+from tests.records import finish, run_record
 from tests.warehouse.nights import a_run, predictions
 from warehouse import migrate
 from warehouse.tables import QUALITY, RETRAINING_DECISIONS
@@ -53,7 +53,7 @@ def a_night(
     """A published night, with what its jobs found; ``cohort`` is that of the one that matured."""
     root, engine = settings.data_root, warehouse.connect(settings.warehouse_url)
     values = a_run(f"run-{score_date}", score_date=score_date)
-    record = record_of(values, **changes)
+    record = run_record(score_date, run_id=values.run_id, **changes)
     record.write(root)
     warehouse.publish(engine, values, [predictions("ada", "bob")], replaces=None)
     mature = {
@@ -78,7 +78,7 @@ def a_night(
         },
     }
     for stage, facts in stages.items():
-        StageRecord(stage=stage, seconds=1.0, facts=facts).write(root, record)
+        finish(root, record, stage, facts)
     rows = [
         {
             "run_id": record.run_id,

@@ -3,9 +3,9 @@
 import shutil
 from dataclasses import replace as changed
 from datetime import date, timedelta
+from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -13,11 +13,12 @@ import catalog
 import warehouse
 from jobs import measure_performance
 from jobs.measure_performance import find_cohorts
-from lake import write_json
+from lake import PieceAltered, PieceMissing, write_json
 from params import Params, read_params
-from records import Challenger, RunRecord, StageRecord
+from records import ActivityRecord, Challenger, RunRecord, StageRecord
 from tests.features.visits import deliver, visit
-from tests.jobs.records import a_record
+from tests.harm import HARMS
+from tests.records import finish, intake, put_dataset, run_record
 from tests.warehouse.nights import SCHEMA, a_run, predictions
 from warehouse.tables import DRIFT, LABEL_MATURITY, PERFORMANCE
 
@@ -61,14 +62,13 @@ def purchases() -> list[dict]:
 
 
 def deliveries(*, without: int | None = None) -> dict[date, str]:
-    """The deliveries that the night has pinned."""
+    """The intakes that the night has pinned."""
     days = [COHORT + timedelta(n) for n in range(HORIZON + 1) if n != without]
-    return dict.fromkeys(days, "00aa")
+    return dict.fromkeys(days, intake())
 
 
-def a_night(score_date: date, **changes) -> RunRecord:
-    values = {"run_id": f"run-{score_date}", "deliveries": {score_date: "00aa"}, **changes}
-    return a_record(score_date=score_date, **values)
+def a_record(score_date: date, **values) -> RunRecord:
+    return run_record(score_date, **{"run_id": f"run-{score_date}"} | values)
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def lake(settings, engine):
         known_on = COHORT + timedelta(n)
         deliver(root, known_on, [one for one in purchases() if one["known_on"] == known_on])
     for score_date in (COHORT, YOUNGER):
-        publish(root, engine, a_night(score_date))
-    publish(root, engine, a_night(NIGHT, deliveries=deliveries()))
+        publish(root, engine, a_record(score_date))
+    publish(root, engine, a_record(NIGHT, intakes=deliveries()))
     return root
 
 
@@ -119,15 +119,13 @@ def publish(root, engine, record: RunRecord, both: pa.RecordBatch | None = None,
             "tenure_days": pa.array([0, 89, 90, 364, 365, 1000, 1000], pa.float64()),
         }
     )
-    tables = {
-        root / catalog.FEATURES_LAYOUT.format(**record.key): features,
-        catalog.PREDICTIONS.partition(root, **record.key): pa.Table.from_batches([batch], SCHEMA),
-    }
+    described = put_dataset(root, record, catalog.FEATURES_LAYOUT, features)
+    finish(root, record, "build_features", features=described)
+    scores = pa.Table.from_batches([batch], SCHEMA)
+    pieces = {"predictions": put_dataset(root, record, catalog.PREDICTIONS_LAYOUT, scores)}
     if both is not None:
-        tables[catalog.ARM_SCORES.partition(root, **record.key)] = pa.Table.from_batches([both])
-    for place, table in tables.items():
-        place.mkdir(parents=True)
-        pq.write_table(table, place / "part-00000.parquet")
+        pieces["arm_scores"] = put_dataset(root, record, catalog.ARM_SCORES.layout, both)
+    finish(root, record, "score_customers", **pieces)
     run = a_run(record.run_id, population=len(CUSTOMERS), score_date=record.score_date)
     statuses = batch["status"].to_pylist()
     fallback = {status: statuses.count(status) for status in ("previous", "default")}
@@ -139,10 +137,10 @@ def publish(root, engine, record: RunRecord, both: pa.RecordBatch | None = None,
             challenger_percent=record.challenger.percent,
             challenger_served=batch["arm"].to_pylist().count("challenger"),
         )
-    before = warehouse.pointer_of(engine, record.score_date)
+    before = warehouse.current_run(engine, record.score_date)
     arm_scores = [] if both is None else [both]
     warehouse.publish(engine, run, [batch], replaces=before, arm_scores=arm_scores)
-    StageRecord(stage="publish_predictions", seconds=1.0, facts={}).write(root, record)
+    finish(root, record, "publish_predictions")
 
 
 def night_drifted(engine, verdict: str) -> None:
@@ -163,14 +161,18 @@ def kept(engine, **conditions) -> dict[tuple, tuple]:
         return {tuple(row[:4]): tuple(row[4:]) for row in connection.execute(query)}
 
 
+def scored_file(root, record: RunRecord) -> Path:
+    """The file with the run's predictions."""
+    [file] = StageRecord.read(root, record, "score_customers").pieces["predictions"].files
+    return root / file.path
+
+
 @pytest.mark.usefixtures("lake")
 def test_a_cohort_is_measured_by_the_purchases_of_its_horizon_as_known_that_night(
     spark, settings, engine, params
 ):
     night_drifted(engine, "steady")
-    facts = measure_performance.run(
-        spark, settings, params, a_night(NIGHT, deliveries=deliveries())
-    )
+    facts = measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
 
     mature = facts["mature"]
     assert (mature["score_date"], mature["run_id"]) == (str(COHORT), f"run-{COHORT}")
@@ -219,7 +221,7 @@ def test_a_cohort_is_measured_by_the_purchases_of_its_horizon_as_known_that_nigh
     assert facts["estimated"]["finding"] == "holds"
     assert facts["estimate_error"]["n"] == 0
     assert [skip["reason"] for skip in facts["skipped"]] == ["nothing is published"]
-    recorded = StageRecord.read(settings.data_root, a_night(NIGHT), "measure_performance")
+    recorded = StageRecord.read(settings.data_root, a_record(NIGHT), "measure_performance")
     assert recorded.facts == facts
 
 
@@ -227,7 +229,7 @@ def test_a_cohort_is_measured_by_the_purchases_of_its_horizon_as_known_that_nigh
 def test_a_day_without_delivery_makes_the_labels_partial_until_it_comes(
     spark, settings, engine, params
 ):
-    tonight = {"run_id": f"run-{NIGHT}", "deliveries": deliveries(without=9)}
+    tonight = {"run_id": f"run-{NIGHT}", "intakes": deliveries(without=9)}
     promised = warehouse.Measurement(
         run_id=f"run-{COHORT}",
         score_date=COHORT,
@@ -244,7 +246,7 @@ def test_a_day_without_delivery_makes_the_labels_partial_until_it_comes(
     )
     warehouse.replace_performance(engine, promised.run_id, COHORT, [promised])
 
-    facts = measure_performance.run(spark, settings, params, a_night(NIGHT, **tonight))
+    facts = measure_performance.run(spark, settings, params, a_record(NIGHT, **tonight))
     assert (facts["mature"], facts["finding"]) == (None, "unknown")
     assert facts["partial"][0]["missing_days"] == [str(COHORT + timedelta(9))]
     assert "no delivery was accepted for 2026-03-11" in facts["skipped"][0]["reason"]
@@ -253,9 +255,9 @@ def test_a_day_without_delivery_makes_the_labels_partial_until_it_comes(
     assert found == {(COHORT, "partial", "champion", "all"): (0.5, 8)}
     assert facts["estimate_error"]["n"] == 0
 
-    tonight["deliveries"] = deliveries()
-    facts = measure_performance.run(spark, settings, params, a_night(NIGHT, **tonight))
-    assert facts == measure_performance.run(spark, settings, params, a_night(NIGHT, **tonight))
+    tonight["intakes"] = deliveries()
+    facts = measure_performance.run(spark, settings, params, a_record(NIGHT, **tonight))
+    assert facts == measure_performance.run(spark, settings, params, a_record(NIGHT, **tonight))
     found = kept(engine, metric="buyer_share", slice="all", score_date=COHORT)
     assert found == {(COHORT, "mature", "champion", "all"): (0.5, 8)}
     # The labels put the buyers last.
@@ -270,8 +272,8 @@ def test_a_cohort_that_missed_its_night_matures_later_once_and_as_it_would_have(
     spark, settings, engine, params
 ):
     a_night_later = NIGHT + timedelta(1)
-    pinned = deliveries() | {a_night_later: "00aa"}
-    late = a_night(a_night_later, deliveries=pinned)
+    pinned = deliveries() | {a_night_later: intake()}
+    late = a_record(a_night_later, intakes=pinned)
     publish(settings.data_root, engine, late)
 
     facts = measure_performance.run(spark, settings, params, late)
@@ -283,7 +285,7 @@ def test_a_cohort_that_missed_its_night_matures_later_once_and_as_it_would_have(
     assert measure_performance.run(spark, settings, params, late) == facts
 
     on_time = measure_performance.run(
-        spark, settings, params, a_night(NIGHT, deliveries=deliveries())
+        spark, settings, params, a_record(NIGHT, intakes=deliveries())
     )
     assert on_time["mature"] == facts["mature"]
     where = {"metric": "buyer_share", "slice": "all", "maturity": "mature"}
@@ -295,7 +297,7 @@ def test_a_cohort_that_missed_its_night_matures_later_once_and_as_it_would_have(
 @pytest.mark.usefixtures("lake")
 def test_a_cohort_that_lacks_a_delivery_is_tried_again_and_then_given_up(engine, lake, params):
     def tried(nights: int) -> list[str]:
-        night = a_night(NIGHT + timedelta(nights), deliveries=deliveries(without=9))
+        night = a_record(NIGHT + timedelta(nights), intakes=deliveries(without=9))
         cohorts, skipped = find_cohorts(engine, lake, night, params.performance)
         assert COHORT not in [each.record.score_date for each in cohorts]
         return [each["score_date"] for each in skipped if "2026-03-11" in each["reason"]]
@@ -308,7 +310,7 @@ def test_both_arms_are_measured_on_all_customers_whoever_was_served(
     spark, settings, engine, params, lake
 ):
     tried = Challenger(version="v1.1.0", bundle_sha256="d" * 64, percent=50)
-    record = a_night(COHORT, run_id="with-challenger", challenger=tried)
+    record = a_record(COHORT, run_id="with-challenger", challenger=tried)
     champion = [probability for probability, _ in CUSTOMERS.values()]
     challenger = [round(1 - probability, 1) for probability in champion]
     both = pa.record_batch(
@@ -332,7 +334,7 @@ def test_both_arms_are_measured_on_all_customers_whoever_was_served(
         both=both,
     )
     shutil.rmtree(lake / catalog.FEATURES_LAYOUT.format(**record.key))
-    night = a_night(NIGHT, deliveries=deliveries())
+    night = a_record(NIGHT, intakes=deliveries())
 
     facts = measure_performance.run(spark, settings, params, night)
 
@@ -360,7 +362,7 @@ def test_both_arms_are_measured_on_all_customers_whoever_was_served(
 
 
 def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake, params):
-    night = a_night(NIGHT, deliveries=deliveries())
+    night = a_record(NIGHT, intakes=deliveries())
     rules = params.performance.model_copy(update={"partial_days": [7, 14]})
 
     def found() -> tuple[list[tuple], list[str]]:
@@ -372,35 +374,70 @@ def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake, params
     assert ages == [(30, "mature"), (7, "partial"), (0, "estimated")]
     assert skipped == ["2026-03-18: nothing is published"]
 
-    record = lake / catalog.RUN_RECORD.format(**a_night(YOUNGER).key)
+    record = lake / catalog.RUN_RECORD.format(**a_record(YOUNGER).key)
     record.unlink()
-    shutil.rmtree(catalog.PREDICTIONS.partition(lake, **a_night(COHORT).key))
+    lost = scored_file(lake, a_record(COHORT))
+    lost.unlink()
     ages, skipped = found()
     assert ages == [(0, "estimated")]
     assert skipped == [
-        f"2026-03-02: the predictions of run run-{COHORT} are no longer in the lake",
+        f"2026-03-02: run run-{COHORT} is no longer whole in the lake: 1 of 1 files of the lake "
+        f"are gone, the first is {lost}. Restore it from a backup, or make it again: "
+        f"{a_record(COHORT).command('score_customers')}",
         "2026-03-18: nothing is published",
         f"2026-03-25: the record of run run-{YOUNGER} is no longer in the lake",
     ]
 
-    longer = a_night(COHORT, run_id="longer", bundle_sha256="e" * 64)
+    longer = a_record(COHORT, run_id="longer", bundle_sha256="e" * 64)
     publish(lake, engine, longer)
     assert "the bundle of v1.0.0 is not in" in found()[1][0]
     write_json(lake / "bundles" / ("e" * 64) / "bundle.json", {"horizon_days": 60})
     assert "another horizon, 60 days" in found()[1][0]
 
 
-def test_predictions_that_changed_after_they_were_published_are_not_measured(
+def test_predictions_made_again_that_are_not_what_was_published_are_not_measured(
     spark, settings, params, lake
 ):
-    folder = catalog.PREDICTIONS.partition(lake, **a_night(COHORT).key)
-    [file] = folder.iterdir()
-    pq.write_table(pq.read_table(file).slice(1), file)
+    cohort = a_record(COHORT)
+    fewer = pa.table(predictions(*list(CUSTOMERS)[1:]))
+    made_again = put_dataset(lake, cohort, catalog.PREDICTIONS_LAYOUT, fewer)
+    finish(lake, cohort, "score_customers", predictions=made_again)
     with pytest.raises(warehouse.PublishedChanged, match=f"run-{COHORT} .*from a backup"):
-        measure_performance.run(spark, settings, params, a_night(NIGHT, deliveries=deliveries()))
+        measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
+
+
+ALTERED = [harm for harm, error in HARMS if error is PieceAltered]
+
+
+@pytest.mark.parametrize("harm", ALTERED)
+@pytest.mark.parametrize("read", ["predictions", "features", "activity"])
+def test_pieces_that_are_not_as_they_were_written_are_not_measured(
+    spark, settings, engine, params, lake, read, harm
+):
+    cohort, job = a_record(COHORT), {"predictions": "score_customers", "features": "build_features"}
+    if read == "activity":
+        bought_on = COHORT + timedelta(1)
+        [file] = ActivityRecord.read(lake, bought_on, intake()).activity.files
+        again = "jobs.load_history"
+    else:
+        [file] = StageRecord.read(lake, cohort, job[read]).pieces[read].files
+        again = cohort.command(job[read])
+    harm(lake / file.path)
+
+    with pytest.raises(PieceAltered, match=rf"{file.path}\. .*{again}"):
+        measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
+
+    assert kept(engine, metric="roc_auc") == {}
+
+
+def test_activity_that_is_gone_stops_the_measuring(spark, settings, params, lake):
+    [file] = ActivityRecord.read(lake, COHORT + timedelta(1), intake()).activity.files
+    (lake / file.path).unlink()
+    with pytest.raises(PieceMissing, match=rf"{file.path}\. .*jobs\.load_history"):
+        measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
 
 
 @pytest.mark.usefixtures("engine")
 def test_before_the_run_is_published_nothing_is_computed(spark, settings, params):
     with pytest.raises(FileNotFoundError, match="publish_predictions has not finished"):
-        measure_performance.run(spark, settings, params, a_night(NIGHT))
+        measure_performance.run(spark, settings, params, a_record(NIGHT))

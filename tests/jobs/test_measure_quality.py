@@ -15,8 +15,9 @@ from models.bundle import read_bundle
 from models.store import bundle_sha256
 from monitoring.quality import ColumnStats
 from params import read_params
-from records import DeliveryRecord, RunRecord, StageRecord
-from tests.jobs.records import record_of
+from records import IntakeRecord, RunRecord, StageRecord
+from tests.harm import HARMS
+from tests.records import finish, intake, put_dataset, put_intake, put_piece, run_record
 from tests.warehouse.nights import a_run, predictions
 from warehouse.tables import QUALITY
 
@@ -37,6 +38,7 @@ LINES = pa.schema(
 
 def put_lines(root, day: date, customers: list[str | None], quantity: int = 3) -> None:
     """A delivery of one line for each customer; those without one are excluded."""
+    pieces = {}
     for dataset, is_ours in ((catalog.TRANSACTIONS, True), (catalog.EXCLUDED_TRANSACTIONS, False)):
         chosen = [name for name in customers if (name is not None) == is_ours]
         count = len(chosen)
@@ -53,20 +55,17 @@ def put_lines(root, day: date, customers: list[str | None], quantity: int = 3) -
         schema = LINES if is_ours else LINES.append(pa.field("rule", pa.string()))
         if not is_ours:
             rows["rule"] = ["no_customer"] * count
-        folder = dataset.partition(root, known_on=day, delivery_id="d1")
-        folder.mkdir(parents=True)
-        pq.write_table(pa.table(rows, schema=schema), folder / "part-0.parquet")
-    DeliveryRecord(
-        known_on=day,
-        delivery_id="d1",
-        source="generated",
-        files=[],
+        folder = dataset.partition(root, known_on=day, intake=intake())
+        pieces[dataset.name] = put_piece(root, folder, pa.table(rows, schema=schema))
+    put_intake(
+        root,
+        day,
+        pieces=pieces,
         delivered=len(customers) + 5,
         accepted=len(customers) - customers.count(None),
         quarantined={"price_is_positive": 5},
         excluded={"no_customer": customers.count(None)},
-        findings=[],
-    ).write(root)
+    )
 
 
 @pytest.fixture
@@ -81,15 +80,19 @@ def a_night(deployed, model_shop):
         put_lines(root, NIGHT - WEEK, [*(["ada"] * 900), *([None] * 100)])
         put_lines(root, NIGHT, customers, quantity)
         values = a_run(score_date=NIGHT, bundle_sha256=sha256)
-        record = record_of(values, deliveries={NIGHT - WEEK: "d1", NIGHT: "d1"})
+        record = run_record(
+            NIGHT,
+            run_id=values.run_id,
+            bundle_sha256=sha256,
+            intakes={NIGHT - WEEK: intake(), NIGHT: intake()},
+        )
         bundle = read_bundle(folder, sha256)
         features = pq.read_table(folder / "reference.parquet").select(bundle.feature_names)
         for name, value in changed.items():
             column = pa.array([value] * len(features), features.schema.field(name).type)
             features = features.set_column(features.column_names.index(name), name, column)
-        place = root / catalog.FEATURES_LAYOUT.format(**record.key)
-        place.mkdir(parents=True)
-        pq.write_table(features, place / "part-0.parquet")
+        described = put_dataset(root, record, catalog.FEATURES_LAYOUT, features)
+        finish(root, record, "build_features", features=described)
         warehouse.publish(
             warehouse.connect(deployed.warehouse_url),
             values,
@@ -98,7 +101,7 @@ def a_night(deployed, model_shop):
         )
         facts = {"population": 200, "contacted": 40, "fallback": {"previous": 0, "default": 2}}
         for stage in ("publish_predictions", "score_customers"):
-            StageRecord(stage=stage, seconds=1.0, facts=facts).write(root, record)
+            finish(root, record, stage, facts)
         return record
 
     return night
@@ -149,20 +152,20 @@ def test_wrong_data_are_not_usual_a_week_later(spark, deployed, a_night):
     a_week_later = record.model_copy(
         update={
             "score_date": NIGHT + WEEK,
-            "deliveries": record.deliveries | {NIGHT + WEEK: "d1"},
+            "intakes": record.intakes | {NIGHT + WEEK: intake()},
         }
     )
     assert measure_quality.same_weekdays(engine, a_week_later, 4) == [NIGHT + WEEK, NIGHT - WEEK]
 
 
 @pytest.mark.parametrize(
-    ("quiet_days", "unchanged"),
+    ("quiet_days", "still"),
     [(None, set()), (6.0, set()), (7.0, {"spend_7d"}), (40.0, {"spend_7d", "trend_30d"})],
 )
-def test_windows_in_which_nobody_bought_anything_do_not_change(quiet_days, unchanged):
+def test_windows_in_which_nobody_bought_anything_are_still(quiet_days, still):
     names = ("recency_days", "spend_7d", "trend_30d", "gap_mean_days")
     stats = {name: ColumnStats(10, 0, "double", low=quiet_days) for name in names}
-    assert measure_quality.unchanged_columns(stats) == unchanged
+    assert measure_quality.still(stats) == still
 
 
 def test_common_categories_are_known_with_the_share_they_had(model_shop):
@@ -177,3 +180,20 @@ def test_a_run_that_was_not_published_is_refused_with_the_next_step(spark, deplo
     other = record.model_copy(update={"run_id": "other"})
     with pytest.raises(FileNotFoundError, match=r"jobs\.publish_predictions"):
         measure_quality.run(spark, deployed, PARAMS, other)
+
+
+@pytest.mark.parametrize(("harm", "error"), HARMS)
+@pytest.mark.parametrize("read", ["lines", "features"])
+def test_pieces_that_are_not_as_they_were_written_are_not_measured(
+    spark, deployed, a_night, read, harm, error
+):
+    record, root = a_night(["ada"] * 10), deployed.data_root
+    if read == "lines":
+        pieces, again = IntakeRecord.read(root, NIGHT, intake()).pieces, "jobs.load_history"
+        piece = pieces[catalog.TRANSACTIONS.name]
+    else:
+        again = record.command("build_features")
+        piece = StageRecord.read(root, record, "build_features").pieces["features"]
+    harm(root / piece.files[0].path)
+    with pytest.raises(error, match=rf"{piece.files[0].path}.*{again}"):
+        measure_quality.run(spark, deployed, PARAMS, record)

@@ -8,26 +8,21 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
-from deliveries.files import DeliveryMissing, delivered_files, delivery_id
+from deliveries.receive import DeliveryMissing, DeliveryUnfit, describe_delivery
 from errors import BadData
 from jobs import open_run
-from jobs.open_run import DaysMissing, NightTooFar, scoring_params_sha256
-from jobs.registry import ModelDoesNotFit, copy_history, open_registry
-from models.git import git
+from jobs.open_run import DaysMissing, scoring_params_sha256
+from jobs.registry import ModelDoesNotFit, open_registry
+from ledger import RulesChanged, delivery_id, entries
 from models.registry import VersionUnknown
 from models.store import BundleDiffers, BundleRefused
 from params import read_params
-from records import RunRecord, make_current
+from records import RecordOutdated, RunRecord
+from tests.features.visits import deliver as deliver_activity
 from tests.jobs.challengers import register_challenger
+from tests.records import intake
 from tests.warehouse.nights import a_run, predictions
-from warehouse import (
-    HistoryDiffers,
-    Overtaken,
-    audit_head,
-    check_audit,
-    connect,
-    publish,
-)
+from warehouse import connect, publish
 
 PARAMS = read_params()
 NIGHT = date(2026, 4, 8)
@@ -39,13 +34,18 @@ def deliver(settings, day=NIGHT, lines=3) -> str:
     folder = catalog.incoming_folder(settings.data_root, day)
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"quantity": list(range(lines))}), folder / "part-0.parquet")
-    return delivery_id(delivered_files(folder, "parquet"))
+    return delivery_id(describe_delivery(folder, "parquet"))
 
 
 def accept(settings, *days: date) -> None:
     """Let the lake have an accepted delivery of each day."""
     for day in days:
-        make_current(settings.data_root, day, f"delivery-of-{day}")
+        deliver_activity(settings.data_root, day, [], f"delivery-of-{day}")
+
+
+def forget(settings, day: date) -> None:
+    """Let the delivery of that day never have been taken in."""
+    shutil.rmtree(settings.data_root / f"lake/intakes/known_on={day}")
 
 
 def promote(settings, version="v1.0.0") -> None:
@@ -80,11 +80,14 @@ def test_a_run_pins_its_deliveries_its_model_and_its_reason(ready):
         "challenger_refused": None,
         "engine": "embedded",
     }
-    night_files = delivered_files(catalog.incoming_folder(ready.data_root, NIGHT), "parquet")
-    assert record.deliveries == {
-        **{day: f"delivery-of-{day}" for day in HISTORY},
-        NIGHT: delivery_id(night_files),
+    night_files = describe_delivery(catalog.incoming_folder(ready.data_root, NIGHT), "parquet")
+    assert record.intakes == {
+        **{day: intake(f"delivery-of-{day}") for day in HISTORY},
+        NIGHT: intake(delivery_id(night_files)),
     }
+    [entry] = entries(ready.data_root, NIGHT)
+    assert (record.folder, record.files) == (entry.folder, night_files)
+    assert record.pinned_params == PARAMS
     champion = open_registry(ready, PARAMS).resolve("champion")
     assert (record.model_name, record.model_version) == ("repurchase", "v1.0.0")
     assert record.bundle_sha256 == champion.bundle_sha256
@@ -106,18 +109,54 @@ def test_a_new_delivery_of_the_night_is_another_run(ready):
     assert opened(ready).run_id != first.run_id
 
 
-def test_a_new_delivery_of_an_earlier_day_is_another_run(ready):
+def test_a_redelivery_of_an_earlier_day_is_known_from_the_next_night(ready):
+    tomorrow = NIGHT + timedelta(days=1)
     first = opened(ready)
-    make_current(ready.data_root, HISTORY[0], "redelivered")
-    second = opened(ready)
-    assert second.run_id != first.run_id
-    assert second.deliveries[HISTORY[0]] == "redelivered"
+    deliver_activity(ready.data_root, HISTORY[0], [], "redelivered", known_from=tomorrow)
+    deliver_activity(ready.data_root, NIGHT, [], delivery_id(first.files))
+    assert opened(ready) == first
+
+    deliver(ready, tomorrow)
+    facts = open_run.run(ready, PARAMS, tomorrow)
+    later = RunRecord.read(ready.data_root, tomorrow, facts["run_id"])
+    assert later.intakes[HISTORY[0]] == intake("redelivered")
+    assert later.intakes.items() >= {day: first.intakes[day] for day in HISTORY[1:]}.items()
 
 
 def test_deliveries_after_the_night_are_not_used(ready):
     first = opened(ready)
-    accept(ready, NIGHT, NIGHT + timedelta(days=1))
+    accept(ready, NIGHT + timedelta(days=1))
     assert opened(ready) == first
+
+
+def test_the_delivery_of_the_night_is_copied_and_what_upstream_does_then_changes_nothing(ready):
+    folder = catalog.incoming_folder(ready.data_root, NIGHT)
+    delivered = (folder / "part-0.parquet").read_bytes()
+    record = opened(ready)
+    (folder / "part-0.parquet").write_bytes(b"something else")
+
+    [copied] = (ready.data_root / record.folder).iterdir()
+    assert copied.read_bytes() == delivered
+    shutil.rmtree(folder)
+    assert opened(ready) == record
+    assert len(entries(ready.data_root, NIGHT)) == 1
+
+
+def test_a_delivery_that_must_not_be_read_stops_the_night_and_leaves_nothing(ready, tmp_path):
+    private = tmp_path / "private"
+    private.write_text("nobody may read this")
+    folder = catalog.incoming_folder(ready.data_root, NIGHT)
+    (folder / "part-1.parquet").symlink_to(private)
+    with pytest.raises(DeliveryUnfit, match=r"part-1\.parquet' is a link"):
+        opened(ready)
+    assert entries(ready.data_root, NIGHT) == []
+    assert not (ready.data_root / "lake/runs").exists()
+
+
+def test_days_taken_in_under_other_rules_stop_the_night(ready):
+    other = changed_source(largest_quantity=1)
+    with pytest.raises(RulesChanged, match=r"7 days .*generated\.largest_quantity.*2026-04-07"):
+        open_run.run(ready, other, NIGHT)
 
 
 def test_the_run_current_on_the_newest_night_before_is_pinned(ready):
@@ -134,21 +173,21 @@ def test_a_version_may_be_asked_for_instead_of_the_champion(ready):
 
 
 def test_a_day_without_delivery_is_named_and_stops_the_night(ready):
-    shutil.rmtree(ready.data_root / f"lake/deliveries/known_on={HISTORY[2]}")
+    forget(ready, HISTORY[2])
     with pytest.raises(DaysMissing, match=rf"\(1\): {HISTORY[2]}\. .*--accept-missing-days"):
         opened(ready)
     assert issubclass(DaysMissing, BadData)
 
 
 def test_the_night_before_may_not_be_missing_either(ready):
-    shutil.rmtree(ready.data_root / f"lake/deliveries/known_on={HISTORY[-1]}")
+    forget(ready, HISTORY[-1])
     with pytest.raises(DaysMissing, match=str(HISTORY[-1])):
         opened(ready)
 
 
 def test_missing_days_may_be_accepted(ready):
-    shutil.rmtree(ready.data_root / f"lake/deliveries/known_on={HISTORY[2]}")
-    assert HISTORY[2] not in opened(ready, accept_missing_days=True).deliveries
+    forget(ready, HISTORY[2])
+    assert HISTORY[2] not in opened(ready, accept_missing_days=True).intakes
 
 
 def test_many_missing_days_are_counted_not_listed(ready):
@@ -350,61 +389,82 @@ def test_every_section_of_the_parameters_is_in_or_out_of_the_hash_on_purpose():
     assert set(type(PARAMS).model_fields) == judged
 
 
-def test_a_run_keeps_what_readers_saw_when_it_was_first_opened(ready):
-    """Cleared from the first task on, a failed run must not undo what was published since."""
-    failed = opened(ready)
-    deliver(ready, lines=4)
-    corrected = opened(ready)
-    engine = connect(ready.warehouse_url)
-    run = a_run(corrected.run_id, score_date=NIGHT)
-    publish(engine, run, [predictions("ada", "bob")], replaces=corrected.replaces)
-    deliver(ready, lines=3)
-
-    cleared = opened(ready)
-
-    assert cleared == failed
-    assert cleared.replaces is None
-    late = a_run(cleared.run_id, score_date=NIGHT)
-    with pytest.raises(Overtaken, match=f"run {corrected.run_id}, which was published"):
-        publish(engine, late, [predictions("ada", "bob")], replaces=cleared.replaces)
-    deliver(ready, lines=5)
-    assert opened(ready).replaces.run_id == corrected.run_id
+# --- a night that is published ------------------------------------------------------------------
 
 
-def test_the_head_of_the_audit_log_is_kept_with_the_run_and_with_each_new_tag(ready):
-    copy_history(ready, open_registry(ready, PARAMS))
-    record = opened(ready)
+def new_code(monkeypatch) -> None:
+    for name in ("features_sha256", "night_code_sha256"):
+        monkeypatch.setattr(open_run, name, lambda: "0" * 64)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        changed("population", active_days=90),
+        changed("business", timezone="Europe/Berlin"),
+        changed_source(largest_quantity=1),
+    ],
+    ids=["a parameter", "the zone", "a rule of reading"],
+)
+def test_a_published_night_opens_as_the_run_it_is_whatever_code_and_parameters_are_by_now(
+    ready, monkeypatch, params
+):
+    first = opened(ready)
+    publish_run(ready, first)
+    new_code(monkeypatch)
+
+    facts = open_run.run(ready, params, NIGHT)
+
+    assert (facts["run_id"], facts["is_new"]) == (first.run_id, False)
+    assert RunRecord.read(ready.data_root, NIGHT, first.run_id).pinned_params == PARAMS
+
+
+def test_a_published_night_is_computed_anew_if_a_restatement_is_asked_for(ready, monkeypatch):
+    first = opened(ready)
+    publish_run(ready, first)
+    assert open_run.run(ready, PARAMS, NIGHT, restate=True)["run_id"] == first.run_id
+
+    params = changed("population", active_days=90)
+    by_parameters = open_run.run(ready, params, NIGHT, restate=True)
+    new_code(monkeypatch)
+    by_code = open_run.run(ready, PARAMS, NIGHT, restate=True)
+
+    assert by_parameters["is_new"]
+    assert by_code["is_new"]
+    restated = RunRecord.read(ready.data_root, NIGHT, by_parameters["run_id"])
+    assert (restated.pinned_params, restated.intakes) == (params, first.intakes)
+    # Nobody asks for it a second time.
+    assert opened(ready) == first
+
+
+def test_a_night_that_is_not_published_opens_with_the_parameters_of_today(ready):
+    first = opened(ready)
+    params = changed("population", active_days=90)
+    facts = open_run.run(ready, params, NIGHT)
+    assert facts["run_id"] != first.run_id
+    assert RunRecord.read(ready.data_root, NIGHT, facts["run_id"]).pinned_params == params
+
+
+def test_a_published_night_with_another_delivery_or_another_model_is_another_run(ready):
+    first = opened(ready)
+    publish_run(ready, first)
     promote(ready, "v1.1.0")
-    state = open_registry(ready, PARAMS).read()
-
-    warehouse = connect(ready.warehouse_url)
-    assert record.audit == audit_head(warehouse)
-    assert record.audit.number > 0
-    assert state.promotions[-1].audit == record.audit
-    anchors = {"the run": record.audit, **state.anchors()}
-    assert list(anchors)[-1] == "promotion 2 of repurchase in the registry"
-    assert check_audit(warehouse, anchors) == record.audit.number
+    assert opened(ready, model="v1.0.0") == first
+    deliver(ready, lines=4)
+    second = opened(ready, model="v1.0.0")
+    assert second.run_id != first.run_id
+    assert second.intakes.items() >= {day: first.intakes[day] for day in HISTORY}.items()
 
 
-def test_a_version_whose_tag_was_moved_stops_the_night(ready, model_shop):
-    copy_history(ready, open_registry(ready, PARAMS))
-    opened(ready)
-    code = model_shop / "code"
-    identity = ("-c", "user.name=mallory", "-c", "user.email=mallory@localhost")
-    message = git("--git-dir", ready.registry_url, "tag", "-l", "--format=%(contents)", "*@v1.0.0")
-    later = ("commit-tree", "-m", "other code", "HEAD^{tree}")
-    other = git(*identity, *later, folder=code).strip()
-    git(*identity, "tag", "-f", "-a", "repurchase@v1.0.0", "-m", message, other, folder=code)
-    moved = "+refs/tags/repurchase@v1.0.0"
-    git("push", "--quiet", ready.registry_url, moved, folder=code)
-
-    with pytest.raises(HistoryDiffers, match=r"repurchase v1\.0\.0 .* other commit .* was moved"):
-        opened(ready)
+def test_a_published_run_whose_record_is_gone_is_opened_anew(ready):
+    first = opened(ready)
+    publish_run(ready, first)
+    (ready.data_root / catalog.RUN_RECORD.format(**first.key)).unlink()
+    assert open_run.run(ready, PARAMS, NIGHT)["is_new"]
 
 
-def test_a_night_in_the_far_future_is_not_opened(ready):
-    far = date(9998, 4, 8)
-    deliver(ready, far)
-    with pytest.raises(NightTooFar, match=r"9998-04-08 .* 366 days after 2026-04-07"):
-        open_run.run(ready, PARAMS, far, accept_missing_days=True)
-    assert issubclass(NightTooFar, BadData)
+def test_parameters_that_later_code_does_not_know_are_said_with_the_command_to_run(ready):
+    record = opened(ready)
+    older = record.model_copy(update={"params": record.params | {"gone_since": 1}})
+    with pytest.raises(RecordOutdated, match=r"gone_since(.|\n)*jobs\.open_run --score-date 2026-"):
+        older.pinned_params  # noqa: B018

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from datetime import date
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
 import catalog
 import warehouse
 from jobs import publish_predictions
-from records import Challenger, DeliveryRecord, RunRecord, StageRecord
+from records import Challenger, RunRecord, StageRecord
 from settings import Settings
+from tests.harm import HARMS
+from tests.records import finish, intake, put_dataset, put_intake, run_record
 from tests.warehouse.nights import NIGHT, arm_scores, predictions
 from warehouse import tables
 
@@ -29,52 +30,32 @@ class Lake:
         run_id="run-1",
         population=None,
         tried=None,
-        replaces=None,
+        arms: pa.RecordBatch | None = None,
         **facts,
     ) -> RunRecord:
         root = self.settings.data_root
         customers = sum(file.num_rows for file in files) if population is None else population
-        record = RunRecord(
-            run_id=run_id,
-            score_date=NIGHT,
-            source="generated",
-            deliveries={date(2026, 3, 31): "d1", NIGHT: "d2"},
-            model_name="repurchase",
-            model_version="v1.0.0",
-            bundle_sha256="b" * 64,
-            challenger=tried,
-            features_sha256="f" * 64,
-            params_sha256="c" * 64,
-            code_version="0123456789ab",
-            previous_run_id=None,
-            replaces=replaces,
-            reason="nightly",
-        )
-        DeliveryRecord(
-            known_on=NIGHT,
-            delivery_id="d2",
-            source="generated",
-            files=[],
-            delivered=10,
-            accepted=7,
-            quarantined={"price_is_positive": 2},
-            excluded={"customer_is_known": 1},
-            findings=[],
-        ).write(root)
+        pinned = {date(2026, 3, 31): intake("d1"), NIGHT: intake("d2")}
+        record = run_record(NIGHT, run_id=run_id, intakes=pinned, challenger=tried)
+        outcomes = {
+            "delivered": 10,
+            "accepted": 7,
+            "quarantined": {"price_is_positive": 2},
+            "excluded": {"customer_is_known": 1},
+        }
+        put_intake(root, NIGHT, "d2", **outcomes)
         counts = {
             "population": customers,
             "scored": customers,
             "fallback": {"previous": 0, "default": 0},
             "threshold_version": "aa11",
         }
-        for stage in publish_predictions.STAGES_BEFORE:
-            of_scoring = counts | facts if stage == "score_customers" else {}
-            StageRecord(stage=stage, seconds=1.5, facts=of_scoring).write(root, record)
-        folder = catalog.PREDICTIONS.partition(root, **record.key)
-        folder.mkdir(parents=True)
-        (folder / "_SUCCESS").touch()
-        for number, file in enumerate(files):
-            pq.write_table(pa.table(file), folder / f"part-{number:05d}-abc.snappy.parquet")
+        for stage in publish_predictions.STAGES_BEFORE[:-1]:
+            finish(root, record, stage)
+        pieces = {"predictions": put_dataset(root, record, catalog.PREDICTIONS_LAYOUT, *files)}
+        if arms is not None:
+            pieces["arm_scores"] = put_dataset(root, record, catalog.ARM_SCORES.layout, arms)
+        finish(root, record, "score_customers", counts | facts, **pieces)
         return record
 
 
@@ -110,11 +91,13 @@ def test_the_files_of_a_run_become_its_published_night(lake, settings, engine):
         [run] = connection.execute(sa.select(tables.SCORING_RUNS)).all()
     assert sorted(rows) == [("ada", 0.25, "scored"), ("bob", 0.5, "default")]
     assert (run.delivered, run.accepted, run.quarantined, run.excluded) == (10, 7, 2, 1)
-    assert run.deliveries == {"2026-03-31": "d1", "2026-04-01": "d2"}
+    assert run.deliveries == {"2026-03-31": intake("d1"), "2026-04-01": intake("d2")}
     assert run.threshold_version == "aa11"
     assert run.stage_seconds["score_customers"] == 1.5
     stage = StageRecord.read(settings.data_root, record, "publish_predictions")
     assert stage.facts == facts
+    scoring = StageRecord.read(settings.data_root, record, "score_customers")
+    assert stage.inputs == {"predictions": scoring.pieces["predictions"].sha256}
 
 
 def test_publishing_again_changes_nothing(lake, settings):
@@ -123,35 +106,17 @@ def test_publishing_again_changes_nothing(lake, settings):
 
     facts = publish_predictions.run(settings, record)
 
-    assert (facts["outcome"], facts["replaces"]) == ("unchanged", None)
+    assert (facts["outcome"], facts["replaces"]) == ("unchanged", "run-1")
 
 
 def test_a_superseding_run_takes_the_place_of_the_old_one(lake, settings, engine):
     publish_predictions.run(settings, lake.write(predictions("ada")))
 
-    later = lake.write(
-        predictions("ada", "bob"), run_id="run-2", replaces=warehouse.pointer_of(engine, NIGHT)
-    )
+    later = lake.write(predictions("ada", "bob"), run_id="run-2")
     facts = publish_predictions.run(settings, later)
 
     assert (facts["outcome"], facts["replaces"]) == ("published", "run-1")
     assert warehouse.current_run(engine, NIGHT) == "run-2"
-
-
-def test_what_replaces_another_run_after_all_must_name_the_one_that_readers_see(
-    lake, settings, engine
-):
-    older = lake.write(predictions("ada"))
-    publish_predictions.run(settings, lake.write(predictions("ada"), run_id="run-2"))
-
-    with pytest.raises(warehouse.Overtaken, match="--run-id run-1 --instead-of run-2"):
-        publish_predictions.run(settings, older)
-    with pytest.raises(warehouse.Overtaken, match="readers see run run-2"):
-        publish_predictions.run(settings, older, instead_of="run-7")
-    facts = publish_predictions.run(settings, older, instead_of="run-2")
-
-    assert (facts["outcome"], facts["replaces"]) == ("published", "run-2")
-    assert warehouse.current_run(engine, NIGHT) == "run-1"
 
 
 def test_a_dry_run_says_what_it_would_publish_and_changes_nothing(lake, settings, engine, caplog):
@@ -190,11 +155,21 @@ def test_a_dry_run_counts_too(lake, settings):
         publish_predictions.run(settings, record, dry_run=True)
 
 
-def test_a_folder_without_predictions_is_named(lake, settings):
-    record = lake.write(population=0)
+@pytest.mark.parametrize(("harm", "error"), HARMS)
+def test_predictions_that_are_not_as_they_were_written_are_not_published(
+    lake, settings, engine, harm, error
+):
+    record = lake.write(predictions("ada", "bob"), predictions("cyd", "dee"))
+    piece = StageRecord.read(settings.data_root, record, "score_customers").pieces["predictions"]
+    path = settings.data_root / piece.files[1].path
+    harm(path)
 
-    with pytest.raises(publish_predictions.PredictionsMissing, match="run_id=run-1"):
-        publish_predictions.run(settings, record)
+    again = r"python -m jobs\.score_customers --score-date 2026-04-01 --run-id run-1"
+    for dry_run in (True, False):
+        with pytest.raises(error, match=rf"1 of 2 files.*{path}\. .*{again}"):
+            publish_predictions.run(settings, record, dry_run)
+
+    assert warehouse.current_run(engine, NIGHT) is None
 
 
 def test_a_job_of_the_run_that_has_not_finished_is_named(lake, settings):
@@ -216,15 +191,12 @@ def test_a_warehouse_without_tables_is_not_published_to(settings):
 def write_both(lake, arms: pa.RecordBatch, served: int, percent: int) -> RunRecord:
     """Two customers and a challenger at 5 %, with what score_customers found out about it."""
     found = {"percent": percent, "served": served, "threshold_version": "bb22"}
-    record = lake.write(
+    return lake.write(
         predictions("ada", "bob", arm=["champion", "challenger"] if served else "champion"),
         tried=Challenger(version="v1.1.0", bundle_sha256="d" * 64, percent=5),
+        arms=arms,
         challenger=found,
     )
-    folder = catalog.ARM_SCORES.partition(lake.settings.data_root, **record.key)
-    folder.mkdir(parents=True)
-    pq.write_table(pa.table(arms), folder / "part-00000-abc.snappy.parquet")
-    return record
 
 
 def test_the_scores_of_both_models_become_part_of_the_published_night(lake, settings, engine):
@@ -253,7 +225,7 @@ def test_a_challenger_found_unfit_is_recorded_as_serving_nobody(lake, settings, 
 def test_fewer_rows_of_both_models_than_customers_are_refused(lake, settings, engine):
     record = write_both(lake, arm_scores("ada"), served=1, percent=5)
 
-    with pytest.raises(warehouse.CountsDiffer, match="holds 1 arm_scores"):
+    with pytest.raises(warehouse.CountsDiffer, match=r"1 arm_scores .* population of 2"):
         publish_predictions.run(settings, record)
 
     assert warehouse.current_run(engine, NIGHT) is None

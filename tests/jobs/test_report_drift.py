@@ -19,7 +19,8 @@ from models.store import bundle_sha256
 from monitoring.quality import QualityFinding
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
-from tests.jobs.records import a_record
+from tests.harm import HARMS
+from tests.records import finish, put_dataset, run_record
 from tests.warehouse.nights import a_run, predictions
 from warehouse.tables import DRIFT
 
@@ -43,7 +44,7 @@ def published(deployed, model_shop):
             folder.parent.mkdir()
             folder.symlink_to(model_shop / "fitting")
         bundle = read_bundle(folder, sha256)
-        record = a_record(run_id, night, bundle_sha256=sha256, challenger=challenger)
+        record = run_record(night, run_id=run_id, bundle_sha256=sha256, challenger=challenger)
         reference = pq.read_table(folder / "reference.parquet")
         ids = [f"c{number:04}" for number in range(len(reference))]
         features = reference.select(bundle.feature_names)
@@ -55,22 +56,19 @@ def published(deployed, model_shop):
             probability = [0.01] * len(ids)
         contacted = [value >= bundle.threshold for value in probability]
         batch = predictions(*ids, probability=probability, is_contacted=contacted)
-        tables = {
-            catalog.FEATURES_LAYOUT: features.append_column("customer_id", [ids]),
-            catalog.PREDICTIONS_LAYOUT: pa.table(batch),
-        }
-        for layout, table in tables.items():
-            place = deployed.data_root / layout.format(**record.key)
-            place.mkdir(parents=True)
-            pq.write_table(table, place / "part-00000.parquet")
+        root = deployed.data_root
+        customers = features.append_column("customer_id", [ids])
+        described = put_dataset(root, record, catalog.FEATURES_LAYOUT, customers)
+        finish(root, record, "build_features", features=described)
+        scored = put_dataset(root, record, catalog.PREDICTIONS_LAYOUT, batch)
+        finish(root, record, "score_customers", predictions=scored)
         if is_published:
             run = a_run(run_id=run_id, population=len(ids), score_date=night)
             warehouse.publish(
                 warehouse.connect(deployed.warehouse_url), run, [batch], replaces=None
             )
-            stage = StageRecord(stage="publish_predictions", seconds=1.0, facts={})
-            stage.write(deployed.data_root, record)
-            record.write(deployed.data_root)
+            finish(root, record, "publish_predictions")
+            record.write(root)
         return record
 
     return publish
@@ -202,3 +200,16 @@ def test_a_run_that_was_not_published_is_refused_with_the_next_step(deployed, pu
     record = published(is_published=False)
     with pytest.raises(FileNotFoundError, match="publish_predictions has not finished"):
         report_drift.run(deployed, PARAMS, record)
+
+
+@pytest.mark.parametrize(("harm", "error"), HARMS)
+@pytest.mark.parametrize("job", ["build_features", "score_customers"])
+def test_pieces_that_are_not_as_they_were_written_are_not_reported_on(
+    deployed, published, job, harm, error
+):
+    record = published()
+    [piece] = StageRecord.read(deployed.data_root, record, job).pieces.values()
+    harm(deployed.data_root / piece.files[0].path)
+    with pytest.raises(error, match=rf"{piece.files[0].path}.*{record.command(job)}"):
+        report_drift.run(deployed, PARAMS, record)
+    assert kept_drift(deployed, record) == {}

@@ -23,7 +23,9 @@ from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
-from tests.jobs.records import a_record
+from tests.harm import HARMS
+from tests.records import finish, put_dataset, run_record
+from tests.warehouse.nights import predictions as published_predictions
 
 NIGHT = date(2026, 8, 1)
 PARAMS = read_params()
@@ -94,19 +96,19 @@ def open_run(
         tried = Challenger(
             version="v1.1.0", bundle_sha256=put_bundle(settings, folder), percent=percent
         )
-    record = a_record(
-        run_id,
+    record = run_record(
         night,
+        run_id=run_id,
         bundle_sha256=sha256,
         challenger=tried,
         previous_run_id=previous_run_id,
     )
-    folder = settings.data_root / catalog.FEATURES_LAYOUT.format(**record.key)
-    folder.mkdir(parents=True)
+    record.write(settings.data_root)
     types = {name: pa.string() for name in ("customer_id", *CATEGORICAL)}
     table = pa.table({name: pa.array(rows[name], types.get(name, pa.float64())) for name in rows})
-    for i, part in enumerate(np.array_split(np.arange(table.num_rows), files)):
-        pq.write_table(table.take(part), folder / f"part-{i:05}.parquet")
+    parts = [table.take(part) for part in np.array_split(np.arange(table.num_rows), files)]
+    described = put_dataset(settings.data_root, record, catalog.FEATURES_LAYOUT, *parts)
+    finish(settings.data_root, record, "build_features", features=described)
     return record
 
 
@@ -122,8 +124,8 @@ def put_bundle(settings, bundle: Path) -> str:
 
 def predictions(settings, record, dataset=catalog.PREDICTIONS) -> pa.Table:
     """All rows, in the order of the files."""
-    folder = dataset.partition(settings.data_root, **record.key)
-    files = sorted(folder.glob("*.parquet"))
+    piece = StageRecord.read(settings.data_root, record, "score_customers").pieces[dataset.name]
+    files = [settings.data_root / file.path for file in piece.files]
     rows = pa.concat_tables(pq.read_table(file) for file in files).combine_chunks()
     # Whether a column could hold nulls is the engine's guess.
     return rows.cast(pa.schema([field.with_nullable(True) for field in rows.schema]))
@@ -173,13 +175,14 @@ def test_who_cannot_be_scored_and_has_no_history_gets_the_prior(night, bundle):
 
 
 def test_the_facts_add_up_and_are_kept(night):
-    facts = night.facts
+    facts, root = night.facts, night.settings.data_root
     assert (facts["population"], facts["scored"]) == (300, 299)
     assert facts["fallback"] == {"previous": 0, "default": 1}
     assert sum(facts["score_histogram"]) == 300
-    assert (
-        StageRecord.read(night.settings.data_root, night.record, "score_customers").facts == facts
-    )
+    stage = StageRecord.read(root, night.record, "score_customers")
+    assert stage.facts == facts
+    described = StageRecord.read(root, night.record, "build_features").pieces["features"]
+    assert stage.inputs == {"features": described.sha256}
 
 
 def test_deciles_are_tenths_of_the_night_and_the_first_is_the_likeliest(night):
@@ -241,11 +244,52 @@ def test_a_damaged_bundle_stops_the_night_before_anything_is_written(spark, sett
     assert not catalog.PREDICTIONS.partition(settings.data_root, **record.key).exists()
 
 
-def test_a_previous_run_without_predictions_is_named(spark, settings, bundle):
+def test_a_previous_run_that_the_lake_no_longer_has_is_named(spark, settings, bundle):
     rows = customers(20, seed=8)
     record = open_run(settings, bundle, rows, run_id="r1", previous_run_id="gone")
-    with pytest.raises(FileNotFoundError, match="previous run gone"):
+    with pytest.raises(FileNotFoundError, match="no record of run gone"):
         score_customers.run(spark, settings, PARAMS, record)
+
+
+@pytest.mark.parametrize(("harm", "error"), HARMS)
+def test_features_that_are_not_as_they_were_written_are_not_scored(
+    spark, settings, bundle, harm, error
+):
+    record = open_run(settings, bundle, customers(20, seed=8), run_id="r1", files=2)
+    described = StageRecord.read(settings.data_root, record, "build_features").pieces["features"]
+    harm(settings.data_root / described.files[1].path)
+
+    with pytest.raises(error, match=rf"^1 of 2 files.*{described.files[1].path}.*build_features"):
+        score_customers.run(spark, settings, PARAMS, record)
+
+    assert not (settings.data_root / "lake/predictions").exists()
+
+
+@pytest.mark.parametrize(("harm", "error"), HARMS)
+def test_previous_scores_that_are_not_as_they_were_written_are_not_kept(
+    spark, settings, bundle, harm, error
+):
+    rows = customers(20, seed=8)
+    before = open_run(settings, bundle, rows, run_id="r1")
+    scored = put_dataset(
+        settings.data_root,
+        before,
+        catalog.PREDICTIONS_LAYOUT,
+        published_predictions(*rows["customer_id"]),
+    )
+    finish(settings.data_root, before, "score_customers", predictions=scored)
+    record = open_run(
+        *(settings, bundle, rows),
+        run_id="r2",
+        night=NIGHT + timedelta(days=1),
+        previous_run_id="r1",
+    )
+    path = settings.data_root / scored.files[0].path
+    harm(path)
+
+    with pytest.raises(error, match=rf"{path}.*{before.command('score_customers')}.*earlier night"):
+        score_customers.run(spark, settings, PARAMS, record)
+    assert not catalog.PREDICTIONS.partition(settings.data_root, **record.key).exists()
 
 
 @pytest.mark.parametrize("reasons", [0, 1, 3])

@@ -10,14 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
-from deliveries.files import delivered_files, delivery_id
-from expectations.refusal import DeliveryRefused
-from expectations.verdict import ExpectationsBroken
+from expectations.intake import DeliveryRefused
 from jobs import load_history, split_deliveries, validate_delivery
-from params import read_params
-from records import DeliveryRecord, RunRecord, StageRecord, current_deliveries
+from jobs.intake import receive_delivery
+from lake import PieceAltered, PieceMissing
+from ledger import intake_id, intake_rules, known_by, pin_rules
+from params import Params, read_params
+from records import IntakeRecord, RefusalRecord, RunRecord, StageRecord
 from settings import Settings
-from tests.jobs.records import a_record
+from tests.records import intake, put_intake, run_record
 
 PARAMS = read_params()
 DAY = date(2026, 4, 1)
@@ -62,47 +63,56 @@ def deliver(settings: Settings, day: date, rows: list[dict], columns=INCOMING) -
     return folder
 
 
-def opened(settings: Settings, day: date, run_id="r1", before=None) -> RunRecord:
+def opened(
+    settings: Settings,
+    day: date,
+    run_id="r1",
+    before: dict[date, str] | None = None,
+    params: Params = PARAMS,
+) -> RunRecord:
     """The record of a run opened on what lies in incoming."""
-    folder = catalog.incoming_folder(settings.data_root, day)
-    record = a_record(
-        run_id,
+    root = settings.data_root
+    source = params.source(settings.source)
+    entry = receive_delivery(root, source.format, day, night=day, taken_by="test", is_reopened=True)
+    rules = pin_rules(root, intake_rules(params, settings.source))
+    record = run_record(
         day,
+        run_id=run_id,
         source=settings.source,
-        deliveries=(before or {}) | {day: delivery_id(delivered_files(folder, "parquet"))},
+        intakes=(before or {}) | {day: intake_id(entry.delivery_id, rules)},
+        folder=entry.folder,
+        files=entry.files,
     )
-    record.write(settings.data_root)
+    record.write(root)
     return record
 
 
 def delivered_before(settings: Settings, rows: list[int]) -> dict[date, str]:
-    """Records of deliveries with these numbers of rows, one, two, ... weeks before the day."""
+    """Intakes of deliveries with these numbers of rows, one, two, ... weeks before the day."""
     days = {DAY - timedelta(weeks=week): count for week, count in enumerate(rows, start=1)}
     for day, count in days.items():
-        DeliveryRecord(
-            known_on=day,
-            delivery_id="before",
-            source=settings.source,
-            files=[],
-            delivered=count,
-            accepted=count,
-            quarantined={},
-            excluded={},
-            findings=[],
-        ).write(settings.data_root)
-    return dict.fromkeys(days, "before")
+        put_intake(settings.data_root, day, delivered=count, accepted=count)
+    return dict.fromkeys(days, intake())
+
+
+def taken(settings: Settings, until: date) -> dict[date, IntakeRecord]:
+    """What was taken in and stands at the end."""
+    root = settings.data_root
+    rules = pin_rules(root, intake_rules(PARAMS, settings.source))
+    standing = known_by(root, rules, night=date.max, until=until)
+    return {day: IntakeRecord.read(root, day, name) for day, name in standing.items()}
 
 
 def partition_file(settings: Settings, dataset: catalog.Dataset, day: date) -> Path:
     """The one file of a day's one partition of a dataset."""
-    folder = dataset.partition(settings.data_root, known_on=day, delivery_id="*")
-    [file] = folder.parent.glob("delivery_id=*/*")
+    folder = dataset.partition(settings.data_root, known_on=day, intake="*")
+    [file] = folder.parent.glob("*/*/*.parquet")
     return file
 
 
 def partition(settings: Settings, dataset: catalog.Dataset, day: date) -> list[dict]:
     """The rows of a day's one partition of a dataset, in their order."""
-    return pq.read_table(partition_file(settings, dataset, day)).to_pylist()
+    return pq.read_table(partition_file(settings, dataset, day), partitioning=None).to_pylist()
 
 
 def lake_files(settings: Settings) -> dict[Path, int]:
@@ -139,11 +149,13 @@ def test_every_row_of_a_night_is_accepted_quarantined_or_excluded_and_found_agai
     }
     assert facts["excluded"] == {"no_customer": 1, "not_merchandise": 1}
     root = settings.data_root
-    found = DeliveryRecord.read(root, DAY, record.deliveries[DAY])
+    found = IntakeRecord.read(root, DAY, record.intake)
     assert found.delivered == found.accepted + sum(found.quarantined.values()) + sum(
         found.excluded.values()
     )
-    assert StageRecord.read(root, record, "validate_delivery").facts == facts
+    stage = StageRecord.read(root, record, "validate_delivery")
+    assert (stage.facts, stage.pieces) == (facts, found.pieces)
+    assert stage.inputs == {"delivery": found.delivery_id}
 
     accepted = partition(settings, catalog.TRANSACTIONS, DAY)
     assert list(accepted[0]) == [name.split()[0] for name in catalog.LINE.split(", ")]
@@ -182,17 +194,19 @@ def test_too_many_broken_rows_refuse_the_delivery_but_exact_copies_do_not_count(
     deliver(settings, DAY, rows + [row(invoice="copied")] * 10)
     record = opened(settings, DAY)
 
-    with pytest.raises(ExpectationsBroken) as refused:
+    with pytest.raises(DeliveryRefused) as refused:
         validate_delivery.run(spark, settings, PARAMS, record)
 
-    assert "within_budget: 6 of 106 rows (5.66%)" in str(refused.value)
-    assert "quantity_not_zero: 6 of 106 rows" in str(refused.value)
-    assert "exact_duplicate: 9 of 106 rows" in str(refused.value)
+    assert "2026-04-01: 6 of 106 rows (5.66%) break row rules, more than" in str(refused.value)
+    assert "{'quantity_not_zero': 6}" in str(refused.value)
     # People find out why; nothing goes on to be used.
     assert len(partition(settings, catalog.QUARANTINED_TRANSACTIONS, DAY)) == 15
     page = settings.data_root / "reports/2026-04-01/r1/data_docs/transactions/index.html"
     assert "refused" in page.read_text()
-    assert not DeliveryRecord.exists(settings.data_root, DAY, record.deliveries[DAY])
+    assert IntakeRecord.find(settings.data_root, DAY, record.intake) is None
+    refusal = RefusalRecord.find(settings.data_root, DAY, record.intake)
+    assert refusal.reasons[0] in str(refused.value)
+    assert refusal.quarantined.rows == 15
     assert not (settings.data_root / "lake/transactions").exists()
 
 
@@ -221,14 +235,48 @@ def test_an_empty_delivery_is_right_on_a_closed_day(spark, settings):
     assert partition(settings, catalog.TRANSACTIONS, DAY) == []
 
 
-def test_a_delivery_that_changed_after_the_run_was_opened_is_refused(spark, settings):
+def test_a_folder_that_is_replaced_after_the_run_was_opened_changes_nothing(spark, settings):
     folder = deliver(settings, DAY, good_rows(3))
     record = opened(settings, DAY)
     shutil.rmtree(folder)
     deliver(settings, DAY, good_rows(4))
 
-    with pytest.raises(validate_delivery.DeliveryChanged, match="run r1 was opened with"):
+    facts = validate_delivery.run(spark, settings, PARAMS, record)
+
+    assert (facts["delivered"], facts["delivery_id"]) == (3, record.intake.rpartition("-")[0])
+    assert len(partition(settings, catalog.TRANSACTIONS, DAY)) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "error"), [(None, PieceMissing), (b"", PieceAltered), (b"PAR1", PieceAltered)]
+)
+def test_a_copy_that_is_not_what_was_received_is_not_read(spark, settings, content, error):
+    deliver(settings, DAY, good_rows(3))
+    record = opened(settings, DAY)
+    copy = settings.data_root / record.folder / "part-0.parquet"
+    copy.unlink()
+    if content is not None:
+        copy.write_bytes(content)
+
+    with pytest.raises(error, match=rf"{copy}.*have the day delivered again"):
         validate_delivery.run(spark, settings, PARAMS, record)
+
+    assert not (settings.data_root / "lake/transactions").exists()
+
+
+def test_a_piece_of_the_intake_that_was_lost_is_written_again(spark, settings):
+    deliver(settings, DAY, good_rows(3) + ODD_ROWS[-2:])
+    record = opened(settings, DAY)
+    facts = validate_delivery.run(spark, settings, PARAMS, record)
+    excluded = partition_file(settings, catalog.EXCLUDED_TRANSACTIONS, DAY)
+    before = excluded.read_bytes()
+    excluded.unlink()
+
+    assert validate_delivery.run(spark, settings, PARAMS, record) == facts
+
+    found = IntakeRecord.read(settings.data_root, DAY, record.intake)
+    [file] = found.pieces[catalog.EXCLUDED_TRANSACTIONS.name].files
+    assert (settings.data_root / file.path).read_bytes() == before
 
 
 def test_a_history_is_the_same_as_its_nights_and_loading_it_again_changes_nothing(spark, tmp_path):
@@ -259,9 +307,12 @@ def test_a_history_is_the_same_as_its_nights_and_loading_it_again_changes_nothin
         for day in days:
             taken_in = partition_file(history, dataset, day)
             assert taken_in.read_bytes() == partition_file(nights, dataset, day).read_bytes()
-    for day, name in current_deliveries(history.data_root, days[1]).items():
-        record = DeliveryRecord.read(history.data_root, day, name)
-        assert record == DeliveryRecord.read(nights.data_root, day, name)
+    for day, record in taken(history, days[1]).items():
+        other = IntakeRecord.read(nights.data_root, day, record.intake)
+        same = {name: piece.sha256 for name, piece in record.pieces.items()}
+        assert {name: piece.sha256 for name, piece in other.pieces.items()} == same
+        rest = {"pieces": {}}
+        assert record.model_copy(update=rest) == other.model_copy(update=rest)
     activity = partition(history, catalog.ACTIVITY, days[0])
     assert [str(row["activity_on"]) for row in activity] == ["2026-03-20", "2026-04-01"]
     assert (history.data_root / "reports/history/2026-04-02/data_docs/transactions").is_dir()
@@ -272,7 +323,8 @@ def test_a_history_is_the_same_as_its_nights_and_loading_it_again_changes_nothin
 
     # Killed between the two halves, it goes on with the second.
     shutil.rmtree(history.data_root / "lake/activity")
-    (history.data_root / "lake/deliveries/known_on=2026-04-01/current.json").unlink()
+    [unfinished] = history.data_root.glob("lake/intakes/known_on=2026-04-01/*.activity.json")
+    unfinished.unlink()
     lines = {path: written for path, written in before.items() if "/activity/" not in str(path)}
     assert load_history.run(spark, history, PARAMS, until=days[1]) == totals
     assert partition(history, catalog.ACTIVITY, days[0]) == activity
@@ -294,7 +346,7 @@ def test_a_history_takes_in_what_is_good_and_names_what_is_not(spark, settings):
     assert "{'quantity_not_zero': 1}" in str(refused.value)
     assert "2026-04-03" in str(refused.value)
     assert "'invoice'" in str(refused.value)
-    assert list(current_deliveries(settings.data_root, days[3])) == [days[0], days[3]]
+    assert list(taken(settings, days[3])) == [days[0], days[3]]
     assert partition(settings, catalog.ACTIVITY, days[3]) == []
     assert len(partition(settings, catalog.QUARANTINED_TRANSACTIONS, days[1])) == 1
 
