@@ -9,10 +9,11 @@ of customers gets its score, unless it is found unfit.
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -21,7 +22,7 @@ from expectations.features import unscorable
 from expectations.predictions import verify_predictions
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import kept, read_parquet, replacing, write_sorted
+from lake import kept, read_parquet, replacing, sorted_files, write_sorted
 from models.arms import bucket_column
 from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
 from models.bundle import Bundle, read_bundle
@@ -37,6 +38,7 @@ HISTOGRAM_BINS = 20
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 REASONS = ("reason_1", "reason_2", "reason_3")
+MODEL_SCORES = ("probability", "challenger_probability")
 
 log = logging.getLogger("jobs.score_customers")
 
@@ -112,8 +114,7 @@ def score_alone(
     """The champion's predictions for ``rows``, available while the block lasts."""
     scorer = batch_scorer(champion.folder, champion.sha256, reason_count(params))
     scores = rows.mapInArrow(scorer, SCORES_SCHEMA)
-    # Deciles need all scores before the first row is written; scoring twice would cost more.
-    with kept(fill_gaps(scores, previous, champion.base_rate), root) as filled:
+    with gaps_filled(scores, previous, champion.base_rate, root) as filled:
         yield Scored(decide(filled, champion))
 
 
@@ -136,7 +137,7 @@ def score_beside(
     )
     in_share = bucket_column(challenger.version) < challenger.percent
     scores = rows.withColumn("in_share", in_share).mapInArrow(scorer, PAIRS_SCHEMA)
-    with kept(fill_gaps(scores, previous, champion.base_rate), root) as filled:
+    with gaps_filled(scores, previous, champion.base_rate, root) as filled:
         both = decide_both(filled, champion=champion, challenger_bundle=challenger_bundle)
         comparison = compare(both, challenger_bundle, challenger, params)
         yield Scored(
@@ -177,6 +178,29 @@ def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> Data
         both = read_parquet(spark, arms[:1]).select("customer_id", probability)
         scores = scores.join(both, on="customer_id")
     return scores.select("customer_id", F.col(probability).alias("previous_probability"))
+
+
+@contextmanager
+def gaps_filled(
+    scores: DataFrame, previous: DataFrame, base_rate: float, root: Path
+) -> Iterator[DataFrame]:
+    """``scores`` as ``fill_gaps`` fills them, computed once, while the block lasts.
+
+    Deciles need all scores before the first row is written. The night before is looked at only for
+    those who lack a score, which on most nights is nobody.
+    """
+    with kept(scores, root) as scored, ExitStack() as stack:
+        lacks_score = F.lit(False)
+        for name in MODEL_SCORES:
+            if name in scored.columns:
+                lacks_score |= F.col(name).isNull()
+        given = {"previous_probability": F.lit(None).cast("double"), "status": F.lit("scored")}
+        filled = scored.where(~lacks_score).withColumns(given)
+        gaps = scored.where(lacks_score)
+        if not gaps.isEmpty():
+            found = stack.enter_context(kept(fill_gaps(gaps, previous, base_rate), root))
+            filled = filled.unionByName(found)
+        yield filled
 
 
 def fill_gaps(scores: DataFrame, previous: DataFrame, base_rate: float) -> DataFrame:
@@ -330,5 +354,11 @@ def describe(predictions: DataFrame, bundle: Bundle) -> dict:
     }
 
 
+def population_rows(settings: Settings, record: RunRecord) -> int:
+    """How many customers the run describes, as the footers of the features say."""
+    folder = settings.data_root / catalog.FEATURES_LAYOUT.format(**record.key)
+    return sum(pq.read_metadata(file).num_rows for file in sorted_files(folder))
+
+
 if __name__ == "__main__":
-    start(PARSER, on_spark("score_customers", run))
+    start(PARSER, on_spark("score_customers", run, population_rows))
