@@ -59,7 +59,9 @@ NIGHT_CODE = (
     "models/arms.py",
     "models/batches.py",
     "models/bundle.py",
+    "models/calibration.py",
     "models/deciles.py",
+    "models/reasons.py",
     "monitoring/rollout.py",
 )
 """The code between activity and predictions, beside features/, which has a hash of its own."""

@@ -9,7 +9,7 @@ of customers gets its score, unless it is found unfit.
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,7 @@ HISTOGRAM_BINS = 20
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 REASONS = ("reason_1", "reason_2", "reason_3")
+MODEL_SCORES = ("probability", "challenger_probability")
 
 log = logging.getLogger("jobs.score_customers")
 
@@ -119,8 +120,7 @@ def score_alone(
     """The champion's predictions for ``rows``, available while the block lasts."""
     scorer = batch_scorer(champion.folder, champion.sha256, reason_count(params))
     scores = rows.mapInArrow(scorer, SCORES_SCHEMA)
-    # Deciles need all scores before the first row is written; scoring twice would cost more.
-    with kept(fill_gaps(scores, previous, champion.base_rate), root) as filled:
+    with gaps_filled(scores, previous, champion.base_rate, root) as filled:
         yield Scored(decide(filled, champion))
 
 
@@ -143,7 +143,7 @@ def score_beside(
     )
     in_share = bucket_column(challenger.version) < challenger.percent
     scores = rows.withColumn("in_share", in_share).mapInArrow(scorer, PAIRS_SCHEMA)
-    with kept(fill_gaps(scores, previous, champion.base_rate), root) as filled:
+    with gaps_filled(scores, previous, champion.base_rate, root) as filled:
         both = decide_both(filled, champion=champion, challenger_bundle=challenger_bundle)
         comparison = compare(both, challenger_bundle, challenger, params)
         yield Scored(
@@ -184,6 +184,29 @@ def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> Data
         both = read_pieces(spark, root, [pieces["arm_scores"]], catalog.ARM_SCORES, remedy)
         scores = scores.join(both.select("customer_id", "champion_probability"), on="customer_id")
     return scores.select("customer_id", F.col(probability).alias("previous_probability"))
+
+
+@contextmanager
+def gaps_filled(
+    scores: DataFrame, previous: DataFrame, base_rate: float, root: Path
+) -> Iterator[DataFrame]:
+    """``scores`` as ``fill_gaps`` fills them, computed once, while the block lasts.
+
+    Deciles need all scores before the first row is written. The night before is looked at only for
+    those who lack a score, which on most nights is nobody.
+    """
+    with kept(scores, root) as scored, ExitStack() as stack:
+        lacks_score = F.lit(False)
+        for name in MODEL_SCORES:
+            if name in scored.columns:
+                lacks_score |= F.col(name).isNull()
+        given = {"previous_probability": F.lit(None).cast("double"), "status": F.lit("scored")}
+        filled = scored.where(~lacks_score).withColumns(given)
+        gaps = scored.where(lacks_score)
+        if not gaps.isEmpty():
+            found = stack.enter_context(kept(fill_gaps(gaps, previous, base_rate), root))
+            filled = filled.unionByName(found)
+        yield filled
 
 
 def fill_gaps(scores: DataFrame, previous: DataFrame, base_rate: float) -> DataFrame:
@@ -337,5 +360,10 @@ def describe(predictions: DataFrame, bundle: Bundle) -> dict:
     }
 
 
+def population_rows(settings: Settings, record: RunRecord) -> int:
+    """How many customers the run describes."""
+    return StageRecord.read(settings.data_root, record, "build_features").pieces["features"].rows
+
+
 if __name__ == "__main__":
-    start(PARSER, on_spark("score_customers", run))
+    start(PARSER, on_spark("score_customers", run, population_rows))

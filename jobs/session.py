@@ -20,7 +20,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from jobs.engine import AUTO, EMBEDDED
+from jobs.engine import AUTO, EMBEDDED, THIS_MACHINE, choose_engine
 from jobs.java import JAVA_HOME, JAVA_OPTIONS, JAVA_RECORD, java_home
 from lake import read_json, write_json
 from params import Params
@@ -95,17 +95,22 @@ def job_session(settings: Settings, name: str, engine: str) -> Iterator[SparkSes
 
 
 def on_spark(
-    name: str, run: Callable[[SparkSession, Settings, Params, RunRecord], dict]
+    name: str,
+    run: Callable[[SparkSession, Settings, Params, RunRecord], dict],
+    rows: Callable[[Settings, RunRecord], int] | None = None,
 ) -> Callable[[Namespace], dict]:
     """What a job of the night does with its command line: ``run``, with what was pinned for it.
 
-    With ``SCORING_SPARK=auto`` the engine is the one that the run was opened with.
+    With ``SCORING_SPARK=auto`` the engine is the one that the run was opened with. A job that looks
+    at fewer ``rows`` than the widest query of the night gets the engine for those.
     """
 
     def main(arguments: Namespace) -> dict:
         settings = Settings()
         record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
         engine = record.engine if settings.spark == AUTO else settings.spark
+        if rows is not None and settings.spark == AUTO and engine == THIS_MACHINE:
+            engine = choose_engine(AUTO, rows(settings, record))
         with job_session(settings, f"{name} {record.run_id}", engine) as spark:
             return run(spark, settings, record.pinned_params, record)
 

@@ -9,10 +9,19 @@ import pyarrow as pa
 import xgboost
 
 from models.calibration import Calibration
+from models.reasons import margin_contributions
 from models.schema import Feature, feature_matrix
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# Of log-odds; XGBoost adds some hundred trees in float32.
+SUM_TOLERANCE = 1e-3
+
+
+class ReasonsWrong(RuntimeError):
+    """Contributions do not add up to what they explain: a fault of ours, not of the data."""
 
 
 class Model(Protocol):
@@ -49,17 +58,20 @@ def score(
     Args:
         features: The model's features, (n, any number of columns), any column order.
         model: The model to use.
-        reasons: How many reasons to give for each row; they cost a hundred times the score.
+        reasons: How many reasons to give for each row; they cost about three times
+            what the score does.
 
     Returns:
         (n, 1 + ``reasons``), in the order of ``features``. ``probability`` is a double in [0, 1],
         null for a row with an infinite number. ``reason_1``, ``reason_2``, ... are the features
         that moved the row's log-odds most (exact TreeSHAP contributions), as
-        ``recency_days = 3 (raises)`` or ``trend missing (lowers)``; equal contributions in the
-        order of the schema, null where a contribution is zero or the probability is null.
+        ``recency_days = 3 (raises)`` or ``trend missing (lowers)``; contributions that are equal
+        as float32 in the order of the schema, null where a contribution is zero or the probability
+        is null.
 
     Raises:
         FeatureMismatch: If a feature the model was trained on is absent.
+        ReasonsWrong: If contributions do not add up to the log-odds.
     """
     if not isinstance(features, pa.RecordBatch | pa.Table):
         features = pa.Table.from_pandas(features, preserve_index=False)
@@ -71,8 +83,10 @@ def score(
     probability = pa.array(model.calibration.probability(margin), pa.float64(), mask=infinite)
     columns = {"probability": probability}
     if reasons:
-        contributions = feature_contributions(matrix, model)[:, :-1]
-        contributions[infinite] = 0.0
+        contributions = feature_contributions(matrix, model)
+        _check_sums(contributions, model.calibration.log_odds(margin))
+        contributions = contributions[:-1]
+        contributions[:, infinite] = 0.0
         columns |= _reasons(matrix, contributions, model.schema, reasons)
     return pa.RecordBatch.from_pydict(columns)
 
@@ -81,35 +95,57 @@ def feature_contributions(matrix: np.ndarray, model: Model) -> np.ndarray:
     """How each feature moves each row's calibrated log-odds.
 
     Returns:
-        (n, k + 1), float64; the last column is what every row starts from, and a row's sum is
+        (k + 1, n), float64; the last row is what every customer starts from, and a column's sum is
         the log-odds of its probability (to float32 accuracy).
     """
-    # The number of threads of a DMatrix is its own, not the booster's.
-    rows = xgboost.DMatrix(matrix, missing=np.nan, nthread=1)
-    contributions = model.booster.predict(rows, pred_contribs=True).astype(np.float64)
+    contributions = margin_contributions(model.booster, matrix)
     contributions *= model.calibration.slope
-    contributions[:, -1] += model.calibration.intercept
+    contributions[-1] += model.calibration.intercept
     return contributions
+
+
+def _check_sums(contributions: np.ndarray, log_odds: np.ndarray) -> None:
+    sums = contributions.sum(axis=0)
+    wrong = np.flatnonzero(~(np.abs(sums - log_odds) <= SUM_TOLERANCE))
+    if len(wrong):
+        row = wrong[0]
+        raise ReasonsWrong(
+            f"the contributions of {len(wrong)} of {len(sums)} rows do not add up to their "
+            f"log-odds (row {row}: {sums[row]:.6f} instead of {log_odds[row]:.6f}). Has the model "
+            "splits that models/reasons.py does not know? Until it does, set scoring.reasons to "
+            "false in params.yaml."
+        )
 
 
 def _reasons(
     matrix: np.ndarray, contributions: np.ndarray, schema: Sequence[Feature], count: int
 ) -> dict[str, pa.Array]:
     rows = np.arange(len(matrix))
-    strongest = np.argsort(-np.abs(contributions), axis=1, kind="stable")
+    strength = np.abs(contributions).astype(np.float32)
     columns = {}
     for rank in range(count):
-        texts = np.full(len(matrix), None, dtype=object)
-        chosen = strongest[:, rank] if rank < len(schema) else np.zeros_like(rows)
-        contribution = contributions[rows, chosen] if rank < len(schema) else np.zeros(len(rows))
-        for position in np.unique(chosen):
-            for sign, verb in ((1.0, "raises"), (-1.0, "lowers")):
-                here = (chosen == position) & (np.sign(contribution) == sign)
-                values, which = np.unique(matrix[here, position], return_inverse=True)
-                phrases = [f"{_phrase(schema[position], value)} ({verb})" for value in values]
-                texts[here] = np.array(phrases, dtype=object)[which]
-        columns[f"reason_{rank + 1}"] = pa.array(texts, pa.string())
+        chosen = strength.argmax(axis=0)
+        # Past the last feature the strongest is one that was named already.
+        left = strength[chosen, rows] >= 0
+        direction = np.sign(contributions[chosen, rows]) * left
+        strength[chosen, rows] = -1
+        texts = _texts(matrix[rows, chosen], chosen, direction, schema)
+        columns[f"reason_{rank + 1}"] = texts
     return columns
+
+
+def _texts(
+    values: np.ndarray, positions: np.ndarray, directions: np.ndarray, schema: Sequence[Feature]
+) -> pa.Array:
+    """For each row the phrase of its value of a feature; null where the direction is 0."""
+    phrases, phrase_of = [], np.zeros(len(values), dtype=np.int64)
+    for position in np.unique(positions):
+        for direction, verb in ((1, "raises"), (-1, "lowers")):
+            here = np.flatnonzero((positions == position) & (directions == direction))
+            different, which = np.unique(values[here], return_inverse=True)
+            phrase_of[here] = len(phrases) + which
+            phrases += [f"{_phrase(schema[position], value)} ({verb})" for value in different]
+    return pa.array(phrases, pa.string()).take(pa.array(phrase_of, mask=directions == 0))
 
 
 def _phrase(feature: Feature, value: np.float32) -> str:

@@ -17,10 +17,13 @@ class Calibration:
     intercept: float
 
     def probability(self, margin: np.ndarray) -> np.ndarray:
-        """Probabilities as float64, in the shape of ``margin`` (log-odds)."""
-        log_odds = self.slope * margin.astype(np.float64) + self.intercept
+        """Probabilities as float64, in the shape of ``margin``."""
         with np.errstate(over="ignore"):
-            return 1.0 / (1.0 + np.exp(-log_odds))
+            return 1.0 / (1.0 + np.exp(-self.log_odds(margin)))
+
+    def log_odds(self, margin: np.ndarray) -> np.ndarray:
+        """The log-odds of the probabilities, as float64."""
+        return self.slope * margin.astype(np.float64) + self.intercept
 
 
 def calibrate(margin: np.ndarray, label: np.ndarray) -> Calibration:

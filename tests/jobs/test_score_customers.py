@@ -1,6 +1,9 @@
 """Scoring a night: everyone gets a score, the same on any cluster, and one can tell where from."""
 
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -231,6 +234,29 @@ def test_who_cannot_be_scored_keeps_the_previous_score_but_not_a_previous_prior(
     # 7 was a fallback the night before, 305 was not there.
     assert [found[i]["status"] for i in (4, 7, 305)] == ["scored", "default", "default"]
     assert facts["fallback"] == {"previous": 1, "default": 2}
+
+
+def test_few_customers_are_scored_without_java_also_when_their_activity_is_long(settings, bundle):
+    record = open_run(settings, bundle, customers(20, seed=8), run_id="r1")
+    # So much activity that the night's other jobs get Apache Spark.
+    record = record.model_copy(update={"engine": "local[*]"})
+    record.write(settings.data_root)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "jobs.score_customers",
+            "--score-date",
+            str(NIGHT),
+            "--run-id",
+            "r1",
+        ],
+        env=os.environ | {"SCORING_DATA_ROOT": str(settings.data_root), "SCORING_SPARK": "auto"},
+        check=True,
+        capture_output=True,
+    )
+    engine = StageRecord.read(settings.data_root, record, "score_customers").engine
+    assert engine.startswith("Sail")
 
 
 def test_a_damaged_bundle_stops_the_night_before_anything_is_written(spark, settings, bundle):

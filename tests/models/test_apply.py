@@ -1,11 +1,17 @@
 """Applying: matrix, probabilities and reasons."""
 
+from itertools import product
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import xgboost
 
-from models.apply import feature_contributions, score
+from models import reasons
+from models.apply import ReasonsWrong, feature_contributions, score
+from models.calibration import Calibration
 from models.fit import fit_model
 from models.schema import Feature, FeatureMismatch, describe_features, feature_matrix
 from models.split import split_by_time
@@ -74,19 +80,43 @@ def test_contributions_add_up_to_the_log_odds(model, customers):
     matrix = feature_matrix(customers, model.schema)
     probability = score(customers, model, reasons=0)["probability"].to_numpy()
     log_odds = np.log(probability / (1 - probability))
-    summed = feature_contributions(matrix, model).sum(axis=1)
+    summed = feature_contributions(matrix, model).sum(axis=0)
     np.testing.assert_allclose(summed, log_odds, atol=1e-5)
+
+
+def test_contributions_that_do_not_add_up_explain_nobody(model, customers, monkeypatch):
+    groups, start = reasons._tables(model.booster)
+    monkeypatch.setattr(reasons, "_tables", lambda _: (groups[1:], start))
+    score(customers, model, reasons=0)
+    with pytest.raises(ReasonsWrong, match=r".* of 300 rows .* scoring.reasons to"):
+        score(customers, model, reasons=3)
 
 
 def test_reasons_are_the_largest_contributions_with_their_direction(model, customers):
     matrix = feature_matrix(customers, model.schema)
-    contributions = feature_contributions(matrix, model)[:, :-1]
+    contributions = feature_contributions(matrix, model)[:-1].T
     scores = score(customers, model, reasons=2).to_pandas()
     for row in (0, 17, 123):
         for rank, position in enumerate(np.argsort(-np.abs(contributions[row]))[:2], start=1):
             reason = scores[f"reason_{rank}"][row]
             assert reason.startswith(model.schema[position].name)
             assert reason.endswith("(raises)" if contributions[row, position] > 0 else "(lowers)")
+
+
+def test_contributions_that_are_equal_are_named_in_the_order_of_the_schema():
+    # A purchase needs all four, so whatever a row has, or lacks, has the same part in it. Sums in
+    # float64 differ in their last bit.
+    rows = np.array(list(product((0, 1), repeat=4)) * 20, dtype=np.float32)
+    data = xgboost.DMatrix(rows, rows.prod(axis=1), nthread=1)
+    booster = xgboost.train({"max_depth": 4, "nthread": 1, "reg_lambda": 0}, data, 3)
+    schema = [Feature(name, "number", (), 0.0, 1.0, 0.0) for name in "zyxw"]
+    model = SimpleNamespace(schema=schema, booster=booster, calibration=Calibration(1.0, 0.0))
+    table = pa.table({name: rows[:, position] for position, name in enumerate("zyxw")})
+    for scored in score(table, model, reasons=4).to_pylist():
+        named = [reason for name, reason in scored.items() if name != "probability"]
+        for what in ("= 1 (raises)", "= 0 (lowers)"):
+            alike = [reason[0] for reason in named if reason.endswith(what)]
+            assert alike == sorted(alike, reverse=True)
 
 
 @pytest.mark.parametrize(
