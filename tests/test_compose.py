@@ -1,5 +1,6 @@
 """The services of docker-compose.yaml, as far as they can be checked without a Docker engine."""
 
+import json
 import os
 import re
 import shlex
@@ -153,6 +154,13 @@ def test_our_containers_run_without_privileges():
         assert service["security_opt"] == ["no-new-privileges:true"], name
     users = re.findall(r"^USER (\w+)$", (PROJECT_ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert users == ["scoring"]
+
+
+def test_what_containers_write_is_not_for_everybody(tmp_path):
+    [entry] = re.findall(r"^ENTRYPOINT (.+)$", (PROJECT_ROOT / "Dockerfile").read_text(), re.M)
+    subprocess.run([*json.loads(entry), "touch", str(tmp_path / "a b")], check=True)
+    assert stat.S_IMODE((tmp_path / "a b").stat().st_mode) == 0o640
+    assert not any("entrypoint" in service for service in OURS.values())
 
 
 def test_images_are_pinned_to_a_release():

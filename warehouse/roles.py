@@ -93,7 +93,7 @@ def _is_there(connection: sa.Connection, role: str) -> bool:
 def _of_writer() -> list[str]:
     every = _names(*METADATA.sorted_tables)
     return [
-        f"revoke all on all tables in schema public from {WRITER}",
+        f"revoke all on {every}, {_names(*VIEWS)} from {WRITER}",
         f"grant select, insert on {every} to {WRITER}",
         f"grant select on {_names(*VIEWS)}, alembic_version to {WRITER}",
         f"grant update on {CURRENT_RUNS.name} to {WRITER}",
@@ -104,7 +104,7 @@ def _of_writer() -> list[str]:
 def _of_reader() -> list[str]:
     tables = [table for table in METADATA.sorted_tables if table not in NOT_FOR_READERS]
     return [
-        f"revoke all on all tables in schema public from {READER}",
+        f"revoke all on {_names(*METADATA.sorted_tables, *VIEWS)} from {READER}",
         f"grant select on {_names(*tables, *VIEWS)}, alembic_version to {READER}",
     ]
 
