@@ -256,6 +256,8 @@ def test_the_owner_migrates_the_jobs_write_and_people_read(server):
     warehouse.publish(engine, a_run(), [predictions("ada", "bob")], replaces=None)
     warehouse.roll_back(engine, NIGHT, actor="ada", reason="none", run_id="run-1")
 
+    with pytest.raises(warehouse.MayNotMigrate, match="SCORING_WAREHOUSE_OWNER_URL"):
+        warehouse.migrate(jobs)
     assert warehouse.owner_warning(engine) is None
     assert "who owns 14 tables of the warehouse" in warehouse.owner_warning(
         warehouse.connect(owner)

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from warehouse.tables import (
     ARM_SCORES,
+    AUDIT_LOG,
     CURRENT_PREDICTIONS,
     CURRENT_RUNS,
     DRIFT,
@@ -54,6 +55,18 @@ def give_rights(connection: sa.Connection) -> str | None:
         f"{', '.join(missing)}. Nobody but the owner of the tables can use the warehouse. Ask an "
         f"administrator of the server to run: {made} Then run this again."
     )
+
+
+def foreign_owner(engine: sa.Engine) -> str | None:
+    """The owner of the audit log where that is not the user of ``engine``; None on SQLite."""
+    if engine.dialect.name != "postgresql":
+        return None
+    owner = sa.text(
+        "select tableowner from pg_tables where schemaname = 'public' and tablename = :table "
+        "and not pg_has_role(current_user, tableowner, 'member')"
+    )
+    with engine.connect() as connection:
+        return connection.scalar(owner, {"table": AUDIT_LOG.name})
 
 
 def owner_warning(engine: sa.Engine) -> str | None:
