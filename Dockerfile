@@ -36,5 +36,7 @@ ENV JAVA_HOME=/app/.venv/java
 COPY --chown=scoring . .
 RUN python -m compileall -q -x '\.venv|\.git' .
 
+# What jobs and Spark's workers write holds customers: it is not for everybody on the machine.
+ENTRYPOINT ["sh", "-c", "umask 0027; exec \"$0\" \"$@\""]
 # Each service says its own.
 CMD ["airflow", "version"]

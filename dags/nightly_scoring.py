@@ -160,7 +160,7 @@ with DAG(
         if opened["challenger_refused"]:
             why = opened["challenger_refused"]
             alarms.append({"name": "challenger_refused", "severity": "warning", "sentence": why})
-        tell(alarms, context)
+        tell(alarms, context, night=opened["score_date"])
 
     @task.short_circuit
     def retraining_wanted(decision: dict) -> bool:

@@ -4,6 +4,7 @@ Jobs that only move a tag start fast, so what reads a bundle is imported where i
 """
 
 import json
+import logging
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +17,10 @@ from models.git import GitFailed, git
 from models.registry import CHAMPION, ModelVersion, Promotion, Registry, Trained
 from models.store import bundle_sha256, download_bundle, fetch_bundle
 from params import Params
+from records import AuditAnchor
 from settings import Settings
 from warehouse import (
+    WarehouseAway,
     audit_head,
     check_migrated,
     check_version,
@@ -29,6 +32,8 @@ from warehouse import (
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
+
+log = logging.getLogger("jobs.registry")
 
 BUNDLE = "artifacts/bundle"
 """Where dvc.yaml puts the bundle."""
@@ -45,11 +50,16 @@ class ModelDoesNotFit(RuntimeError):
 def open_registry(settings: Settings, params: Params) -> Registry:
     """The registry of this deployment's model."""
     mirror = settings.data_root / "registry-mirror.git"
-    warehouse = connect(settings.warehouse_url)
-    return Registry(
-        *(settings.registry_url, params.model.name, mirror),
-        audit_head=lambda: audit_head(warehouse),
-    )
+
+    def newest_line() -> AuditAnchor | None:
+        try:
+            return audit_head(connect(settings.warehouse_url))
+        # A model must be taken back though the warehouse is away.
+        except WarehouseAway as error:
+            log.warning("the tag keeps no copy of the audit log: %s", error)
+            return None
+
+    return Registry(settings.registry_url, params.model.name, mirror, newest_line)
 
 
 def copy_history(settings: Settings, registry: Registry) -> None:

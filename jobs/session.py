@@ -165,6 +165,8 @@ def _apache(settings: Settings, name: str, master: str) -> Iterator[SparkSession
         "spark.executor.extraJavaOptions": JAVA_OPTIONS,
         "spark.executor.memory": settings.spark_executor_memory,
         "spark.executorEnv.OMP_WAIT_POLICY": "PASSIVE",
+        # Hadoop sets modes itself; as UMASK in entry.py.
+        "spark.hadoop.fs.permissions.umask-mode": "027",
         # A worker starts Python in a folder of its own; our modules lie where they lie here.
         "spark.executorEnv.PYTHONPATH": str(PROJECT_ROOT),
         "spark.sql.execution.arrow.pyspark.enabled": "true",

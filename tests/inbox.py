@@ -1,10 +1,13 @@
-"""A web server that keeps what is posted to it, for tests of what people are told."""
+"""Servers that keep what is posted or mailed to them, for tests of what people are told."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email import message_from_string, policy
+from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from socketserver import StreamRequestHandler, TCPServer
 from threading import Thread
 
 
@@ -41,6 +44,36 @@ def open_inbox() -> Iterator[Inbox]:
     thread.start()
     try:
         yield Inbox(server.server_port, bodies)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def open_mailbox() -> Iterator[tuple[int, list[EmailMessage]]]:
+    """The port of a mail server on this machine, and the mails that have arrived."""
+    mails = []
+
+    class Keeper(StreamRequestHandler):
+        def handle(self):
+            self._say("220 here")
+            for line in self.rfile:
+                word = line.split()[0].upper()
+                if word == b"DATA":
+                    self._say("354 go on")
+                    text = "".join(iter(lambda: self.rfile.readline().decode(), ".\r\n"))
+                    mails.append(message_from_string(text, policy=policy.default))
+                self._say("221 bye" if word == b"QUIT" else "250 ok")
+
+        def _say(self, line: str) -> None:
+            self.wfile.write(f"{line}\r\n".encode())
+
+    server = TCPServer(("127.0.0.1", 0), Keeper)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1], mails
     finally:
         server.shutdown()
         thread.join()

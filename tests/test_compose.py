@@ -1,5 +1,6 @@
 """The services of docker-compose.yaml, as far as they can be checked without a Docker engine."""
 
+import json
 import os
 import re
 import shlex
@@ -155,6 +156,13 @@ def test_our_containers_run_without_privileges():
     assert users == ["scoring"]
 
 
+def test_what_containers_write_is_not_for_everybody(tmp_path):
+    [entry] = re.findall(r"^ENTRYPOINT (.+)$", (PROJECT_ROOT / "Dockerfile").read_text(), re.M)
+    subprocess.run([*json.loads(entry), "touch", str(tmp_path / "a b")], check=True)
+    assert stat.S_IMODE((tmp_path / "a b").stat().st_mode) == 0o640
+    assert not any("entrypoint" in service for service in OURS.values())
+
+
 def test_images_are_pinned_to_a_release():
     [python] = re.findall(r"^FROM (\S+)", (PROJECT_ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", python)
@@ -248,6 +256,8 @@ def test_the_owner_migrates_the_jobs_write_and_people_read(server):
     warehouse.publish(engine, a_run(), [predictions("ada", "bob")], replaces=None)
     warehouse.roll_back(engine, NIGHT, actor="ada", reason="none", run_id="run-1")
 
+    with pytest.raises(warehouse.MayNotMigrate, match="SCORING_WAREHOUSE_OWNER_URL"):
+        warehouse.migrate(jobs)
     assert warehouse.owner_warning(engine) is None
     assert "who owns 14 tables of the warehouse" in warehouse.owner_warning(
         warehouse.connect(owner)

@@ -21,7 +21,7 @@ from warehouse.decisions import (
     training_until,
 )
 from warehouse.drift import replace_drift
-from warehouse.migrate import NotMigrated, check_migrated, migrate
+from warehouse.migrate import MayNotMigrate, NotMigrated, check_migrated, migrate
 from warehouse.nights import (
     baseline_weekdays,
     current_run,
@@ -82,6 +82,7 @@ __all__ = [
     "CountsDiffer",
     "EstimateError",
     "HistoryDiffers",
+    "MayNotMigrate",
     "Measurement",
     "Night",
     "NotMigrated",

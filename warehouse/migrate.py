@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from warehouse.connection import close_to_others, connect, make_folder, writing
-from warehouse.roles import give_rights
+from warehouse.roles import foreign_owner, give_rights
 from warehouse.views import make_views
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 7_236_119_005
 
 log = logging.getLogger("jobs.migrate_warehouse")
+
+
+class MayNotMigrate(Exception):
+    """The user does not own the tables of the warehouse."""
 
 
 class NotMigrated(Exception):
@@ -39,11 +43,21 @@ def migrate(url: str) -> str:
 
     Returns:
         The revision that the tables now have.
+
+    Raises:
+        MayNotMigrate: If the user does not own them.
+        WarehouseAway: If the warehouse cannot be reached.
     """
     from alembic import command
 
     engine = connect(url)
     make_folder(engine.url)
+    owner = foreign_owner(engine)
+    if owner is not None:
+        raise MayNotMigrate(
+            f"the tables of the warehouse belong to {owner}, who alone can migrate them and give "
+            f"others their rights. Nothing was changed. Set SCORING_WAREHOUSE_OWNER_URL to {owner}."
+        )
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))

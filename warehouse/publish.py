@@ -182,9 +182,9 @@ def _what_happened(
     else:
         again = f"python -m jobs.publish_predictions {night} --instead-of {pointer.run_id}"
     return (
-        f"run {run.run_id} of {run.score_date} is older than what readers see: run "
-        f"{pointer.run_id}, {how}. Nothing was changed, and nothing has to be done unless run "
-        f"{run.run_id} is the right one. Then show it: {again}"
+        f"run {run.run_id} of {run.score_date} is not shown to readers: since it was opened they "
+        f"see run {pointer.run_id}, {how}. Nothing was changed, and nothing has to be done unless "
+        f"run {run.run_id} is the right one. Then show it: {again}"
     )
 
 

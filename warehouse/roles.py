@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from warehouse.tables import (
     ARM_SCORES,
+    AUDIT_LOG,
     CURRENT_PREDICTIONS,
     CURRENT_RUNS,
     DRIFT,
@@ -56,6 +57,18 @@ def give_rights(connection: sa.Connection) -> str | None:
     )
 
 
+def foreign_owner(engine: sa.Engine) -> str | None:
+    """The owner of the audit log where that is not the user of ``engine``; None on SQLite."""
+    if engine.dialect.name != "postgresql":
+        return None
+    owner = sa.text(
+        "select tableowner from pg_tables where schemaname = 'public' and tablename = :table "
+        "and not pg_has_role(current_user, tableowner, 'member')"
+    )
+    with engine.connect() as connection:
+        return connection.scalar(owner, {"table": AUDIT_LOG.name})
+
+
 def owner_warning(engine: sa.Engine) -> str | None:
     """Why the user of ``engine`` should not run jobs; None if it owns nothing, or on SQLite."""
     if engine.dialect.name != "postgresql":
@@ -93,7 +106,7 @@ def _is_there(connection: sa.Connection, role: str) -> bool:
 def _of_writer() -> list[str]:
     every = _names(*METADATA.sorted_tables)
     return [
-        f"revoke all on all tables in schema public from {WRITER}",
+        f"revoke all on {every}, {_names(*VIEWS)} from {WRITER}",
         f"grant select, insert on {every} to {WRITER}",
         f"grant select on {_names(*VIEWS)}, alembic_version to {WRITER}",
         f"grant update on {CURRENT_RUNS.name} to {WRITER}",
@@ -104,7 +117,7 @@ def _of_writer() -> list[str]:
 def _of_reader() -> list[str]:
     tables = [table for table in METADATA.sorted_tables if table not in NOT_FOR_READERS]
     return [
-        f"revoke all on all tables in schema public from {READER}",
+        f"revoke all on {_names(*METADATA.sorted_tables, *VIEWS)} from {READER}",
         f"grant select on {_names(*tables, *VIEWS)}, alembic_version to {READER}",
     ]
 

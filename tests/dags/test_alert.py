@@ -1,24 +1,28 @@
 """Alerts, sent to a real receiver; what is held back is tried on a scheduler (tests/e2e)."""
 
+import json
 import re
 from types import SimpleNamespace
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from dags.alert import ALARMS, COOL_DOWN, Alert, AlertNotSent, _key, tell
 from monitoring import decision
 from settings import PROJECT_ROOT
-from tests.inbox import Inbox, open_inbox
+from tests.inbox import Inbox, open_inbox, open_mailbox
 
 FAILURE = {
     "ti": SimpleNamespace(
         dag_id="nightly_scoring",
         task_id="validate_delivery",
-        run_id="scheduled__2026-04-02",
-        log_url="http://airflow/dags/nightly_scoring",
+        run_id="scheduled__2026-04-05",
+        log_url="http://airflow/dags/nightly_scoring/runs/1",
     ),
-    "task": SimpleNamespace(owner="data"),
-    "exception": ValueError("column quantity is missing"),
+    "task": SimpleNamespace(owner="data", arguments=["--score-date=2026-04-04", "--run-id=abc"]),
+    "exception": AirflowFailException(
+        "validate_delivery: 84 of 500 rows broken, limit 5 %. Have it delivered again."
+    ),
 }
 
 
@@ -30,26 +34,72 @@ def inbox(monkeypatch):
         yield inbox
 
 
-def test_a_failure_is_posted_with_severity_task_reason_owner_and_where_to_read_on(inbox):
+def test_a_failure_is_posted_with_night_cause_readers_owner_what_to_do_and_links(inbox):
     Alert("critical").notify(FAILURE)
     [body] = inbox.bodies
-    assert body["title"] == "[critical] nightly_scoring: validate_delivery"
+    assert body["title"] == "2026-04-04 refused: 84 of 500 rows broken, limit 5 %"
     assert body["type"] == "failure"
-    assert body["message"].splitlines() == [
-        "column quantity is missing",
-        "run: scheduled__2026-04-02",
-        "owner: data",
-        "what to do: docs/runbook.md#validate_delivery",
-        "log: http://airflow/dags/nightly_scoring",
+    assert body["message"].split("\n\n") == [
+        "validate_delivery: 84 of 500 rows broken, limit 5 %. Have it delivered again.",
+        "Readers see the last night published before; nothing of 2026-04-04 is.",
+        "Whose it is: data (critical; run scheduled__2026-04-05)",
+        "What to do: The data is bad, not the code. The log and the Data Docs tab of the run list "
+        "the broken promises with counts.",
+        "Log: http://airflow/dags/nightly_scoring/runs/1",
+        "What each red task means: http://airflow/dags/nightly_scoring",
     ]
 
 
+def test_a_fault_is_told_by_the_words_of_the_job(inbox):
+    error = RuntimeError(
+        "validate_delivery failed (exit code 1): WarehouseAway: nobody answers. Go."
+    )
+    Alert("critical").notify({**FAILURE, "exception": error})
+    assert inbox.bodies[0]["title"] == "2026-04-04 validate_delivery failed: nobody answers"
+
+
 def test_what_a_job_found_is_posted_under_its_own_name_and_owner(inbox):
-    tell([{"name": "drift", "severity": "warning", "sentence": "three nights"}], FAILURE)
+    alarm = {"name": "drift", "severity": "warning", "sentence": "three nights"}
+    tell([alarm], FAILURE, night="2026-04-03")
     [body] = inbox.bodies
-    assert (body["title"], body["type"]) == ("[warning] nightly_scoring: drift", "warning")
-    assert "owner: owners of the model" in body["message"]
-    assert "what to do: docs/runbook.md#drift" in body["message"]
+    assert (body["title"], body["type"]) == ("2026-04-03 drift: three nights", "warning")
+    assert "Readers see the scores of 2026-04-03: they are published." in body["message"]
+    assert "Whose it is: owners of the model" in body["message"]
+    assert "What to do: Warning. The inputs have differed" in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "type_", "arrives_as"),
+    [("", "text/plain", "<img src=x>"), ("&format=html", "text/html", "&lt;img&nbsp;src=x&gt;")],
+)
+def test_what_was_delivered_arrives_in_a_mail_as_it_was_and_not_as_html(
+    monkeypatch, options, type_, arrives_as
+):
+    hostile = AirflowFailException("validate_delivery: column <img src=x>\nBcc: all is unknown")
+    with open_mailbox() as (port, mails):
+        address = (
+            f"mailto://127.0.0.1:{port}/?from=night@localhost.org&to=ada@localhost.org{options}"
+        )
+        connection = {"config": [{"path": address, "tag": "all"}]}
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_APPRISE_DEFAULT",
+            json.dumps({"conn_type": "apprise", "extra": connection}),
+        )
+        Alert("critical").notify({**FAILURE, "exception": hostile})
+
+    [mail] = mails
+    body = mail.get_body((type_.removeprefix("text/"),))
+    assert body.get_content_type() == type_
+    assert arrives_as in body.get_content()
+    assert mail["Subject"] == "2026-04-04 refused: column <img src=x>"
+    assert mail["Bcc"] is None
+
+
+def test_no_link_is_a_path_of_the_server(inbox):
+    task = SimpleNamespace(**{**vars(FAILURE["ti"]), "log_url": "/opt/airflow/logs/1.log"})
+    Alert("critical").notify({**FAILURE, "ti": task})
+    assert "/opt" not in inbox.bodies[0]["message"]
+    assert "docs/" not in inbox.bodies[0]["message"]
 
 
 @pytest.mark.parametrize("connection", [None, "", "{}"])
@@ -58,13 +108,13 @@ def test_without_a_channel_a_failure_is_logged_only(caplog, monkeypatch, connect
     if connection is not None:
         monkeypatch.setenv("AIRFLOW_CONN_APPRISE_DEFAULT", connection)
     Alert().notify(FAILURE)
-    assert "column quantity is missing" in caplog.text
+    assert "84 of 500 rows broken" in caplog.text
     assert "nobody was told" in caplog.text
 
 
 def test_a_channel_that_does_not_take_the_alert_is_an_error(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_APPRISE_DEFAULT", Inbox(port=9).connection)
-    with pytest.raises(AlertNotSent, match="validate_delivery"):
+    with pytest.raises(AlertNotSent, match="2026-04-04 refused"):
         Alert().notify(FAILURE)
 
 

@@ -225,9 +225,10 @@ def test_a_bad_delivery_stops_its_night_and_the_last_night_stays(airflow, deploy
     assert rows(warehouse, CURRENT_RUNS) == before != []
 
     [alert] = inbox.bodies
-    assert alert["title"] == "[critical] nightly_scoring: validate_delivery"
+    assert alert["title"].startswith(f"{BAD_NIGHT} refused: ")
     assert "unit_price" in alert["message"]
-    assert "docs/runbook.md#validate_delivery" in alert["message"]
+    assert f"nothing of {BAD_NIGHT} is" in alert["message"]
+    assert "The data is bad, not the code." in alert["message"]
     # Cleared in vain, it fails again; nobody is told twice.
     clear(airflow, "nightly_scoring", f"night__{BAD_NIGHT}", "validate_delivery")
     assert await_run(airflow, f"night__{BAD_NIGHT}") == "failed"
@@ -380,7 +381,7 @@ def test_a_failure_after_the_scores_are_out_leaves_the_run_red_and_the_decision_
     states = {n: t["state"] for n, t in airflow.tasks("nightly_scoring", run_id).items()}
     assert (states["advance_rollout"], states["night_complete"]) == ("failed", "upstream_failed")
     assert states["decide_retraining"] == states["tell"] == "success"
-    assert inbox.bodies[-1]["title"] == "[warning] nightly_scoring: advance_rollout"
+    assert inbox.bodies[-1]["title"].startswith(f"{NIGHT_IN_SHADOW} advance_rollout failed: ")
     assert "cannot read the model registry" in inbox.bodies[-1]["message"]
 
     registry.with_name("away").rename(registry)

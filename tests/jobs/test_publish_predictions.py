@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 import catalog
 import warehouse
-from jobs import publish_predictions
+from errors import BadData
+from jobs import publish_predictions, roll_back_predictions
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
 from tests.harm import HARMS
@@ -229,3 +230,19 @@ def test_fewer_rows_of_both_models_than_customers_are_refused(lake, settings, en
         publish_predictions.run(settings, record)
 
     assert warehouse.current_run(engine, NIGHT) is None
+
+
+def test_a_run_that_was_rolled_back_stays_so_when_it_is_cleared(lake, settings, engine):
+    publish_predictions.run(settings, lake.write(predictions("ada")))
+    record = lake.write(
+        predictions("ada", "bob"), run_id="run-2", replaces=warehouse.pointer_of(engine, NIGHT)
+    )
+    publish_predictions.run(settings, record)
+    roll_back_predictions.run(settings, NIGHT, "wrong prices", "eve")
+
+    with pytest.raises(BadData) as refusal:
+        publish_predictions.run(settings, record)
+
+    assert "rolled back to from run run-2 by eve (wrong prices)" in str(refusal.value)
+    assert "roll_back_predictions --score-date 2026-04-01 --run-id run-2" in str(refusal.value)
+    assert warehouse.current_run(engine, NIGHT) == "run-1"

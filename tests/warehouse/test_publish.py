@@ -23,6 +23,7 @@ import warehouse
 from settings import PROJECT_ROOT
 from tests.warehouse.nights import NIGHT, a_run, many_predictions, predictions, shown
 from warehouse import tables
+from warehouse.connection import explained
 from warehouse.content import Content
 
 BOTH = predictions("ada", "bob")
@@ -425,6 +426,29 @@ def test_what_the_database_refuses_is_told_without_customers(engine, columns):
 
     said = "".join(traceback.format_exception(refusal.value))
     assert not any(name in said for name in CUSTOMERS)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+def test_a_connection_lost_in_a_short_transaction_says_what_was_kept(engine):
+    with pytest.raises(warehouse.WarehouseLost, match="readers still see what was published"):
+        read(engine, "select pg_terminate_backend(pg_backend_pid())")
+
+
+@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+def test_a_writer_that_never_ends_is_told_of(engine, monkeypatch):
+    monkeypatch.setattr("warehouse.connection.SQLITE_WAIT_SECONDS", 0)
+    with warehouse.writing(engine), pytest.raises(warehouse.WarehouseBusy, match="See which one"):
+        publish(engine)
+
+
+def test_a_full_disk_of_postgresql_is_told_in_its_own_words():
+    url = sa.make_url("postgresql+adbc://me:geheim@host/scores")
+    said = 'could not extend file "base/5/1": No space left on device\nHINT:  Check free space.'
+    meaning = explained(url, OSError(said))
+    assert isinstance(meaning, warehouse.WarehouseFull)
+    assert "base/5/1" in str(meaning)
+    assert "geheim" not in str(meaning)
 
 
 def test_a_warehouse_that_is_away_is_named_without_its_password():

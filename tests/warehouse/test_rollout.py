@@ -12,6 +12,7 @@ import warehouse
 from tests.warehouse.nights import NIGHT, a_challenged_run, a_run, arm_scores, predictions, shown
 from tests.warehouse.test_publish import count, read
 from warehouse import tables
+from warehouse.content import columns_to_hash
 from warehouse.migrate import migration_config
 
 SERVED = predictions("ada", "bob", arm=["champion", "challenger"], probability=[0.5, 0.25])
@@ -254,6 +255,9 @@ def test_rows_from_before_there_were_challengers_keep_their_values(empty_url):
             "reason_1, status) values ('ada', 'run-1', 0.5, 3, true, 'why', 'scored'), "
             "('bob', 'run-1', 0.25, 7, false, null, 'default')",
             "insert into current_runs values ('2026-04-01', 'run-1', '2026-04-02T03:00:00Z')",
+            "insert into audit_log values "
+            "(1, '2026-04-02T03:00:00Z', 'run_published', '{\"run_id\"\\:\"run-1\"}', '0', 'a'), "
+            "(2, '2026-04-02T04:00:00Z', 'run_made_current', '{\"run_id\"\\:\"run-1\"}', 'a', 'b')",
             "insert into drift values ('run-1', 'spend', 'number', 'psi', 0.1, 0.2, 'steady', '')",
             "insert into promotions values "
             "('repurchase', 1, 'v1.0.0', null, 'first', 'ada', '2026-04-01T00:00:00Z')",
@@ -274,6 +278,10 @@ def test_rows_from_before_there_were_challengers_keep_their_values(empty_url):
     assert read(engine, "select challenger_version, challenger_percent from scoring_runs") == [
         (None, None)
     ]
+    [(hashed,)] = read(engine, sa.select(tables.SCORING_RUNS.c.hashed_columns))
+    assert hashed == columns_to_hash(is_challenged=False)
+    numbers = "select r.audit_number, c.audit_number from scoring_runs r, current_runs c"
+    assert read(engine, numbers) == [(1, 2)]
     assert read(engine, "select stage, number, version, percent from promotions") == [
         ("champion", 1, "v1.0.0", 100)
     ]
