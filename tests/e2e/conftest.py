@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,13 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path):
+    """A cluster whose workers leave their files in ``tmp_path / "work"``."""
+    with running_cluster(tmp_path) as cluster:
+        yield cluster
+
+
+@contextmanager
+def running_cluster(folder: Path) -> Iterator[Cluster]:
     """A master with two workers, by the very commands of docker-compose.yaml."""
     services = yaml.safe_load((PROJECT_ROOT / "docker-compose.yaml").read_text())["services"]
     master, master_page, *worker_pages = (free_port() for _ in range(4))
@@ -63,7 +71,7 @@ def cluster(tmp_path):
         "spark-master": "127.0.0.1",
         "7077": master,
         "8081": master_page,
-        "/tmp/spark": str(tmp_path / "work"),  # noqa: S108
+        "/tmp/spark": str(folder / "work"),  # noqa: S108
         "spark://spark-master:7077": f"spark://127.0.0.1:{master}",
     }
     environment = {
@@ -76,9 +84,9 @@ def cluster(tmp_path):
 
     def begin(service: str, **words: str) -> subprocess.Popen:
         command = [(here | words).get(word, word) for word in services[service]["command"]]
-        with (tmp_path / f"{service}.log").open("ab") as log:
+        with (folder / f"{service}.log").open("ab") as log:
             node = subprocess.Popen(
-                command, env=environment, cwd=tmp_path, stderr=log, start_new_session=True
+                command, env=environment, cwd=folder, stderr=log, start_new_session=True
             )
         nodes.append(node)
         return node
@@ -89,7 +97,7 @@ def cluster(tmp_path):
         deadline = time.monotonic() + 120
         while ask(master_page).get("aliveworkers") != len(workers) or not all(map(ask, workers)):
             ended = [node.args for node in nodes if node.poll() is not None]
-            assert not ended, f"{ended} ended: {(tmp_path / 'spark-worker.log').read_text()}"
+            assert not ended, f"{ended} ended: {(folder / 'spark-worker.log').read_text()}"
             assert time.monotonic() < deadline, "master and workers did not find each other"
             time.sleep(0.2)
         yield Cluster(f"spark://127.0.0.1:{master}", workers)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -31,6 +31,7 @@ from local.airflow.nights import RunFailed, run_nights
 from local.airflow.processes import running
 from params import read_params
 from settings import PROJECT_ROOT, Settings
+from tests.e2e.conftest import Cluster, running_cluster
 from tests.inbox import Inbox, open_inbox
 from warehouse import connect, current_run
 from warehouse.tables import (
@@ -52,18 +53,24 @@ GOOD_NIGHT = date(2026, 4, 1)
 BAD_NIGHT = date(2026, 4, 2)
 NIGHT_IN_SHADOW = date(2026, 4, 3)
 
-NIGHTLY_JOBS = (
-    "validate_delivery",
-    "summarise_activity",
-    "build_features",
-    "score_customers",
-    "publish_predictions",
-    "measure_quality",
-    "report_drift",
-    "measure_performance",
-    "advance_rollout",
-    "decide_retraining",
-)
+# Jobs of a night that share a session, because each start of Spark on a cluster takes ten seconds
+# of the processor.
+JOBS = """
+import sys
+from datetime import date
+from importlib import import_module
+from jobs.session import session
+from params import read_params
+from records import RunRecord
+from settings import Settings
+
+score_date, run_id, *names = sys.argv[1:]
+settings, params = Settings(), read_params()
+record = RunRecord.read(settings.data_root, date.fromisoformat(score_date), run_id)
+with session(settings, "several jobs", settings.spark) as spark:
+    for name in names:
+        import_module(f"jobs.{name}").run(spark, settings, params, record)
+"""
 
 QUICK_TRAINING = {"as_of_count": 4, "holdout_count": 1, "bootstrap_rounds": 20}
 
@@ -150,6 +157,19 @@ class KilledNight:
     left_behind: list[int]
 
 
+def test_when_a_part_cannot_start_its_log_is_shown_and_nothing_goes_on(deployment):
+    """The first start, so that the one after it finds a server and tables."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(AirflowFailed, match=r"api-server ended(.|\n)*address already in use"),
+            running(deployment, port),
+        ):
+            pass
+    ours = f"SCORING_DATA_ROOT={deployment.data_root}"
+    assert not [pid for pid in processes() if ours in words(pid, "environ")]
+
+
 @pytest.fixture(scope="module")
 def good_night(airflow, deployment) -> KilledNight:
     """Asked for through the API with fields of the form, without a logical date."""
@@ -161,6 +181,42 @@ def good_night(airflow, deployment) -> KilledNight:
     left_behind = await_ends(victims)
 
     return KilledNight(run_id, await_run(airflow, run_id), left_behind)
+
+
+@pytest.fixture(scope="module")
+def cluster_night(good_night, top, deployment, before_the_nights) -> Iterator[Future[Settings]]:  # noqa: ARG001
+    """The same night on a Spark cluster that loses a worker, while other tests wait for Airflow."""
+    root = top / "cluster"
+    shutil.copytree(before_the_nights, root / "data")
+    shutil.copytree(deployment.data_root / "incoming", root / "data" / "incoming")
+    with running_cluster(root) as cluster:
+        there = Settings(
+            data_root=root / "data",
+            registry_url=deployment.registry_url,
+            model_store_url=deployment.model_store_url,
+            spark=cluster.url,
+            spark_executor_memory="512m",
+        )
+        pool = ThreadPoolExecutor()
+        yield pool.submit(run_on_cluster, cluster, there)
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def run_on_cluster(cluster: Cluster, there: Settings) -> Settings:
+    """Run the good night by hand, and kill a worker at work; the deployment it was run in."""
+    night = ("--score-date", str(GOOD_NIGHT))
+    run_id = job(there, "open_run", *night)["run_id"]
+    python(there, "-c", JOBS, str(GOOD_NIGHT), run_id, "validate_delivery", "summarise_activity")
+    with ThreadPoolExecutor() as pool:
+        working = pool.submit(job, there, "build_features", *night, "--run-id", run_id)
+        cluster.kill_a_busy_worker()
+        working.result()
+    for name in ("score_customers", "publish_predictions"):
+        job(there, name, *night, "--run-id", run_id)
+    python(there, "-c", JOBS, str(GOOD_NIGHT), run_id, "measure_quality", "measure_performance")
+    for name in ("report_drift", "advance_rollout", "decide_retraining"):
+        job(there, name, *night, "--run-id", run_id)
+    return there
 
 
 def test_a_night_asked_for_through_the_api_is_published(good_night, airflow, deployment):
@@ -208,7 +264,7 @@ def test_a_field_that_the_form_does_not_allow_is_refused(airflow):
     assert refused.value.response.status_code == 400
 
 
-@pytest.mark.usefixtures("good_night")
+@pytest.mark.usefixtures("good_night", "cluster_night")
 def test_a_bad_delivery_stops_its_night_and_the_last_night_stays(airflow, deployment, inbox):
     warehouse = connect(deployment.warehouse_url)
     before = rows(warehouse, CURRENT_RUNS)
@@ -263,31 +319,10 @@ def test_a_backfill_gives_the_tables_that_the_night_gave(airflow, deployment, be
     assert published(warehouse) == by_night
 
 
-@pytest.mark.usefixtures("good_night")
 def test_a_spark_cluster_that_loses_a_worker_gives_the_tables_that_this_machine_gave(
-    cluster, top, deployment, before_the_nights, monkeypatch
+    cluster_night, deployment
 ):
-    root = top / "cluster"
-    shutil.copytree(before_the_nights, root)
-    shutil.copytree(deployment.data_root / "incoming", root / "incoming")
-    there = Settings(
-        data_root=root,
-        registry_url=deployment.registry_url,
-        model_store_url=deployment.model_store_url,
-        spark=cluster.url,
-        spark_executor_memory="512m",
-    )
-    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-
-    night = ("--score-date", str(GOOD_NIGHT))
-    opened = job(there, "open_run", *night)
-    for name in NIGHTLY_JOBS:
-        with ThreadPoolExecutor() as pool:
-            working = pool.submit(job, there, name, *night, "--run-id", opened["run_id"])
-            if name == "build_features":
-                cluster.kill_a_busy_worker()
-            working.result()
-
+    there = cluster_night.result()
     by_night = published(connect(deployment.warehouse_url))
     assert published(connect(there.warehouse_url)) == by_night
 
@@ -396,19 +431,6 @@ def test_what_airflow_keeps_is_closed_to_other_users(deployment):
     assert modes == {".": 0o700, "secrets.json": 0o600}
 
 
-def test_when_a_part_cannot_start_its_log_is_shown_and_nothing_goes_on(top):
-    settings = Settings(data_root=top / "refused")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with (
-            pytest.raises(AirflowFailed, match=r"api-server ended(.|\n)*address already in use"),
-            running(settings, port),
-        ):
-            pass
-    ours = f"SCORING_DATA_ROOT={settings.data_root}"
-    assert not [pid for pid in processes() if ours in words(pid, "environ")]
-
-
 # ------------------------------------------------------------------------------------ helpers
 
 
@@ -436,16 +458,21 @@ def git(*arguments: str) -> None:
 
 def job(settings: Settings, name: str, *flags: str) -> dict:
     """Run a job as one would by hand; its result."""
+    return json.loads(python(settings, "-m", f"jobs.{name}", *flags).splitlines()[-1])
+
+
+def python(settings: Settings, *arguments: str) -> str:
+    """What a Python process of this deployment prints."""
     ours = {f"SCORING_{key.upper()}": str(value) for key, value in settings}
     done = subprocess.run(
-        [sys.executable, "-m", f"jobs.{name}", *flags],
+        [sys.executable, *arguments],
         cwd=PROJECT_ROOT,
-        env=os.environ | ours,
+        env=os.environ | ours | {"SPARK_LOCAL_IP": "127.0.0.1"},
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
 
 
 def await_run(airflow: Client, run_id: str, dag_id: str = "nightly_scoring") -> str:

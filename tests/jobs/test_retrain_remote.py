@@ -134,6 +134,8 @@ def line(s3_server, monkeypatch) -> Iterator[Line]:
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
+        # An operator would wait longer for a server that is away.
+        "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
     yield line
