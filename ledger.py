@@ -53,6 +53,7 @@ class Entry(BaseModel):
     """A delivery that came for a day; ``folder`` holds its copy, relative to the data root.
 
     ``known_from`` is the first night that may use it. ``received_at`` is for people only.
+    ``repairs`` names the delivery whose quarantined rows come back with it, and is null for others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +66,7 @@ class Entry(BaseModel):
     received_at: datetime
     folder: str
     files: list[DeliveredFile]
+    repairs: str | None = None
 
     @property
     def rows(self) -> int | None:
@@ -77,7 +79,8 @@ class Entry(BaseModel):
 class Known:
     """A delivery that was taken in, and the nights for which it stands for its day.
 
-    These are the nights from ``known_from`` on, and before ``known_until`` unless that is null.
+    These are the nights from ``known_from`` on, and before ``known_until`` unless that is null. One
+    that ``is_repair`` stands beside the delivery it repairs, as long as that one does.
     """
 
     known_on: date
@@ -85,6 +88,7 @@ class Known:
     intake: str
     known_from: date
     known_until: date | None
+    is_repair: bool = False
 
     def stands_in(self, night: date) -> bool:
         """Whether a night of that score date uses it."""
@@ -124,6 +128,7 @@ def receive(
     taken_by: str,
     *,
     is_reopened: bool = False,
+    repairs: str | None = None,
 ) -> Entry:
     """Put a delivery that was copied to ``folder`` on the list of its day; the last one stays last.
 
@@ -131,24 +136,27 @@ def receive(
         night: The first night that could use the delivery.
         taken_by: Which job, for people.
         is_reopened: Whether ``night`` itself is being opened with it now.
+        repairs: The delivery whose quarantined rows come back with it.
 
     Returns:
         The new entry; or the last one, if it is this delivery and its copy is still whole.
     """
     name = delivery_id(files)
     while True:
-        earlier = entries(root, known_on)
+        came = entries(root, known_on)
+        earlier = [one for one in came if one.repairs == repairs]
         if earlier and earlier[-1].delivery_id == name and has_copy(root, earlier[-1]):
             return earlier[-1]
         entry = Entry(
-            number=len(earlier) + 1,
+            number=len(came) + 1,
             known_on=known_on,
             delivery_id=name,
-            known_from=_known_from(root, known_on, name, earlier, night, is_reopened),
+            known_from=_known_from(root, known_on, name, came, night, is_reopened),
             taken_by=taken_by,
             received_at=datetime.now(UTC),
             folder=str(folder.relative_to(root)),
             files=files,
+            repairs=repairs,
         )
         path = root / catalog.LEDGER_ENTRY.format(known_on=known_on, number=entry.number)
         try:
@@ -243,18 +251,24 @@ def known(root: Path, rules: str, until: date | None = None, *, strict: bool = T
     for day in days(root):
         if until is not None and day > until:
             break
-        taken = []
+        taken, repairs = [], []
         for entry in entries(root, day):
             intake = intake_id(entry.delivery_id, rules)
             key = {"known_on": day, "intake": intake}
             if (root / catalog.ACTIVITY_RECORD.format(**key)).exists():
-                taken.append(entry)
+                (repairs if entry.repairs else taken).append(entry)
             elif other := _other_rules(root, day, entry.delivery_id):
                 outdated[day] = other
         for position, entry in enumerate(taken):
             better = taken[position + 1].known_from if position + 1 < len(taken) else None
             intake = intake_id(entry.delivery_id, rules)
             found.append(Known(day, entry.delivery_id, intake, entry.known_from, better))
+            for repair in repairs:
+                if repair.repairs == entry.delivery_id:
+                    intake = intake_id(repair.delivery_id, rules)
+                    known_from = max(repair.known_from, entry.known_from)
+                    name = repair.delivery_id
+                    found.append(Known(day, name, intake, known_from, better, is_repair=True))
     if outdated and strict:
         raise RulesChanged(_rules_changed(root, rules, outdated))
     return found
@@ -265,8 +279,16 @@ def known_by(
 ) -> dict[date, str]:
     """For each day up to ``until`` the intake that stands for it in a night."""
     found = known(root, rules, until, strict=strict)
-    standing = [one for one in found if one.stands_in(night)]
-    return {one.known_on: one.intake for one in standing}
+    return {one.known_on: one.intake for one in found if one.stands_in(night) and not one.is_repair}
+
+
+def repairs_by(root: Path, rules: str, night: date, until: date) -> dict[date, list[str]]:
+    """For each day up to ``until`` with repaired rows that a night knows, their intakes."""
+    repairs: dict[date, list[str]] = {}
+    for one in known(root, rules, until):
+        if one.stands_in(night) and one.is_repair:
+            repairs.setdefault(one.known_on, []).append(one.intake)
+    return repairs
 
 
 def _other_rules(root: Path, day: date, delivery: str) -> str | None:

@@ -5,10 +5,11 @@ a way back from a score to the delivered bytes.
 """
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +23,16 @@ from settings import PROJECT_ROOT
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def at(cls, path: Path) -> Self | None:
+        """The record in a file, if there is one and this code knows its shape."""
+        if not path.exists():
+            return None
+        try:
+            return cls.model_validate(read_json(path))
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,8 @@ class IntakeRecord(_Record):
     excludes them; ``delivered`` is their sum and ``accepted``. ``of_the_day`` counts the lines that
     are dated on the day of the delivery, ``late`` those dated before it. ``findings`` are sentences
     about what was tolerated (a new column, a thin day). ``pieces`` are named by their dataset.
-    ``accepted_despite`` lists why the delivery would be refused, if a person took it all the same,
+    ``repairs`` is the intake whose quarantined rows came back with this one. ``accepted_despite``
+    lists why the delivery would be refused, if a person took it all the same,
     and ``accepted_because`` is the reason they gave.
     """
 
@@ -64,6 +76,7 @@ class IntakeRecord(_Record):
     late: int
     findings: list[str]
     pieces: dict[str, Piece]
+    repairs: str | None = None
     accepted_despite: list[str] = []
     accepted_because: str | None = None
 
@@ -92,7 +105,7 @@ class IntakeRecord(_Record):
     def find(cls, root: Path, known_on: date, intake: str) -> "IntakeRecord | None":
         """The record of that intake, if there is one."""
         path = root / catalog.INTAKE_RECORD.format(known_on=known_on, intake=intake)
-        return cls.model_validate(read_json(path)) if path.exists() else None
+        return cls.at(path)
 
 
 class RefusalRecord(_Record):
@@ -115,7 +128,7 @@ class RefusalRecord(_Record):
     def find(cls, root: Path, known_on: date, intake: str) -> "RefusalRecord | None":
         """The record of that refusal, if there is one."""
         path = root / catalog.REFUSAL_RECORD.format(known_on=known_on, intake=intake)
-        return cls.model_validate(read_json(path)) if path.exists() else None
+        return cls.at(path)
 
 
 class ActivityRecord(_Record):
@@ -150,7 +163,7 @@ class ActivityRecord(_Record):
     def find(cls, root: Path, known_on: date, intake: str) -> "ActivityRecord | None":
         """The record of that activity, if there is one."""
         path = root / catalog.ACTIVITY_RECORD.format(known_on=known_on, intake=intake)
-        return cls.model_validate(read_json(path)) if path.exists() else None
+        return cls.at(path)
 
 
 class Challenger(_Record):
@@ -191,10 +204,11 @@ class RecordOutdated(BadData):
 class RunRecord(_Record):
     """The inputs of one run, pinned when it was opened; nothing is resolved a second time.
 
-    ``intakes`` maps each day to the intake used, the score date's own included; ``folder`` holds
-    the copy of the score date's delivery. ``params`` is the whole of params.yaml as it was, by
-    value; ``params_sha256`` covers what changes scores, ``code_sha256`` the code that computes
-    them. ``previous_run_id`` is the run that was current before this night, for fallback scores.
+    ``intakes`` maps each day to the intake used, the score date's own included; ``repairs`` to the
+    intakes of rows that came back from quarantine, where there are any. ``folder`` holds the copy
+    of the score date's delivery. ``params`` is the whole of params.yaml as it was, by value;
+    ``params_sha256`` covers what changes scores, ``code_sha256`` the code that computes them.
+    ``previous_run_id`` is the run that was current before this night, for fallback scores.
     ``replaces`` is what readers saw of the night when the run was opened, null if nothing:
     publishing is refused when they see something else by then. ``audit`` is the newest line of
     the audit log then.
@@ -206,6 +220,7 @@ class RunRecord(_Record):
     score_date: date
     source: str
     intakes: dict[date, str]
+    repairs: dict[date, list[str]] = {}
     folder: str
     files: list[DeliveredFile]
     params: dict
@@ -227,6 +242,12 @@ class RunRecord(_Record):
     def key(self) -> dict[str, date | str]:
         """The partition key of everything the run writes."""
         return {"score_date": self.score_date, "run_id": self.run_id}
+
+    @property
+    def all_intakes(self) -> list[tuple[date, str]]:
+        """Every intake whose activity the run looks at, with its day."""
+        repairs = [(day, name) for day, names in self.repairs.items() for name in names]
+        return [*self.intakes.items(), *repairs]
 
     @property
     def intake(self) -> str:
@@ -342,6 +363,7 @@ def run_id(
     params_sha256: str,
     bundle_sha256: str,
     challenger: Challenger | None = None,
+    repairs: Mapping[date, Sequence[str]] | None = None,
 ) -> str:
     """The identity of a run: 16 hex digits of the hash of its inputs.
 
@@ -361,6 +383,8 @@ def run_id(
     }
     if challenger is not None:
         inputs["challenger"] = challenger.model_dump()
+    if repairs:
+        inputs["repairs"] = {str(day): list(names) for day, names in repairs.items()}
     return value_sha256(inputs)[:16]
 
 

@@ -521,9 +521,10 @@ def _floats_as_text(values: pa.Array) -> pa.Array:
 
 
 def _times_as_text(values: pa.Array) -> pa.Array:
-    """As a person writes it: to the second, and fractions only where there are some."""
+    """As a person writes it: to the second, fractions only where there are some, and with the zone
+    if it has one."""
     texts = _micros(values).cast(pa.timestamp("us")).cast(pa.string())
-    shown = pc.replace_substring_regex(texts, r"\.?0*$", "")
+    shown = pc.replace_substring_regex(texts, r"\.?0*$", "Z" if values.type.tz else "")
     # What no calendar holds is shown as its number.
     return pc.coalesce(shown, values.cast(pa.int64()).cast(pa.string()))
 

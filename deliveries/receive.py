@@ -91,6 +91,19 @@ def copy_delivery(folder: Path, format: str, into: Path) -> list[DeliveredFile]:
     return _read_all(folder, format, into)
 
 
+def copy_file(path: Path, into: Path) -> DeliveredFile:
+    """Copy one text file to ``into``, a folder that is made, under the same name.
+
+    Raises:
+        DeliveryMissing: If it is not there.
+        DeliveryUnfit: If it is a link or no regular file.
+    """
+    if path.is_symlink():
+        raise DeliveryUnfit(f"{path} is a link, which is not followed. Name the file itself.")
+    into.mkdir(parents=True)
+    return _read(path, "csv", into / path.name)
+
+
 def describe_delivery(folder: Path, format: str) -> list[DeliveredFile]:
     """The files of a delivery as they are now, every byte read once, nothing copied.
 

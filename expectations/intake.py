@@ -76,6 +76,7 @@ def take_deliveries(
     before: Mapping[date, IntakeRecord],
     is_history: bool,
     accepted: Mapping[date, str] | None = None,
+    repaired: IntakeRecord | None = None,
 ) -> Intake:
     """Split delivered lines, write every piece, and record each delivery last.
 
@@ -92,6 +93,8 @@ def take_deliveries(
             is held to the budget by itself. A delivery of tonight is refused when it is thin.
         accepted: Days that are taken in although they would be refused, each with the reason that
             a person gave.
+        repaired: The intake from whose quarantine the lines come back. Each of them must be right,
+            and there may not be more of them than are in quarantine.
 
     Raises:
         RowsUnaccounted: If delivered = accepted + quarantined + excluded does not hold.
@@ -103,16 +106,18 @@ def take_deliveries(
 
     split = split_lines(spark, lines, source, params.business.timezone, layout)
     # Nobody needs the payload of a good line again, unless it turns out to have come before.
-    needed = (F.col("outcome") == QUARANTINED) | (F.col("days_late") >= 1)
+    earliest = 0 if repaired else 1
+    needed = (F.col("outcome") == QUARANTINED) | (F.col("days_late") >= earliest)
     log.info("reading %s", about(deliveries))
     with ExitStack() as files:
         tagged = files.enter_context(
             kept(split.withColumn("raw", F.when(needed, F.col("raw"))), root)
         )
         dates = count_dates(tagged)
-        if limits.overlap_days and any(has_late(day, rows) for day, rows in dates.items()):
-            earlier = lines_before(spark, root, before, intakes, limits.overlap_days)
-            marked = mark_repeated(tagged, earlier, limits.overlap_days)
+        overlap = limits.overlap_days
+        if repaired or (overlap and any(has_late(day, rows) for day, rows in dates.items())):
+            earlier = lines_before(spark, root, before, intakes, overlap, repaired)
+            marked = mark_repeated(tagged, earlier, overlap, are_repaired=repaired is not None)
             tagged = files.enter_context(kept(marked, root))
         counts = count_outcomes(tagged)
         for delivery in deliveries:
@@ -124,11 +129,13 @@ def take_deliveries(
         against = {}
         for delivery in deliveries:
             day, found = delivery.known_on, counts.get(delivery.known_on, {})
-            files = [root / file.path for file in quarantined[day].files]
-            against[day] = [
-                *_over_budget(delivery, found, limits.quarantine_budget_share, files, source),
-                *_overlapping(delivery, found, limits.overlap_max_share),
-            ]
+            paths = [root / file.path for file in quarantined[day].files]
+            budget_share = 0.0 if repaired else limits.quarantine_budget_share
+            against[day] = _over_budget(delivery, found, budget_share, paths, source)
+            if repaired:
+                against[day] += _too_many(delivery, repaired)
+                continue
+            against[day] += _overlapping(delivery, found, limits.overlap_max_share)
             stops = not is_history or volumes[day].outcome == "misdated"
             if volumes[day].is_refused and stops:
                 against[day].append(volumes[day].finding)
@@ -175,7 +182,7 @@ def take_deliveries(
         if day not in taken:
             continue
         found, lines_of = counts.get(day, {}), dated(day, dates.get(day, {}))
-        finding = volumes[day].finding
+        finding = None if repaired else volumes[day].finding
         records.append(
             IntakeRecord(
                 known_on=day,
@@ -194,6 +201,7 @@ def take_deliveries(
                     catalog.EXCLUDED_TRANSACTIONS.name: excluded[day],
                     catalog.QUARANTINED_TRANSACTIONS.name: quarantined[day],
                 },
+                repairs=repaired.intake if repaired else None,
                 accepted_despite=against[day],
                 accepted_because=accepted.get(day) if against[day] else None,
             )
@@ -214,10 +222,16 @@ def lines_before(
     before: Mapping[date, IntakeRecord],
     now: Mapping[date, str],
     within_days: int,
+    repaired: IntakeRecord | None = None,
 ) -> DataFrame | None:
-    """Accepted and excluded lines of the days before these deliveries; None without any."""
+    """Accepted and excluded lines of the days before these deliveries; None without any.
+
+    Args:
+        repaired: An intake whose lines are looked at, too.
+    """
     wanted = {day - timedelta(days=age) for day in now for age in range(1, within_days + 1)}
     records = [record for day, record in before.items() if day in wanted and day not in now]
+    records += [repaired] if repaired else []
     if not records:
         return None
     return reduce(
@@ -346,6 +360,16 @@ def _over_budget(
             f"{rule}: {rows:,} rows, such as {shown[rule][0]}"
             for rule, rows in sorted(rules.items(), key=lambda one: -one[1])
         ),
+    ]
+
+
+def _too_many(delivery: Delivery, repaired: IntakeRecord) -> list[str]:
+    in_quarantine = sum(repaired.quarantined.values())
+    if delivery.rows <= in_quarantine:
+        return []
+    return [
+        f"{delivery.rows:,} rows come back, but only {in_quarantine:,} of that delivery are in "
+        "quarantine. New rows belong into a delivery of their own day."
     ]
 
 

@@ -21,7 +21,9 @@ IDENTITY = (
 """Lines that are equal in these columns, nulls included, are the same line."""
 
 
-def mark_repeated(tagged: DataFrame, earlier: DataFrame | None, within_days: int) -> DataFrame:
+def mark_repeated(
+    tagged: DataFrame, earlier: DataFrame | None, within_days: int, *, are_repaired: bool = False
+) -> DataFrame:
     """``tagged`` with the lines quarantined that were delivered on one of the days before.
 
     Only a line that is dated before the day of its delivery can have come before. These are few,
@@ -32,26 +34,31 @@ def mark_repeated(tagged: DataFrame, earlier: DataFrame | None, within_days: int
         earlier: Accepted and excluded lines of days before these, ``known_on`` among their columns;
             the days of ``tagged`` need not be among them.
         within_days: How many days back a line is looked for.
+        are_repaired: Whether the lines come back from quarantine. Then the rest of their delivery
+            is among ``earlier``, and each of them may be there already.
 
     Returns:
         The columns of ``tagged``, with ``delivered_before_on date``: the last day on which a line
         came before, null if it did not.
     """
     good = tagged.where(F.col("outcome") != QUARANTINED)
-    past = good.select("known_on", *IDENTITY)
+    past = good.where(F.lit(not are_repaired)).select("known_on", *IDENTITY)
     if earlier is not None:
         past = past.unionByName(earlier.select("known_on", *IDENTITY))
-    late = good.where("days_late >= 1").select("known_on", *IDENTITY).distinct()
+    youngest = 0 if are_repaired else 1
+    late = good.where(F.col("days_late") >= youngest).select("known_on", *IDENTITY).distinct()
 
     age = F.date_diff(F.col("late.known_on"), F.col("past.known_on"))
     found = (
         _hashed(past, "past")
-        .join(_hashed(late, "late"), on=_is_same("past", "late") & age.between(1, within_days))
+        .join(
+            _hashed(late, "late"), on=_is_same("past", "late") & age.between(youngest, within_days)
+        )
         .groupBy(*[F.col(f"late.{name}") for name in ("known_on", "_hash", *IDENTITY)])
         .agg(F.max("past.known_on").alias("_came_on"))
     )
-    is_found = _is_same("line", "found") & (F.col("line.known_on") == F.col("found.known_on"))
-    marked = _hashed(tagged, "line").join(found.alias("found"), on=is_found, how="left")
+    is_it = _is_same("line", "found") & (F.col("line.known_on") == F.col("found.known_on"))
+    marked = _hashed(tagged, "line").join(found.alias("found"), on=is_it, how="left")
 
     came_on = F.when(F.col("line.outcome") != QUARANTINED, F.col("found._came_on"))
     changed = {

@@ -1,6 +1,7 @@
 """From transaction lines to one exact row per customer and day, and back from the lake."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 from datetime import date, time
 from functools import reduce
 from pathlib import Path
@@ -10,7 +11,11 @@ from pyspark.sql import functions as F
 
 import catalog
 from business_day import business_day
-from lake import TAKE_IN_AGAIN, Piece, PieceMissing, read_pieces
+from lake import TAKE_IN_AGAIN, Piece, PieceMissing, read_pieces, write_deliveries
+from params import Params
+from records import ActivityRecord, IntakeRecord
+
+log = logging.getLogger(__name__)
 
 
 def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time) -> DataFrame:
@@ -47,6 +52,54 @@ def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time) -> Da
         _total(-micros, is_return).alias("return_micros"),
     )
     return summed.select(*catalog.ACTIVITY.columns)
+
+
+def summarise_intakes(
+    spark: SparkSession,
+    root: Path,
+    params: Params,
+    source: str,
+    intakes: Mapping[date, str],
+    remedy: str = TAKE_IN_AGAIN,
+) -> dict[date, ActivityRecord]:
+    """Write the activity of these intakes, each taken in; from then on nights use them.
+
+    Args:
+        remedy: What to do about accepted lines that are lost or altered.
+
+    Raises:
+        PieceMissing, PieceAltered: If accepted lines are not as they were written.
+    """
+    if not intakes:
+        return {}
+    lines = {
+        day: IntakeRecord.read(root, day, name).pieces[catalog.TRANSACTIONS.name]
+        for day, name in intakes.items()
+    }
+    accepted = read_pieces(spark, root, lines.values(), catalog.TRANSACTIONS, remedy)
+    ends_at = params.source(source).day_ends_at
+    activity = summarise_activity(accepted, params.business.timezone, ends_at)
+    pieces = write_deliveries(
+        activity.repartition("known_on"),
+        catalog.ACTIVITY,
+        root,
+        intakes,
+        order=("customer_id", "activity_on"),
+    )
+    records = {
+        day: ActivityRecord(
+            known_on=day,
+            intake=name,
+            transactions_sha256=lines[day].sha256,
+            activity=pieces[day],
+        )
+        for day, name in intakes.items()
+    }
+    for record in records.values():
+        record.write(root)
+    rows = sum(piece.rows for piece in pieces.values())
+    log.info("summarised %d deliveries as %d rows of activity", len(intakes), rows)
+    return records
 
 
 Interval = tuple[date | None, date | None]

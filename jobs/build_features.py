@@ -40,8 +40,8 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     golden = check_golden(spark, root / "bundles" / record.bundle_sha256)
     log.info("%d recorded customers came out as they did at training", golden)
     pieces = {
-        day: ActivityRecord.read(root, day, intake).activity
-        for day, intake in record.intakes.items()
+        intake: ActivityRecord.read(root, day, intake).activity
+        for day, intake in record.all_intakes
     }
     # What the run has pinned was known in its night.
     activity = read_activity(spark, root, [(piece, ON_TIME) for piece in pieces.values()])
@@ -61,7 +61,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         stage="build_features",
         seconds=time.monotonic() - started,
         facts=facts,
-        inputs={"activity": value_sha256({str(day): one.sha256 for day, one in pieces.items()})},
+        inputs={"activity": value_sha256({name: one.sha256 for name, one in pieces.items()})},
         pieces={"features": written},
         engine=engine_of(spark),
     ).write(root, record)

@@ -9,7 +9,13 @@ from pathlib import Path
 import catalog
 from deliveries.receive import copy_delivery, describe_delivery
 from errors import BadData
-from lake import PieceAltered, PieceMissing, attempt, file_sha256, is_whole
+from lake import (
+    PieceAltered,
+    PieceMissing,
+    attempt,
+    file_sha256,
+    is_whole,
+)
 from ledger import DeliveredFile, Entry, days, delivery_id, entries, has_copy, receive, was_taken
 from records import IntakeRecord
 
@@ -38,7 +44,7 @@ def receive_delivery(
         DeliveryMissing, DeliveryUnfit: If it is not there whole, or must not be read.
     """
     folder = catalog.incoming_folder(root, known_on)
-    earlier = entries(root, known_on)
+    earlier = [entry for entry in entries(root, known_on) if entry.repairs is None]
     if earlier and has_copy(root, earlier[-1]):
         if not folder.exists() and not folder.is_symlink():
             return earlier[-1]
@@ -61,7 +67,8 @@ def contents_taken(root: Path) -> dict[str, date]:
     """The hashes of all files that stand in the lake, each with the day it was delivered for."""
     contents: dict[str, date] = {}
     for day in days(root):
-        taken = [entry for entry in entries(root, day) if was_taken(root, entry)]
+        came = [entry for entry in entries(root, day) if entry.repairs is None]
+        taken = [entry for entry in came if was_taken(root, entry)]
         contents |= {file.sha256: day for entry in taken[-1:] for file in entry.files}
     return contents
 

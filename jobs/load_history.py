@@ -11,6 +11,7 @@ import argparse
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,7 +25,7 @@ from deliveries.receive import DeliveryMissing
 from errors import BadData
 from expectations.intake import judged_by, refuse, take_deliveries
 from expectations.refusal import DeliveryRefused
-from features.activity import summarise_activity
+from features.activity import summarise_intakes
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.intake import (
@@ -34,8 +35,9 @@ from jobs.intake import (
     is_taken,
     receive_delivery,
 )
+from jobs.repairs import NothingToRepair, take_repair
 from jobs.session import job_session
-from lake import is_whole, read_pieces, write_deliveries
+from lake import is_whole
 from ledger import Entry, days, entries, intake_id, intake_rules, known_by, pin_rules, was_taken
 from params import Params, Source, read_params
 from records import ActivityRecord, Delivery, IntakeRecord, RefusalRecord
@@ -62,12 +64,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is to do: entries of the ledger to take in, by day in their order, and the reasons
-    for which deliveries are not taken."""
+    """What there is to do: entries of the ledger to take in, by day in their order; the reasons for
+    which deliveries are not taken; and entries of repaired rows to take in again."""
 
     rules: str
     pending: dict[date, list[Entry]] = field(default_factory=dict)
     refusals: dict[date, list[str]] = field(default_factory=dict)
+    repairs: list[Entry] = field(default_factory=list)
 
 
 def run(
@@ -96,7 +99,12 @@ def run(
         refused = take_in(spark, settings, params, found.rules, some, until, accepted)
         refusals |= refused
         taken = [entry for entry in some if entry.known_on not in refused]
-        summarise(spark, settings, params, found.rules, taken)
+        intakes = {one.known_on: intake_id(one.delivery_id, found.rules) for one in taken}
+        summarise_intakes(spark, settings.data_root, params, settings.source, intakes)
+    for entry in found.repairs:
+        # Of a day that another delivery stands for by now, nothing is to be repaired.
+        with suppress(NothingToRepair):
+            take_repair(spark, settings.data_root, params, settings.source, found.rules, entry)
     if refusals:
         raise DeliveryRefused(refusals)
 
@@ -124,7 +132,15 @@ def find_lacking(
             except (BadData, DeliveryMissing) as error:
                 found.refusals[day] = [str(error)]
                 continue
-        came = entries(root, day)
+        everything = entries(root, day)
+        came = [entry for entry in everything if entry.repairs is None]
+        found.repairs.extend(
+            entry
+            for entry in everything
+            if entry.repairs is not None
+            and was_taken(root, entry)
+            and not is_complete(root, entry, found.rules)
+        )
         # Earlier deliveries of the day stand in the nights that knew no better.
         relevant = [*(entry for entry in came[:-1] if was_taken(root, entry)), *came[-1:]]
         lacking = [entry for entry in relevant if not is_complete(root, entry, found.rules)]
@@ -247,39 +263,6 @@ def _read(
     return deliveries
 
 
-def summarise(
-    spark: SparkSession, settings: Settings, params: Params, rules: str, some: Sequence[Entry]
-) -> None:
-    """Write the activity of these deliveries, each taken in; from then on nights use them."""
-    if not some:
-        return
-    root = settings.data_root
-    intakes = {entry.known_on: intake_id(entry.delivery_id, rules) for entry in some}
-    accepted = {
-        day: IntakeRecord.read(root, day, name).pieces[catalog.TRANSACTIONS.name]
-        for day, name in intakes.items()
-    }
-    lines = read_pieces(spark, root, accepted.values(), catalog.TRANSACTIONS)
-    ends_at = params.source(settings.source).day_ends_at
-    activity = summarise_activity(lines, params.business.timezone, ends_at)
-    pieces = write_deliveries(
-        activity.repartition("known_on"),
-        catalog.ACTIVITY,
-        root,
-        intakes,
-        order=("customer_id", "activity_on"),
-    )
-    for day, name in intakes.items():
-        ActivityRecord(
-            known_on=day,
-            intake=name,
-            transactions_sha256=accepted[day].sha256,
-            activity=pieces[day],
-        ).write(root)
-    rows = sum(piece.rows for piece in pieces.values())
-    log.info("summarised %d deliveries as %d rows of activity", len(intakes), rows)
-
-
 def totals(root: Path, rules: str, until: date) -> dict:
     """Deliveries and rows in the lake up to ``until``, by outcome and rule."""
     quarantined: Counter[str] = Counter()
@@ -308,7 +291,7 @@ def main(arguments: argparse.Namespace) -> dict:
     accepted = dict.fromkeys(arguments.accept_refused, arguments.reason)
     settings, params = Settings(), read_params()
     found = find_lacking(settings, params, arguments.until, accepted)
-    if not found.pending:
+    if not found.pending and not found.repairs:
         if found.refusals:
             raise DeliveryRefused(found.refusals)
         return totals(settings.data_root, found.rules, arguments.until)
@@ -319,7 +302,7 @@ def main(arguments: argparse.Namespace) -> dict:
 
 def rows_of(found: Found) -> int:
     """About how many rows are to be read: those of Parquet are known, those of text guessed."""
-    pending = [entry for entries in found.pending.values() for entry in entries]
+    pending = [entry for entries in found.pending.values() for entry in entries] + found.repairs
     files = [file for entry in pending for file in entry.files]
     return sum(file.bytes // BYTES_OF_A_LINE if file.rows is None else file.rows for file in files)
 

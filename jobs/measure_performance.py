@@ -301,7 +301,7 @@ def later_activity(spark: SparkSession, root: Path, night: RunRecord, cohort: Co
     score_date, horizon = cohort.record.score_date, timedelta(days=cohort.horizon_days)
     later = [
         ActivityRecord.read(root, day, intake).activity
-        for day, intake in night.intakes.items()
+        for day, intake in night.all_intakes
         if score_date < day <= score_date + horizon
     ]
     return read_activity(spark, root, [(piece, ON_TIME) for piece in later])

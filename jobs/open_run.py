@@ -19,7 +19,16 @@ from jobs.entry import night_parser, start
 from jobs.intake import receive_delivery
 from jobs.registry import check_usable, open_registry
 from lake import value_sha256
-from ledger import Entry, days, delivery_of, intake_id, intake_rules, known_by, pin_rules
+from ledger import (
+    Entry,
+    days,
+    delivery_of,
+    intake_id,
+    intake_rules,
+    known_by,
+    pin_rules,
+    repairs_by,
+)
 from meaning import code_sha256
 from models.registry import CHAMPION, RegistryState
 from params import Params, read_params
@@ -133,11 +142,13 @@ def run(
     record = None if restate else published_run(warehouse, root, entry, asked_for)
     if record is None:
         rules = pin_rules(root, intake_rules(params, settings.source))
-        history = known_by(root, rules, night=score_date, until=score_date - timedelta(days=1))
+        eve = score_date - timedelta(days=1)
+        history = known_by(root, rules, night=score_date, until=eve)
         check_history(history, score_date, root, accept_missing_days)
         inputs = {
             "score_date": score_date,
             "intakes": {**history, score_date: intake_id(entry.delivery_id, rules)},
+            "repairs": repairs_by(root, rules, night=score_date, until=eve),
             "features_sha256": features_sha256(),
             "code_sha256": night_code_sha256(),
             "params_sha256": scoring_params_sha256(params, settings.source, challenger is not None),

@@ -124,7 +124,10 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
         features_sha256=record.features_sha256,
         params_sha256=record.params_sha256,
         code_version=record.code_version,
-        deliveries={str(day): name for day, name in record.intakes.items()},
+        deliveries={
+            str(day): "+".join([name, *record.repairs.get(day, [])])
+            for day, name in record.intakes.items()
+        },
         delivered=delivery.delivered,
         accepted=delivery.accepted,
         quarantined=delivery.quarantined,

@@ -10,12 +10,12 @@ import time
 from pyspark.sql import SparkSession
 
 import catalog
-from features.activity import summarise_activity
+from features.activity import summarise_intakes
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import is_whole, read_pieces, write_deliveries
+from lake import is_whole
 from params import Params
-from records import ActivityRecord, IntakeRecord, RunRecord, StageRecord
+from records import ActivityRecord, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -32,7 +32,6 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     """
     started = time.monotonic()
     root, day = settings.data_root, record.score_date
-    lines = IntakeRecord.read(root, day, record.intake).pieces[catalog.TRANSACTIONS.name]
     found = ActivityRecord.find(root, day, record.intake)
     was_there = False
     if found is not None and is_whole(root, found.activity, catalog.ACTIVITY):
@@ -40,23 +39,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         log.info("the delivery of %s was summarised before and never changes", day)
     else:
         remedy = f"Write them again: {record.command('validate_delivery')}"
-        accepted = read_pieces(spark, root, [lines], catalog.TRANSACTIONS, remedy)
-        ends_at = params.source(record.source).day_ends_at
-        activity = summarise_activity(accepted, params.business.timezone, ends_at)
-        pieces = write_deliveries(
-            activity.repartition("known_on"),
-            catalog.ACTIVITY,
-            root,
-            {day: record.intake},
-            order=("customer_id", "activity_on"),
-        )
-        found = ActivityRecord(
-            known_on=day,
-            intake=record.intake,
-            transactions_sha256=lines.sha256,
-            activity=pieces[day],
-        )
-        found.write(root)
+        [found] = summarise_intakes(
+            spark, root, params, record.source, {day: record.intake}, remedy
+        ).values()
 
     facts = {"intake": record.intake, "rows": found.activity.rows, "was_there": was_there}
     StageRecord(

@@ -17,6 +17,8 @@ FOUNDATION = {
     "errors",
     "intervals",
     "lake",
+    "ledger",
+    "meaning",
     "params",
     "records",
     "settings",
@@ -33,7 +35,9 @@ MAY_IMPORT = {
     "local": FOUNDATION | {"jobs", "warehouse"},
 }
 
-SHARED_BY_JOBS = {"engine", "entry", "java", "model_pages", "registry", "session"}
+SHARED_BY_JOBS = {
+    *("engine", "entry", "intake", "java", "model_pages", "registry", "repairs", "session")
+}
 
 
 def imported(file: Path) -> set[str]:
