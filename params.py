@@ -1,6 +1,7 @@
 """``params.yaml`` as typed records: a misspelt key or a wrong type stops at once and is named."""
 
 import codecs
+import re
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
@@ -131,6 +132,16 @@ class Source(_Zoned):
         named = self.duplicates if isinstance(self.duplicates, list) else []
         issuer = [self.invoices_issued_by] if self.invoices_issued_by else []
         return list(dict.fromkeys([*self.columns.model_dump().values(), *issuer, *named]))
+
+    @field_validator("timestamp_format")
+    @classmethod
+    def _zone_is_read_alike(cls, pattern: str | None) -> str | None:
+        if pattern and re.search("[zvO]", re.sub("'[^']*'", "", pattern)):
+            raise ValueError(
+                "engines read the zones of z and O differently: write VV for a name such as "
+                "Europe/Berlin, and X, x or Z for a distance such as +02:00"
+            )
+        return pattern
 
     @field_validator("duplicates")
     @classmethod

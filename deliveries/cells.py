@@ -73,8 +73,10 @@ TIME_AND_ZONE = (
 )
 FARTHEST_ZONE = timedelta(hours=14)
 # The letters of Spark's patterns that stand for a zone, outside quoted text.
-PATTERN_ZONE = re.compile(r"[VzOXxZ]")
+PATTERN_ZONE = re.compile(r"[VXxZ]")
 QUOTED = re.compile(r"'[^']*'")
+# The names that every engine knows, and nothing else that one of them takes for a zone.
+NAMED_ZONE = r"(UTC|GMT|[A-Z][A-Za-z]+(/[A-Z][A-Za-z_]+)+)(\]| |$)"
 
 IDS = ("invoice_id", "product_id", "customer_id", "country")
 NUMBERS = ("quantity", "unit_price")
@@ -573,9 +575,13 @@ def _times(values: pa.Array, texts: pa.Array, kind: str, source: Source) -> dict
     if not names_zone(source.timestamp_format):
         given, offsets = _without_zone(given)
         found["invoiced_at_offset"] = offsets.take(encoded.indices)
-    if source.timestamp_format is None:
-        is_iso = pc.match_substring_regex(given, ISO_TIME)
-        given = pc.if_else(is_iso, given, pa.scalar(None, pa.string()))
+    for is_asked, shape in (
+        (source.timestamp_format is None, ISO_TIME),
+        ("V" in QUOTED.sub("", source.timestamp_format or ""), NAMED_ZONE),
+    ):
+        if is_asked:
+            is_right = pc.match_substring_regex(given, shape)
+            given = pc.if_else(is_right, given, pa.scalar(None, pa.string()))
     return found | {"invoiced_at_text": given.take(encoded.indices)}
 
 

@@ -267,6 +267,18 @@ def test_a_csv_line_of_another_width_is_kept_whole_and_read_as_nulls(
         (None, "2026-07-15T12:00:00.5Z", "2026-07-15T12:00:00.5"),
         (None, "2026-07-15T12:00:00-04:00", "2026-07-15T16:00"),
         (None, "12:00:00Z", None),
+        (None, "2026-07-15 12:00+02", "2026-07-15T10:00"),
+        (None, "2026-07-15 12:00 -0330", "2026-07-15T15:30"),
+        (None, "2026-07-15 12:00 UTC", "2026-07-15T12:00"),
+        (None, "2026-07-15 12:00 Europe/Berlin", None),
+        (None, "2026-07-15 12:00 CET", None),
+        (None, "2026-07-15 12:00+15:00", None),
+        (None, "2026-07-15 24:00", None),
+        ("dd-MM-yyyy HH:mm", "15-07-2026 12:00+02", "2026-07-15T10:00"),
+        ("dd-MM-yyyy", "15-07-2026", "2026-07-14T23:00"),
+        ("dd-MM-yyyy HH:mm", "15-07-2026 12:00 CET", None),
+        ("yyyy-MM-dd HH:mm VV", "2026-07-15 12:00 Europe/Berlin", "2026-07-15T10:00"),
+        ("yyyy-MM-dd HH:mm VV", "2026-07-15 12:00 CET", None),
     ],
 )
 def test_times_as_text(deliver_text, read, csv_source, pattern, text, utc):

@@ -148,7 +148,7 @@ def lines_of(spark, folder, source) -> list:
 
 
 @few
-@given(st.lists(dirty_lines, min_size=200, max_size=300))
+@given(st.lists(dirty_lines, min_size=150, max_size=200))
 @pytest.mark.parametrize(
     ("layout", "rules"),
     [

@@ -170,17 +170,15 @@ dirty_lines = st.fixed_dictionaries(
         "invoiced_at": st.none() | hours_around | days_around,
         "country": st.sampled_from(["France", "United Kingdom", "Frankreich", None]),
         "source_file": st.sampled_from(["a.parquet", "b.parquet"]),
-        "source_line": st.integers(1, 9),
-        "malformed": st.sampled_from([None, None, "a quote is never closed"]),
-        "unusable_customer_id": st.sampled_from([None, None, "it holds a character"]),
-        "inexact_unit_price": st.sampled_from([None, None, "0.0000001"]),
         "invoice_issuer": st.sampled_from([None, "1"]),
+        "malformed": st.sampled_from([None, None, "a quote is never closed"]),
+        "inexact_unit_price": st.sampled_from([None, None, "0.0000001"]),
     }
 )
 
 
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rows=st.lists(dirty_lines, min_size=200, max_size=400))
+@given(rows=st.lists(dirty_lines, min_size=150, max_size=250))
 def test_the_verdict_and_the_split_count_the_same_rows(spark, source, line, delivered, rows):
     strict = source.model_copy(update={"countries": ["France", "United Kingdom"]})
     rules = transaction_rules(strict)
