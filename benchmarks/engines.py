@@ -64,11 +64,11 @@ def compute(root: Path, activity: Path, engine: str, as_of: list[date], memory: 
         print(json.dumps({"customers": written.rows}), flush=True)
 
 
-def measure(arguments: list[str]) -> dict:
-    """Run this script with these arguments; what it printed last, its cost and its peak memory."""
+def measure(module: str, arguments: list[str]) -> dict:
+    """Run a script with these arguments; what it printed last, its cost and its peak memory."""
     started = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.engines", *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True
     )
     peak, spent, over = [0], {}, threading.Event()
 
@@ -145,7 +145,9 @@ def main() -> None:
             for engine in arguments.engines:
                 common = ["--folder", str(arguments.folder), "--until", str(arguments.until)]
                 more = ["--dates", str(arguments.dates), "--memory", arguments.memory]
-                found = measure([*common, *more, "--compute", str(activity), engine])
+                found = measure(
+                    "benchmarks.engines", [*common, *more, "--compute", str(activity), engine]
+                )
                 customers = "failed" if "failed" in found else f"{found['customers']:,}"
                 print(
                     f"| {rows:,} | {arguments.dates} | {engine} | {customers} "

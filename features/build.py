@@ -4,7 +4,7 @@ Training asks for many as-of dates and scoring for one, through the same functio
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -19,6 +19,7 @@ from features.returns import RETURNS_FEATURES
 from features.rhythm import RHYTHM_FEATURES, recency_days
 from features.spend import SPEND_FEATURES
 from features.trends import TRENDS_FEATURES
+from features.windows import COUNTED, WINDOWS, gathered
 from meaning import code_sha256
 
 FEATURES = (
@@ -52,21 +53,29 @@ def build_features(activity: DataFrame, as_of: Sequence[date], active_days: int)
     """
     known = known_activity(activity, as_of)
 
-    described = known.groupBy("as_of", "customer_id").agg(
-        *[feature().alias(feature.__name__) for feature in FEATURES]
-    )
-    active = described.where(F.col(recency_days.__name__) < active_days)
+    # Rows of a customer one after the other: so an engine holds the arrays of one at a time.
+    ordered = known.sortWithinPartitions("customer_id", "as_of")
+    customers = ordered.groupBy("customer_id", "as_of").agg(*gathered())
+    active = customers.where(recency_days() < active_days)
 
-    columns = [
-        F.col(name).cast("string" if name in CATEGORICAL else "double") for name in FEATURE_NAMES
-    ]
+    features = {
+        feature.__name__: feature().cast("string" if feature.__name__ in CATEGORICAL else "double")
+        for feature in FEATURES
+    }
+    columns = [feature.alias(name) for name, feature in features.items()]
     return active.select("as_of", "customer_id", *columns)
 
 
 def known_activity(activity: DataFrame, as_of: Sequence[date]) -> DataFrame:
     """For each as-of date the activity up to it that was known by then, with its ``days_ago``."""
+    # What no window of any date reaches is not carried along.
+    oldest = min(as_of) - timedelta(max(WINDOWS) - 1)
+    needed = F.col("activity_on") >= oldest
+    slim = activity.where(F.col("known_on") <= max(as_of)).withColumns(
+        {name: F.when(needed, F.col(name)) for name in COUNTED}
+    )
     # Brought together by customer once, before there is a copy of each row for each as-of date.
-    dated = activity.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
+    dated = slim.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
     happened = F.col("activity_on") <= F.col("as_of")
     known = dated.where(happened & is_known(F.col("as_of")))
     return known.withColumn("days_ago", F.date_diff("as_of", "activity_on"))

@@ -3,10 +3,7 @@
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from features.windows import distinct, is_purchase, purchase_days, purchase_days_ago, ratio, within
-
-SUNDAY, SATURDAY = 1, 7
-"""As ``dayofweek`` numbers them."""
+from features.windows import distinct, purchase_days, purchase_days_ago, ratio
 
 
 def purchase_days_7d() -> Column:
@@ -62,9 +59,7 @@ def weekend_share_365d() -> Column:
 
     Null if there were no purchase days.
     """
-    is_weekend = F.dayofweek("activity_on").isin(SUNDAY, SATURDAY)
-    weekend_day = F.when(is_purchase() & within(365) & is_weekend, F.col("days_ago"))
-    return ratio(F.size(F.collect_set(weekend_day)), purchase_days(365))
+    return ratio(F.col("weekend_purchase_days_365d"), purchase_days(365))
 
 
 FREQUENCY_FEATURES = (

@@ -3,12 +3,10 @@
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from features.windows import is_purchase
-
 
 def country() -> Column:
     """Country of the latest purchase day; the first by alphabet if it had several. Never null."""
-    return F.min(F.when(is_purchase(), F.struct("days_ago", "country")))["country"]
+    return F.col("latest_country")
 
 
 PROFILE_FEATURES = (country,)

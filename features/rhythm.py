@@ -6,17 +6,17 @@ A gap is the number of days from one purchase day to the next: 1 for two days ru
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from features.windows import is_purchase, purchase_days_ago, ratio
+from features.windows import purchase_days_ago, ratio
 
 
 def recency_days() -> Column:
     """Days since the latest purchase day; 0 is the as-of date itself. Never null."""
-    return F.min(F.when(is_purchase(), F.col("days_ago")))
+    return F.array_min(purchase_days_ago())
 
 
 def tenure_days() -> Column:
     """Days since the first known purchase day; 0 is the as-of date itself. Never null."""
-    return F.max(F.when(is_purchase(), F.col("days_ago")))
+    return F.array_max(purchase_days_ago())
 
 
 def gap_mean_days() -> Column:

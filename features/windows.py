@@ -1,7 +1,7 @@
-"""What features are written in: the age of a day, windows, purchase days, amounts.
+"""What features are written in: windows, purchase days, exact sums and counts of different things.
 
-All of it is for rows of :func:`features.build.known_activity`, inside one aggregation by as-of
-date and customer. The last 30 days are the as-of date and the 29 days before it.
+The activity of a customer is gathered once for each as-of date; features are expressions over what
+was gathered. The last 30 days are the as-of date and the 29 days before it.
 """
 
 from pyspark.sql import Column
@@ -9,15 +9,46 @@ from pyspark.sql import functions as F
 
 MICROS = 1_000_000
 
+WINDOWS = (7, 30, 90, 365)
 
-def is_purchase() -> Column:
-    """Whether something was bought that day; a day may hold returns only."""
-    return F.col("purchase_lines") > 0
+SUMMED = ("purchase_micros", "return_micros")
+COUNTED = ("purchase_invoice_ids", "purchase_product_ids")
+"""Columns of activity that are summed, and arrays whose different elements are counted."""
+
+SUNDAY, SATURDAY = 1, 7
+"""As ``dayofweek`` numbers them."""
 
 
-def within(days: int) -> Column:
-    """Whether the day is one of the last ``days``."""
+def gathered() -> list[Column]:
+    """Aggregates of the rows of one as-of date and customer, under the names that features use."""
+    is_purchase = F.col("purchase_lines") > 0
+    is_weekend = F.dayofweek("activity_on").isin(SUNDAY, SATURDAY)
+    purchase_day = F.when(is_purchase, F.col("days_ago"))
+    weekend_day = F.when(is_purchase & is_weekend & _within(365), F.col("days_ago"))
+    country = F.min(F.when(is_purchase, F.struct("days_ago", "country")))["country"]
+    return [
+        F.sort_array(F.collect_set(purchase_day)).alias("purchase_days_ago"),
+        F.size(F.collect_set(weekend_day)).alias("weekend_purchase_days_365d"),
+        country.alias("latest_country"),
+        *[_sum(name, days).alias(f"{name}_{days}d") for name in SUMMED for days in WINDOWS],
+        *[_distinct(name, days).alias(f"{name}_{days}d") for name in COUNTED for days in WINDOWS],
+    ]
+
+
+def _within(days: int) -> Column:
     return F.col("days_ago") < days
+
+
+def _sum(column: str, days: int) -> Column:
+    """Not every engine notices when a sum of bigint overflows, so it is taken in more digits."""
+    value = F.when(_within(days), F.col(column))
+    sum_ = F.sum(value.cast("decimal(20,0)")).cast("bigint")
+    return F.coalesce(sum_, F.lit(0).cast("bigint"))
+
+
+def _distinct(column: str, days: int) -> Column:
+    arrays = F.collect_list(F.when(_within(days), F.col(column)))
+    return F.size(F.array_distinct(F.flatten(arrays)))
 
 
 def total(column: str, days: int) -> Column:
@@ -25,15 +56,7 @@ def total(column: str, days: int) -> Column:
 
     A sum beyond 64 bits is an error.
     """
-    return F.coalesce(exact_sum(F.when(within(days), F.col(column))), F.lit(0).cast("bigint"))
-
-
-def exact_sum(value: Column) -> Column:
-    """Sum of a bigint as a bigint; null if there is nothing to sum, an error beyond 64 bits.
-
-    Not every engine notices when a sum of bigint overflows, so it is taken in more digits.
-    """
-    return F.sum(value.cast("decimal(20,0)")).cast("bigint")
+    return F.col(f"{column}_{days}d")
 
 
 def amount(column: str, days: int) -> Column:
@@ -43,12 +66,12 @@ def amount(column: str, days: int) -> Column:
 
 def distinct(column: str, days: int) -> Column:
     """How many different elements the arrays in ``column`` hold over the last ``days`` days."""
-    return F.size(F.array_distinct(F.flatten(F.collect_list(F.when(within(days), F.col(column))))))
+    return F.col(f"{column}_{days}d")
 
 
 def purchase_days_ago() -> Column:
     """The ages of all purchase days, each once, the latest day first; never null."""
-    return F.sort_array(F.collect_set(F.when(is_purchase(), F.col("days_ago"))))
+    return F.col("purchase_days_ago")
 
 
 def purchase_days(days: int) -> Column:

@@ -40,6 +40,9 @@ SAME_VALUES = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
 }
 
+# Apache Spark would else put rows that are in the order of their groups into a hash table, twice.
+IN_ORDER = {"spark.sql.execution.replaceHashWithSortAgg": "true"}
+
 log = logging.getLogger("jobs.session")
 
 
@@ -159,6 +162,7 @@ def _apache(settings: Settings, name: str, master: str) -> Iterator[SparkSession
     os.environ["PYSPARK_PYTHON"] = sys.executable
     version = importlib.metadata.version("pyspark")
     options: dict[str, Any] = SAME_VALUES | {
+        **IN_ORDER,
         ENGINE: f"Apache Spark {version}, {master}",
         "spark.driver.memory": settings.spark_driver_memory,
         "spark.driver.extraJavaOptions": JAVA_OPTIONS,
@@ -219,7 +223,7 @@ def _connect(url: str, name: str, retries: int) -> SparkSession:
 
     spark = SparkSession.builder.remote(url).create()
     spark.client.set_retry_policies([DefaultPolicy(max_retries=retries, max_backoff=3_000)])
-    for key, value in (SAME_VALUES | {ENGINE: name}).items():
+    for key, value in (SAME_VALUES | IN_ORDER | {ENGINE: name}).items():
         spark.conf.set(key, value)
     return spark
 

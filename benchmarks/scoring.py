@@ -1,0 +1,216 @@
+"""What scoring a night costs, by engine, with reasons and without, beside mlflow's ``spark_udf``.
+
+    python -m benchmarks.scoring --folder data/scoring --rows 1000000 --repeats 3
+
+Makes a shop of that many customers in ``folder`` (kept for the next time) with a model of 34
+features, and scores it the way the job does: reading, checking, fallbacks from the night before,
+deciles, sorted files. mlflow only predicts and writes; it is measured if it is installed
+(benchmarks/requirements.txt). Prints a Markdown table of medians: CPU seconds of the whole process
+tree, starts included, wall seconds and peak memory, and the ratio of CPU seconds to mlflow's.
+"""
+
+import argparse
+import importlib.util
+import json
+import shutil
+import statistics
+import tempfile
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import catalog
+from benchmarks.engines import measure
+from features.build import FEATURE_NAMES
+from lake import write_json
+from params import read_params
+from records import RunRecord
+from settings import Settings
+
+BEFORE, TONIGHT = date(2026, 7, 31), date(2026, 8, 1)
+FILES = 8
+
+
+def customers(first: int, count: int) -> dict[str, np.ndarray]:
+    """Features that keep every promise; whose last purchase is neither new nor old will buy."""
+    random = np.random.default_rng(first)
+    features = {name: random.integers(0, 8, count).astype(float) for name in FEATURE_NAMES}
+    between = [name for name in FEATURE_NAMES if "_share" in name or "_trend" in name]
+    features |= {name: random.random(count) for name in between}
+    features["recency_days"] = random.integers(0, 300, count).astype(float)
+    features["tenure_days"] = features["recency_days"] + random.integers(0, 300, count)
+    for subject in ("purchase_days", "invoices", "products", "spend", "returned"):
+        windows = [f"{subject}_{days}d" for days in (7, 30, 90, 365)]
+        for shorter, longer in pairwise(windows):
+            features[longer] = features[shorter] + features[longer]
+    features["country"] = random.choice(["Norway", "Spain"], count)
+    ids = [f"c{number:08}" for number in range(first, first + count)]
+    return {"customer_id": np.array(ids), **features}
+
+
+def make_bundle(folder: Path) -> Path:
+    """A bundle of a full-sized model, by the real jobs."""
+    from jobs import build_bundle, evaluate_model, train_model
+
+    parts = []
+    for number in range(8):
+        rows = customers(number * 4000, 4000)
+        random = np.random.default_rng(number)
+        odds = (
+            np.sin(rows["recency_days"] / 40) + 0.2 * rows["spend_30d"] - rows["invoices_90d"] / 9
+        )
+        label = random.random(4000) < 1 / (1 + np.exp(-odds))
+        as_of = pa.array([date(2026, 1, 1) + timedelta(days=30 * number)] * 4000, pa.date32())
+        parts.append(pa.table({"as_of": as_of, **rows, "label": label.astype("int32")}))
+    training_set = folder / "training_set"
+    training_set.mkdir(parents=True)
+    pq.write_table(pa.concat_tables(parts), training_set / "training_set.parquet")
+    for name in ("golden_activity.parquet", "golden_features.parquet"):
+        pq.write_table(parts[0].slice(0, 3), training_set / name)
+    window = {"source": "generated", "training_until": "2026-07-31"}
+    write_json(folder / "training_window.json", window)
+    params = read_params()
+    few = params.training.model_copy(update={"as_of_count": 8, "bootstrap_rounds": 20})
+    quick = params.drift.model_copy(update={"placebo_nights": 20})
+    params = params.model_copy(update={"training": few, "drift": quick})
+    for job in (train_model, evaluate_model, build_bundle):
+        job.run(params, folder)
+    return folder / "bundle"
+
+
+def make_shop(root: Path, rows: int) -> None:
+    """Two nights of the same customers, the first one scored already, unless they are there."""
+    from models.store import bundle_sha256
+
+    if (root / "ready").exists():
+        return
+    shutil.rmtree(root, ignore_errors=True)
+    bundle = make_bundle(root / "artifacts")
+    sha256 = bundle_sha256(bundle)
+    shutil.copytree(bundle, root / "bundles" / sha256)
+    for night, run_id, previous in ((BEFORE, "before", None), (TONIGHT, "tonight", "before")):
+        record = RunRecord(
+            run_id=run_id,
+            score_date=night,
+            source="generated",
+            deliveries={night: "d1"},
+            model_name="repurchase",
+            model_version="v1.0.0",
+            bundle_sha256=sha256,
+            features_sha256="f",
+            params_sha256="p",
+            code_version="c",
+            previous_run_id=previous,
+            reason="benchmark",
+            challenger=None,
+        )
+        record.write(root)
+        folder = root / catalog.FEATURES_LAYOUT.format(**record.key)
+        folder.mkdir(parents=True)
+        for number, part in enumerate(np.array_split(np.arange(rows), FILES)):
+            table = pa.table(customers(int(part[0]), len(part)))
+            pq.write_table(table, folder / f"part-{number:05}.parquet")
+    compute(root, BEFORE, "before", "embedded", reasons=False)
+    (root / "ready").touch()
+
+
+def compute(root: Path, night: date, run_id: str, engine: str, *, reasons: bool) -> None:
+    """One run of the job, as the command line starts it."""
+    from jobs import score_customers
+    from jobs.session import job_session
+
+    settings = Settings(data_root=root, spark_embedded_memory="8g")
+    params = read_params()
+    scoring = params.scoring.model_copy(update={"reasons": reasons})
+    params = params.model_copy(update={"scoring": scoring})
+    record = RunRecord.read(root, night, run_id)
+    with job_session(settings, "score_customers", engine) as spark:
+        facts = score_customers.run(spark, settings, params, record)
+    print(json.dumps({"rows": facts["population"]}), flush=True)
+
+
+def compute_mlflow(root: Path) -> None:
+    """The same rows and the same trees through ``mlflow.pyfunc.spark_udf``, written to Parquet."""
+    import mlflow
+    import xgboost
+    from pyspark.sql import functions as F
+
+    from jobs.session import session
+
+    record = RunRecord.read(root, TONIGHT, "tonight")
+    booster = xgboost.XGBClassifier()
+    booster.load_model(root / "bundles" / record.bundle_sha256 / "model.ubj")
+    booster.set_params(n_jobs=1)
+    with (
+        session(Settings(data_root=root), "mlflow", "local[2]") as spark,
+        tempfile.TemporaryDirectory(dir=root) as folder,
+    ):
+        mlflow.xgboost.save_model(booster, f"{folder}/model")
+        predict = mlflow.pyfunc.spark_udf(
+            spark, f"{folder}/model", result_type="double", env_manager="local"
+        )
+        path = root / catalog.FEATURES_LAYOUT.format(**record.key)
+        rows = spark.read.parquet(str(path))
+        coded = rows.withColumn("country", (F.col("country") == "Spain").cast("double"))
+        predicted = coded.select("customer_id", predict(F.struct(*FEATURE_NAMES)).alias("p"))
+        predicted.write.parquet(f"{folder}/predictions")
+        print(json.dumps({"rows": spark.read.parquet(f"{folder}/predictions").count()}))
+
+
+WAYS = ("embedded", "embedded, reasons", "local[2]", "local[2], reasons", "mlflow, local[2]")
+
+
+def run_way(root: Path, way: str) -> None:
+    """Do one of ``WAYS``."""
+    if way.startswith("mlflow"):
+        compute_mlflow(root)
+    else:
+        engine, _, reasons = way.partition(", ")
+        compute(root, TONIGHT, "tonight", engine, reasons=bool(reasons))
+
+
+def main() -> None:
+    """Measure every way, in turn, several times."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS))
+    parser.add_argument("--compute", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    root = arguments.folder.resolve()
+    if arguments.compute:
+        run_way(root, arguments.compute)
+        return
+
+    make_shop(root, arguments.rows)
+    ways = [
+        way
+        for way in arguments.ways
+        if not way.startswith("mlflow") or importlib.util.find_spec("mlflow")
+    ]
+    found = {way: [] for way in ways}
+    for _ in range(arguments.repeats):
+        for way in ways:
+            found[way].append(
+                measure("benchmarks.scoring", ["--folder", str(root), "--compute", way])
+            )
+    medians = {
+        way: [statistics.median(one[what] for one in runs) for what in ("cpu", "wall", "peak")]
+        for way, runs in found.items()
+    }
+    peer = medians.get(WAYS[-1], [float("nan")])[0]
+    print("| way | rows | CPU s | wall s | peak GB | CPU s / mlflow's |\n|---|---|---|---|---|---|")
+    for way, (cpu, wall, peak) in medians.items():
+        print(
+            f"| {way} | {found[way][0].get('rows', 'failed')} | {cpu:.1f} | {wall:.1f} "
+            f"| {peak / 1e9:.2f} | {cpu / peer:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
