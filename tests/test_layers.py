@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "local": FOUNDATION | {"jobs", "warehouse"},
 }
 
-SHARED_BY_JOBS = {"engine", "entry", "java", "model_pages", "registry", "session"}
+SHARED_BY_JOBS = {"engine", "entry", "intake", "java", "model_pages", "registry", "session"}
 
 
 def imported(file: Path) -> set[str]:
