@@ -289,3 +289,16 @@ def test_a_copy_that_is_gone_is_named_when_it_is_needed(spark, loaded):
     assert load(spark, loaded)["deliveries"] == 2
     with pytest.raises(Exception, match="the copy of a delivered file, is gone"):
         load(spark, loaded, with_source(countries=["France"]))
+
+
+@pytest.mark.xfail(
+    strict=True, reason="known_from is decided when a delivery comes, not when taken"
+)
+def test_a_delivery_that_is_accepted_late_is_not_told_to_nights_that_did_without_it(spark, refused):
+    run_record(LAST).write(refused.data_root)
+    assert SECOND not in standing(refused, night=LAST)
+
+    load(spark, refused, accepted={SECOND: "upstream cannot mend it"})
+
+    assert SECOND not in standing(refused, night=LAST)
+    assert SECOND in standing(refused, night=LAST + timedelta(1))
