@@ -70,10 +70,13 @@ class Population(_Section):
 
 class Training(_Section):
     horizon_days: int = Field(ge=1)
+    history_days: int = Field(ge=1)
     as_of_count: int = Field(ge=1)
     as_of_step_days: int = Field(ge=1)
+    rows_per_date: int = Field(ge=1)
     holdout_count: int = Field(ge=1)
     calibration_count: int = Field(ge=1)
+    wrong_day_reach: int = Field(ge=0)
     bootstrap_rounds: int = Field(ge=1)
     seed: int
 

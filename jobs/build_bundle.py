@@ -30,7 +30,7 @@ def run(params: Params, artifacts: Path) -> dict:
     metrics = read_json(artifacts / "evaluation" / "metrics.json")
     split = read_json(artifacts / "model" / "split.json")
     window = read_json(artifacts / "training_window.json")
-    model = FittedModel.read(artifacts / "model")
+    live, judged = (FittedModel.read(artifacts / "model" / name) for name in ("live", "judged"))
     predictions = pd.read_parquet(artifacts / "model" / "holdout_predictions.parquet")
     training_set = artifacts / "training_set" / "training_set.parquet"
     holdout = rows_of(pq.read_table(training_set), sorted(predictions["as_of"].unique()))
@@ -40,6 +40,7 @@ def run(params: Params, artifacts: Path) -> dict:
         training_until=window["training_until"],
         as_of=split["as_of"],
         rows=split["rows"],
+        left_out=read_json(training_set.parent / "left_out.json"),
         training_set_sha256=file_sha256(training_set),
         features_sha256=features_sha256(),
         params_sha256=training_params_sha256(params, window["source"]),
@@ -48,9 +49,9 @@ def run(params: Params, artifacts: Path) -> dict:
     with replacing(artifacts / "bundle") as fresh:
         fresh.mkdir()
         write_bundle(
-            fresh, model, holdout, predictions, training_set.parent, metrics, origin, params
+            fresh, live, judged, holdout, predictions, training_set.parent, metrics, origin, params
         )
-        thresholds = quiet_thresholds(pq.read_table(training_set), model, params)
+        thresholds = quiet_thresholds(pq.read_table(training_set), live, params)
         write_json(fresh / DRIFT_THRESHOLDS, thresholds.as_dict())
         bundle = read_bundle(fresh, bundle_sha256(fresh))
     return {

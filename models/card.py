@@ -11,6 +11,9 @@ from models.pages import render_page
 
 LINE_LENGTH = 100
 
+PARTS = {"fit": "fit, judged", "holdout": "holdout", "live": "fit, live"}
+"""The parts of the training set, and what the card calls them."""
+
 # What Markdown, or the HTML in it, would take for its own.
 SPECIAL = re.compile(r"([\\`*\[\]<|])")
 
@@ -114,8 +117,8 @@ def _purpose(description: dict) -> Section:
             f"{description['horizon_days']} days? The score ranks customers for a nightly decision "
             f"(whom to contact: the threshold is {description['threshold']:.4f}, version "
             f"{description['threshold_version']}, which the best "
-            f"{description['contact_share']:.0%} of the holdout reached). It is a forecast of what "
-            "happens anyway, not of what a contact changes, and it is not meant for decisions "
+            f"{description['contact_share']:.0%} of the newest date reached). It is a forecast of "
+            "what happens anyway, not of what a contact changes, and it is not meant for decisions "
             "about credit, prices or access.",
             f"Owner: {description['owner']}.",
         ],
@@ -124,6 +127,7 @@ def _purpose(description: dict) -> Section:
 
 def _data(description: dict) -> Section:
     origin, horizon = description["origin"], description["horizon_days"]
+    second = description["second_fit"]
     return Section(
         "Data",
         [
@@ -133,17 +137,37 @@ def _data(description: dict) -> Section:
             Table(
                 ["part", "as-of dates", "rows"],
                 [
-                    [part, ", ".join(origin["as_of"][part]), f"{origin['rows'][part]:,}"]
-                    for part in ("fit", "calibration", "holdout")
+                    [name, _dates(origin["as_of"][part]), f"{origin['rows'][part]:,}"]
+                    for part, name in PARTS.items()
                 ],
                 first_number=2,
             ),
-            f"Between the parts lies a gap of one horizon. XGBoost ({description['rounds']} trees) "
-            "was fitted on the first part, its number of trees found on that part's newest date, "
-            "its probabilities calibrated (Platt scaling) on the second. The third was used for "
-            "nothing but the figures below.",
+            f"XGBoost ({description['rounds']} trees) was fitted twice by one recipe. The judged "
+            "fit learnt from the first part; between it and the holdout lies a gap of one horizon, "
+            "and the holdout was used for nothing but the figures below, which are all of the "
+            "judged fit. The live fit learnt from all dates, as many trees; it is what scores, and "
+            "threshold, drift reference and golden rows are its own. Each is calibrated (Platt "
+            "scaling) on its newest dates, every customer by trees that had not seen them.",
+            "On the newest date the second fit alone changes who is contacted for "
+            f"{second['moved_share']:.1%} of the customers, and a probability by "
+            f"{second['mean_change']:.3f} on average.",
+            _left_out(origin["left_out"]),
         ],
     )
+
+
+def _dates(days: list[str]) -> str:
+    return f"{days[0]} to {days[-1]} ({len(days)})" if len(days) > 1 else days[0]
+
+
+def _left_out(left_out: dict[str, str]) -> str:
+    if not left_out:
+        return "No as-of date was left out."
+    by_reason = {}
+    for day, reason in left_out.items():
+        by_reason.setdefault(reason.partition(": ")[2] or "too little history", []).append(day)
+    reasons = "; ".join(f"{_dates(days)}, {reason}" for reason, days in by_reason.items())
+    return f"Left out, neither teaching nor judging: {reasons}."
 
 
 def _quality(metrics: dict) -> Section:
@@ -271,9 +295,9 @@ def _limits(description: dict) -> Section:
                     "Trained on as-of dates of one stretch of time: a season it has not seen "
                     "shifts the level of the probabilities more than the order of the customers. "
                     "Compare the as-of dates above with the night.",
-                    "The judged model is the one that scores; it was not fitted again on the "
-                    f"holdout, so purchases after {last['fit']} have not shaped its trees, nor "
-                    f"those after {last['calibration']} its calibration.",
+                    "The figures are of the judged fit. The live fit has learnt what happened up "
+                    f"to {last['live']}, the judged one up to {last['fit']}: how well the live fit "
+                    "does is known once the labels of its own nights are there.",
                     "Only customers with a purchase within the population's window are scored; a "
                     "customer who is new or returns later has no score before the first purchase "
                     "is delivered.",

@@ -85,7 +85,8 @@ class Checkout:
 
         params = yaml.safe_load((self.folder / "params.yaml").read_text())
         params["sources"]["generated"]["training_until"] = str(UNTIL)
-        params["training"] |= {"as_of_count": 5, "holdout_count": 1, "bootstrap_rounds": 50}
+        params["training"] |= {"as_of_count": 5, "as_of_step_days": 30, "history_days": 300}
+        params["training"] |= {"holdout_count": 1, "calibration_count": 2, "bootstrap_rounds": 50}
         params["model"] |= {"max_rounds": 50, "max_depth": 4, "learning_rate": 0.2}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 
@@ -147,6 +148,7 @@ def test_what_is_trained_is_a_bundle_that_reads_and_has_beaten_the_baselines(che
         "golden_rows.parquet",
         "drift.json",
         "holdout.parquet",
+        "judged.ubj",
         "metrics.json",
         "model.ubj",
         "model_card.md",

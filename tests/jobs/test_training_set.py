@@ -14,9 +14,9 @@ import yaml
 from features.build import FEATURE_NAMES
 from features.golden import check_golden
 from jobs import build_training_set, list_training_window
-from jobs.build_training_set import TooLittleHistory, WindowChanged
+from jobs.build_training_set import WindowChanged
 from jobs.list_training_window import HistoryEndsEarly
-from models.split import as_of_dates
+from models.split import TooFewDates, as_of_dates
 from params import Params, read_params
 from settings import PROJECT_ROOT
 from tests.features.visits import deliver, expected_features, visit
@@ -33,7 +33,13 @@ def params() -> Params:
     values = read_params().model_dump(mode="json")
     values["sources"]["generated"]["training_until"] = str(UNTIL)
     values["population"]["active_days"] = ACTIVE_DAYS
-    values["training"] |= {"horizon_days": HORIZON_DAYS, "as_of_count": 3, "as_of_step_days": 5}
+    values["training"] |= {
+        "horizon_days": HORIZON_DAYS,
+        "history_days": 25,
+        "as_of_count": 3,
+        "as_of_step_days": 5,
+        "holdout_count": 1,
+    }
     return Params.model_validate(values)
 
 
@@ -152,7 +158,7 @@ def test_rows_are_the_active_customers_of_each_date_with_what_came_after(
         "rows": sum(key[0] == days[0] for key in keys),
         "buyers": sum(row["label"] for row in rows if row["as_of"] == days[0]),
     }
-    assert facts["short_history"] == [str(day) for day in days if (day - FIRST).days + 1 < 30]
+    assert facts["left_out"] == {}
     assert check_golden(spark, tmp_path / "training_set") == sum(key[0] == days[-1] for key in keys)
 
 
@@ -192,6 +198,7 @@ def test_the_same_window_gives_the_same_bytes_in_another_process_on_another_engi
     assert list(hashes(here / "training_set")) == [
         "golden_activity.parquet",
         "golden_features.parquet",
+        "left_out.json",
         "training_set.parquet",
     ]
 
@@ -222,15 +229,49 @@ def test_what_was_delivered_after_the_window_was_listed_is_not_looked_at(
     assert "stranger" not in customers.to_pylist()
 
 
+def with_training(params: Params, **changes) -> Params:
+    return params.model_copy(update={"training": params.training.model_copy(update=changes)})
+
+
 @pytest.mark.usefixtures("lake")
-def test_more_as_of_dates_than_the_lake_has_history_for_are_refused(
+def test_dates_whose_windows_begin_before_the_lake_are_left_out_and_named(
     spark, settings, params, tmp_path
 ):
     list_training_window.run(settings, params, tmp_path)
-    training = params.training.model_copy(update={"as_of_count": 8})
-    with pytest.raises(
-        TooLittleHistory, match=r"8 as-of dates from 2025-12-31.* of 2026-01-01.*as_of_count to 7"
-    ):
-        build_training_set.run(
-            spark, settings, params.model_copy(update={"training": training}), tmp_path
-        )
+    facts = build_training_set.run(
+        spark, settings, with_training(params, history_days=30), tmp_path
+    )
+    without = {str(UNTIL - timedelta(15)): "25 of 30 days of deliveries"}
+    assert facts["left_out"] == without
+    assert list(facts["as_of"]) == [str(UNTIL - timedelta(10)), str(UNTIL - timedelta(5))]
+    assert json.loads((tmp_path / "training_set/left_out.json").read_text()) == without
+
+
+@pytest.mark.usefixtures("lake")
+def test_too_few_dates_are_refused_before_anything_is_computed(settings, params, tmp_path):
+    list_training_window.run(settings, params, tmp_path)
+    with pytest.raises(TooFewDates, match=r"1 as-of dates .*2 dates were left out.*history_days"):
+        build_training_set.run(None, settings, with_training(params, history_days=33), tmp_path)
+
+
+@pytest.mark.usefixtures("lake")
+def test_of_many_customers_a_bounded_sample_is_drawn_another_one_for_each_date(
+    spark, settings, params, tmp_path
+):
+    list_training_window.run(settings, params, tmp_path)
+    build_training_set.run(spark, settings, params, tmp_path)
+    path = tmp_path / "training_set/training_set.parquet"
+    everybody = pq.read_table(path).to_pylist()
+    build_training_set.run(spark, settings, with_training(params, rows_per_date=6), tmp_path)
+    drawn = pq.read_table(path).to_pylist()
+
+    assert all(row in everybody for row in drawn)
+    by_date = {}
+    for row in drawn:
+        by_date.setdefault(row["as_of"], set()).add(row["customer_id"])
+    assert len(set(map(frozenset, by_date.values()))) == 3
+    assert 0.2 < len(drawn) / len(everybody) < 0.8
+    build_training_set.run(
+        spark, settings, with_training(params, rows_per_date=6, seed=2), tmp_path
+    )
+    assert pq.read_table(path).to_pylist() != drawn
