@@ -9,6 +9,7 @@ import argparse
 import getpass
 import os
 import time
+from datetime import date
 
 import sqlalchemy as sa
 
@@ -16,6 +17,7 @@ import warehouse
 from jobs.entry import run_parser, start
 from jobs.registry import copy_history, open_registry
 from models.registry import Challenge, Promotion, Registry, RegistryState
+from monitoring.performance import is_spoilt
 from monitoring.rollout import (
     EVERYBODY,
     Action,
@@ -106,14 +108,18 @@ def next_step(
         why = f"the challenger was moved since the run was opened; now {present} is being tried"
         return RolloutStep("none", tried.percent, (why,))
 
-    night = record.score_date
-    is_incident = night in warehouse.incident_nights(engine, night, night)
+    night, horizon = record.score_date, params.training.horizon_days
+    compared = realised(warehouse.newest_comparison(engine, record.model_version, tried.version))
+    cohort = date.fromisoformat(compared.score_date) if compared else night
+    wrong = warehouse.incidents(engine, cohort, night)
+    if compared and is_spoilt(cohort, horizon, wrong, params.performance):
+        compared = None
     evidence = RolloutEvidence(
         percent=tried.percent,
         nights=warehouse.nights_tried(engine, night, tried.version, tried.percent, move.at),
         unfit=tuple(scoring["unfit"]),
-        incidents=("see measure_quality",) if is_incident else (),
-        realised=realised(warehouse.newest_comparison(engine, record.model_version, tried.version)),
+        incidents=tuple(f"{dataset}.{column}" for dataset, column in sorted(wrong.get(night, ()))),
+        realised=compared,
     )
     return decide_rollout(evidence, params.rollout)
 

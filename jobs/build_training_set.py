@@ -89,7 +89,8 @@ def usable_dates(window: dict, training: Training) -> tuple[list[date], dict[str
     """
     asked = as_of_dates(date.fromisoformat(window["training_until"]), training)
     first = min(date.fromisoformat(entry["known_on"]) for entry in window["files"])
-    without = left_out(asked, training, first, {})
+    wrong = {date.fromisoformat(day): what for day, what in window["wrong_days"].items()}
+    without = left_out(asked, training, first, wrong)
     for day, reason in without.items():
         log.info("as-of date %s is left out: %s", day, reason)
     usable = [day for day in asked if day not in without]

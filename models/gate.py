@@ -495,7 +495,7 @@ def _golden_conditions(golden: GoldenRun, gate: Gate) -> list[Condition]:
             "golden rows score in time",
             is_quick,
             f"{golden.seconds:.1f} s",
-            f"at the most {gate.golden_seconds:g} s, from the start of a process",
+            f"at the most {gate.golden_seconds:g} s of CPU time, from the start of a process",
             f"its golden rows score here {'within' if is_quick else 'in more than'} "
             f"{gate.golden_seconds:g} s",
         ),

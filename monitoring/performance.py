@@ -4,9 +4,9 @@ Pure functions on arrays. A row is one customer, or a cell of a histogram that s
 customers with the same score and decision; a row of n customers gives exactly what n rows give.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 import numpy as np
@@ -143,6 +143,26 @@ def estimate(
     return Measured(
         int(cells.customers.sum()), buyers, rounded(with_intervals(METRICS, point, drawn))
     )
+
+
+def is_spoilt(
+    score_date: date, horizon_days: int, wrong_days: Collection[date], rules: Performance
+) -> bool:
+    """Whether wrong data may have decided how a cohort did: those of its own night, or of more than
+    ``wrong_label_share`` of the days on which its labels came in.
+
+    One wrong day among thirty moves a label of few customers. To set aside every cohort that has
+    it would leave a month without any.
+
+    Args:
+        score_date: Of the cohort.
+        horizon_days: How long its labels came in.
+        wrong_days: Days with an incident.
+        rules: The share.
+    """
+    horizon = timedelta(days=horizon_days)
+    among_labels = sum(score_date < day <= score_date + horizon for day in wrong_days)
+    return score_date in wrong_days or among_labels > rules.wrong_label_share * horizon_days
 
 
 def judge_cohort(

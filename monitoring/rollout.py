@@ -134,10 +134,14 @@ class RolloutEvidence:
 
     Attributes:
         percent: Of the customers; 0 is shadow.
-        nights: Published nights with this challenger at this percent, tonight included.
+        nights: Published nights with this challenger at this percent, tonight included; those
+            whose data had an incident do not count.
         unfit: Why tonight nobody got its score; empty if it was fit.
-        incidents: What was wrong with tonight's data.
-        realised: The newest comparison on outcomes; None if there is none yet.
+        incidents: What was wrong with tonight's data. Wrong data make a sound challenger look
+            unfit, so they take it neither a step on nor back; whom it serves tonight was decided
+            when it scored.
+        realised: The newest comparison on outcomes; None if there is none yet, or if wrong data
+            may have decided it.
     """
 
     percent: int
@@ -170,14 +174,15 @@ def decide_rollout(evidence: RolloutEvidence, rollout: Rollout) -> RolloutStep:
     >>> decide_rollout(RolloutEvidence(percent=0, nights=1, unfit=("constant",)), rollout).action
     'withdraw'
     """
+    if evidence.incidents:
+        found = "; ".join(evidence.incidents)
+        why = f"tonight's data had an incident, so the night counts for nothing: {found}"
+        return RolloutStep("stay", evidence.percent, (why,))
     reasons = (*evidence.unfit, *_losses(evidence.realised))
     if reasons:
         return RolloutStep("withdraw", 0, reasons)
 
     served = f"at {evidence.percent} % of the customers: night {evidence.nights}"
-    if evidence.incidents:
-        why = f"{served}; tonight's data had an incident: {'; '.join(evidence.incidents)}"
-        return RolloutStep("stay", evidence.percent, (why,))
     if evidence.nights < rollout.min_nights:
         why = f"{served} of the {rollout.min_nights} that are needed"
         return RolloutStep("stay", evidence.percent, (why,))

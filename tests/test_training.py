@@ -34,7 +34,8 @@ STAGES = [
 
 def write_lake(root: Path) -> None:
     """Customers who come back after a middling purchase, but rarely after a cheap or a dear one:
-    a hump, which neither recency nor a line can say. One delivery every 30 days.
+    a hump, which neither recency nor a line can say. All of 30 days is delivered on the last of
+    them, the others' deliveries are empty.
     """
     random = np.random.default_rng(0)
     first = UNTIL - timedelta(days=30 * DELIVERIES - 1)
@@ -65,10 +66,13 @@ def write_lake(root: Path) -> None:
                 "known_on": pa.array([known_on] * len(buys), pa.date32()),
             }
         )
-        partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id="d1")
-        partition.mkdir(parents=True)
-        pq.write_table(table, partition / "part-0.parquet")
-        make_current(root, known_on, "d1")
+        for day in range(30):
+            known_on = begins + timedelta(days=day)
+            partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id="d1")
+            partition.mkdir(parents=True)
+            rows = table if day == 29 else table.slice(0, 0)
+            pq.write_table(rows, partition / "part-0.parquet")
+            make_current(root, known_on, "d1")
 
 
 class Checkout:

@@ -14,16 +14,17 @@ from warehouse.decisions import (
     training_until,
 )
 from warehouse.drift import replace_drift
-from warehouse.migrate import NotMigrated, check_migrated, migrate
+from warehouse.migrate import NotMigrated, check_migrated, has_tables, migrate
 from warehouse.nights import (
     current_run,
     current_runs,
     customers_scored,
     incident_nights,
+    incidents,
     is_newest,
     newest_night,
     run_before,
-    usual_weekdays,
+    weekdays_before,
 )
 from warehouse.performance import (
     EstimateError,
@@ -92,7 +93,9 @@ __all__ = [
     "customers_scored",
     "decision_of",
     "estimate_errors",
+    "has_tables",
     "incident_nights",
+    "incidents",
     "is_newest",
     "look_up",
     "migrate",
@@ -117,6 +120,6 @@ __all__ = [
     "top_rules",
     "training_until",
     "unmeasured_cohorts",
-    "usual_weekdays",
+    "weekdays_before",
     "writing",
 ]

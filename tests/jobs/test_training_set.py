@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import warehouse
 from features.build import FEATURE_NAMES
 from features.golden import check_golden
 from jobs import build_training_set, list_training_window
@@ -20,6 +21,8 @@ from models.split import TooFewDates, as_of_dates
 from params import Params, read_params
 from settings import PROJECT_ROOT
 from tests.features.visits import deliver, expected_features, visit
+from tests.warehouse.nights import a_run, predictions
+from warehouse.tables import QUALITY
 
 FIRST = date(2026, 1, 1)
 UNTIL = date(2026, 2, 9)
@@ -93,7 +96,7 @@ def test_the_window_lists_the_current_deliveries_up_to_its_end(settings, lake, p
         "rows": len(visits_of(FIRST)),
     }
     assert facts["rows"] == len(known_visits())
-    assert facts["missing_days"] == []
+    assert facts["wrong_days"] == {}
 
 
 def test_nothing_in_the_window_depends_on_the_machine(settings, lake, params, tmp_path):
@@ -111,7 +114,51 @@ def test_a_day_without_delivery_is_said(settings, params, tmp_path):
     for day in (UNTIL - timedelta(2), UNTIL):
         deliver(settings.data_root, day, [])
     facts = list_training_window.run(settings, params, tmp_path)
-    assert facts["missing_days"] == [str(UNTIL - timedelta(1))]
+    assert facts["wrong_days"] == {str(UNTIL - timedelta(1)): "no delivery"}
+
+
+def an_incident(settings, night: date, dataset: str, column: str) -> None:
+    """A published night whose data had one."""
+    warehouse.migrate(settings.warehouse_url)
+    engine = warehouse.connect(settings.warehouse_url)
+    values = a_run(f"run-{night}", score_date=night)
+    warehouse.publish(engine, values, [predictions("ada", "bob")], replaces=None)
+    row = {"dataset": dataset, "column_name": column, "measure": "missing_share"}
+    row |= {"run_id": f"run-{night}", "verdict": "incident", "detail": "60 % have no value"}
+    with warehouse.writing(engine) as connection:
+        connection.execute(QUALITY.insert().values(row))
+
+
+@pytest.mark.usefixtures("lake")
+def test_dates_and_labels_that_an_incident_touches_do_not_teach_and_are_named(
+    spark, settings, params, tmp_path
+):
+    """The storm lies in the horizon of one date and five days before the next."""
+    an_incident(settings, UNTIL - timedelta(12), "transactions", "customer_id")
+    params = with_training(params, wrong_day_reach=2, history_days=15, as_of_count=4)
+    window = list_training_window.run(settings, params, tmp_path)
+    storm = str(UNTIL - timedelta(12))
+    assert window["wrong_days"] == {storm: "incident in customer_id"}
+    facts = build_training_set.run(spark, settings, params, tmp_path)
+    assert facts["left_out"] == {
+        str(UNTIL - timedelta(15)): f"{storm}: incident in customer_id",
+    }
+    table = pq.read_table(tmp_path / "training_set/training_set.parquet")
+    assert UNTIL - timedelta(15) not in table["as_of"].to_pylist()
+
+
+@pytest.mark.usefixtures("lake")
+def test_an_incident_of_features_alone_is_not_one_of_the_lines_that_teach(
+    settings, params, tmp_path
+):
+    an_incident(settings, UNTIL - timedelta(12), "features", "country")
+    assert list_training_window.run(settings, params, tmp_path)["wrong_days"] == {}
+
+
+@pytest.mark.usefixtures("lake")
+def test_asking_for_incidents_makes_no_warehouse(settings, params, tmp_path):
+    list_training_window.run(settings, params, tmp_path)
+    assert not (settings.data_root / "warehouse.db").exists()
 
 
 def test_the_last_as_of_date_has_just_had_all_its_horizon(params):

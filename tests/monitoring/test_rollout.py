@@ -107,8 +107,9 @@ def night(percent=5, nights=3, **changes) -> RolloutEvidence:
         (night(0, nights=1, unfit=("constant",)), "withdraw", 0),
         (night(5, nights=1, unfit=("constant",)), "withdraw", 0),
         (night(50, nights=9, unfit=("constant",)), "withdraw", 0),
-        (night(5, unfit=("constant",), incidents=("prices",)), "withdraw", 0),
-        # A night with wrong data takes no step.
+        # A night with wrong data takes no step, neither on nor back.
+        (night(5, unfit=("constant",), incidents=("prices",)), "stay", 5),
+        (night(5, incidents=("prices",), realised=realised(challenger=(0.65, 0.69))), "stay", 5),
         (night(5, incidents=("prices",)), "stay", 5),
         (night(50, incidents=("prices",)), "stay", 50),
         # Outcomes: only a loss beyond both intervals counts, on the side that is worse.
