@@ -38,9 +38,9 @@ from jobs import (
     load_history,
     train_model,
 )
-from jobs.decide_retraining import fresh_cohorts
+from jobs.decide_retraining import REACH, fresh_cohorts
 from jobs.engine import choose_engine
-from jobs.measure_quality import describe_lines, still, usual
+from jobs.measure_quality import describe_lines, still, usual, usual_columns
 from jobs.session import session
 from lake import read_json, value_sha256
 from models.apply import score
@@ -50,7 +50,7 @@ from models.golden import run_golden_rows
 from models.store import bundle_sha256
 from monitoring.decision import Evidence, decide
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
-from monitoring.performance import conclude, estimate, judge_cohort, measure
+from monitoring.performance import conclude, estimate, is_spoilt, judge_cohort, measure
 from monitoring.quality import ColumnStats, judge_features, judge_lines
 from params import Params, read_params
 from records import current_deliveries
@@ -244,6 +244,7 @@ class Deployment:
         self.estimated: dict[date, str] = {}
         self.realised: dict[date, str] = {}
         self.incidents: dict[date, tuple[str, ...]] = {}
+        self.wrong: dict[date, set[tuple[str, str]]] = {}
         self.year = Year()
 
     def trained(self, until: date) -> Bundle:
@@ -322,15 +323,18 @@ class Deployment:
             *judge_lines(
                 self.lines.get(night, {}),
                 [
-                    self.lines[day]
+                    usual_columns(self.lines[day], self.wrong.get(day, ()))
                     for day in before
-                    if day in self.lines and not self.incidents.get(day)
+                    if day in self.lines
                 ],
                 self.params.quality,
             ),
             *judge_features(stats, reference, self.params.quality, still(stats)),
         ]
-        return tuple(each.sentence for each in findings if each.verdict == "incident")
+        wrong = [each for each in findings if each.verdict == "incident"]
+        if wrong:
+            self.wrong[night] = {(each.dataset, each.column) for each in wrong}
+        return tuple(each.sentence for each in wrong)
 
     def judge(self, challenger: Bundle) -> GateVerdict:
         """What judge_challenger would say."""
@@ -355,14 +359,21 @@ class Deployment:
         rules, asked = self.params.retraining, self.year.asked
 
         def newest(count: int) -> list[date]:
-            return [night - timedelta(days=back) for back in range(count)]
+            return [night - timedelta(days=back) for back in range(REACH * count)]
 
-        def clean(first: date, last: date) -> bool:
-            return not any(found and first <= day <= last for day, found in self.incidents.items())
-
-        def findings(found: dict[date, str], count: int, reach: timedelta) -> tuple[str, ...]:
+        def findings(found: dict[date, str], count: int) -> tuple[str, ...]:
             return tuple(
-                found.get(day, "unknown") if clean(day - reach, day) else "incident"
+                "incident" if day in self.wrong else found.get(day, "unknown")
+                for day in newest(count)
+            )
+
+        def cohorts(count: int) -> tuple[str, ...]:
+            return tuple(
+                "incident"
+                if is_spoilt(
+                    day - self.horizon, self.horizon.days, self.wrong, self.params.performance
+                )
+                else self.realised.get(day, "unknown")
                 for day in newest(count)
             )
 
@@ -377,9 +388,9 @@ class Deployment:
             trained_until=self.trained_until,
             is_past=is_past,
             incidents=self.incidents[night],
-            drift=findings(self.drift, rules.drift_nights, timedelta()),
-            estimated=findings(self.estimated, rules.drift_nights, timedelta()),
-            realised=findings(self.realised, rules.loss_cohorts, self.horizon),
+            drift=findings(self.drift, rules.drift_nights),
+            estimated=findings(self.estimated, rules.drift_nights),
+            realised=cohorts(rules.loss_cohorts),
             performance=conclusion.sentence,
             new_labels=sum(len(self.scored[day]) for day in fresh if day in self.scored),
             last_asked=asked[-1] if asked else None,

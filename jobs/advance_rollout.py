@@ -33,6 +33,9 @@ from settings import Settings
 
 PARSER = run_parser(__doc__)
 
+DIFFERENCE = "_difference"
+"""The end of the names of a challenger's metrics that are differences from the champion's."""
+
 
 def run(settings: Settings, params: Params, record: RunRecord) -> dict:
     """Do the job; the facts are the action, the version, its percent afterwards and the reasons.
@@ -125,14 +128,15 @@ def next_step(
 
 
 def realised(metrics: list[warehouse.ArmMetric]) -> Realised | None:
-    """The newest cohort's metrics by arm; None if there are none."""
+    """How the arms differ on the newest cohort that both have scored; None if there is none."""
     if not metrics:
         return None
-    of_arm = {
-        arm: {m.metric: Interval(m.low, m.high) for m in metrics if m.arm == arm}
-        for arm in ("champion", "challenger")
+    difference = {
+        found.metric.removesuffix(DIFFERENCE): Interval(found.low, found.high)
+        for found in metrics
+        if found.arm == "challenger" and found.metric.endswith(DIFFERENCE)
     }
-    return Realised(str(metrics[0].score_date), **of_arm)
+    return Realised(str(metrics[0].score_date), difference)
 
 
 def take(registry: Registry, state: RegistryState, record: RunRecord, step: RolloutStep) -> None:

@@ -90,7 +90,7 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
     facts = {
         "verdict": result.verdict,
         "score": result.score,
-        "threshold": thresholds.score,
+        "deaf": list(thresholds.deaf),
         "drifted": result.drifted,
         "against_same_weekday": recently,
         "report": str(folder / "index.html"),

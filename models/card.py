@@ -11,6 +11,17 @@ from models.pages import render_page
 
 LINE_LENGTH = 100
 
+CHANGES = {
+    "shift_0.2": "mean up by 0.2 sd",
+    "shift_0.5": "mean up by 0.5 sd",
+    "constant": "99 % alike",
+    "missing": "half missing",
+    "scaled": "scaled by 0.75",
+    "raised_0.1": "mean probability up by 10 %",
+    "raised_0.25": "by 25 %",
+}
+"""The changes that monitors should hear, and what the card calls them."""
+
 PARTS = {"fit": "fit, judged", "holdout": "holdout", "live": "fit, live"}
 """The parts of the training set, and what the card calls them."""
 
@@ -104,6 +115,7 @@ def card_sections(description: dict, metrics: dict) -> list[Section]:
         _fairness(metrics["groups"]),
         _calibration(metrics),
         _features(description["schema"]),
+        _hears(description["hears"]),
         _limits(description),
         _origin(description),
     ]
@@ -280,6 +292,24 @@ def _features(schema: list[dict]) -> Section:
                 ],
                 first_number=2,
             ),
+        ],
+    )
+
+
+def _hears(hears: dict) -> Section:
+    deaf = ", ".join(hears["deaf"]) or "none"
+    rows = [
+        [name, *[_share(heard.get(change)) for change in CHANGES]]
+        for name, heard in hears["power"].items()
+    ]
+    return Section(
+        "What its monitors hear",
+        [
+            "Changes were made in quiet nights of the training set, one column at a time: the "
+            "share of the nights that are then called drifted. A dash: the change cannot be made "
+            "in that column, or is not asked for.",
+            f"Deaf, so that the column could lose its meaning unnoticed: {deaf}.",
+            Table(["column", *CHANGES.values()], rows),
         ],
     )
 

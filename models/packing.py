@@ -61,6 +61,7 @@ def write_bundle(
     golden_features: Path,
     metrics: dict,
     origin: Origin,
+    hears: dict,
     params: Params,
 ) -> None:
     """Put a bundle into ``folder``, which exists; the same arguments give the same bytes.
@@ -76,6 +77,7 @@ def write_bundle(
         golden_features: Folder with the golden files of the features.
         metrics: What ``judge`` found.
         origin: What went in.
+        hears: ``power`` and ``deaf``: which changes its monitors notice, for the card.
         params: Name, owner, horizon, contact share, groups, and the size of the reference.
 
     Raises:
@@ -106,6 +108,7 @@ def write_bundle(
             "threshold": judged_threshold,
         },
         "second_fit": _second_fit(earlier, after, share),
+        "hears": hears,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "origin": asdict(origin),
         "metrics": metrics["model"],

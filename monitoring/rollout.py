@@ -121,11 +121,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Realised:
-    """How both models did on the newest cohort whose labels are all there, by metric."""
+    """How far the challenger was from the champion on the newest cohort whose labels are all there:
+    the same customers, compared in pairs. ``difference`` is challenger minus champion, by metric.
+    """
 
     score_date: str
-    champion: dict[str, Interval]
-    challenger: dict[str, Interval]
+    difference: dict[str, Interval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +194,15 @@ def decide_rollout(evidence: RolloutEvidence, rollout: Rollout) -> RolloutStep:
 
 
 def _losses(realised: Realised | None) -> list[str]:
-    """The metrics in which the challenger is worse beyond both intervals."""
+    """The metrics in which the challenger is clearly worse: the whole interval says so."""
     if realised is None:
         return []
     losses = []
     for metric, is_better_high in (("roc_auc", True), ("log_loss", False)):
-        champion, challenger = realised.champion.get(metric), realised.challenger.get(metric)
-        if champion is None or challenger is None:
-            continue
-        lost = challenger.high < champion.low if is_better_high else challenger.low > champion.high
-        if lost:
+        found = realised.difference.get(metric)
+        if found is not None and (found.high < 0 if is_better_high else found.low > 0):
             losses.append(
-                f"on the cohort of {realised.score_date} its {metric} is {challenger.low:.4f} to "
-                f"{challenger.high:.4f}, the champion's {champion.low:.4f} to {champion.high:.4f}"
+                f"on the cohort of {realised.score_date} its {metric} differs from the champion's "
+                f"by {found.low:+.4f} to {found.high:+.4f}"
             )
     return losses

@@ -151,6 +151,7 @@ def test_what_is_trained_is_a_bundle_that_reads_and_has_beaten_the_baselines(che
         "golden_features.parquet",
         "golden_rows.parquet",
         "drift.json",
+        "estimate.json",
         "holdout.parquet",
         "judged.ubj",
         "metrics.json",

@@ -26,6 +26,7 @@ from models.registry import Registry, Trained
 from models.split import split_by_time
 from models.store import bundle_sha256
 from monitoring.drift import DRIFT_THRESHOLDS
+from monitoring.performance import ESTIMATE_BIAS
 from params import read_params
 from settings import Settings
 from warehouse import migrate
@@ -81,8 +82,10 @@ def write_model(folder: Path, feature_names: tuple[str, ...], *, is_better: bool
             features_sha256="b" * 64,
             params_sha256="c" * 64,
         ),
+        {"power": {}, "deaf": []},
         PARAMS,
     )
+    write_json(folder / ESTIMATE_BIAS, {"value": {}, "reach": {}})
     few = PARAMS.drift.model_copy(update={"placebo_nights": 50})
     thresholds = quiet_thresholds(training_set, live, PARAMS.model_copy(update={"drift": few}))
     write_json(folder / DRIFT_THRESHOLDS, thresholds.as_dict())

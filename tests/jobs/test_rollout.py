@@ -271,6 +271,9 @@ def test_a_run_that_is_not_published_is_named(deployed, registry):
         advance(deployed, record)
 
 
+LOST = "roc_auc_difference"
+
+
 def measured(run_id: str, arm: str, version: str, metric: str, low: float, high: float):
     row = {"run_id": run_id, "score_date": NIGHT, "arm": arm, "model_version": version}
     row |= {"maturity": "mature", "measured_on": NIGHT, "slice": "all", "metric": metric}
@@ -298,7 +301,7 @@ def test_a_loss_on_outcomes_withdraws_the_challenger(deployed, registry, changes
             tables.PERFORMANCE.insert(),
             [
                 measured(record.run_id, "champion", "v1.0.0", "roc_auc", 0.7, 0.8),
-                measured(record.run_id, "challenger", "v1.2.0", "roc_auc", 0.5, 0.6) | changes,
+                measured(record.run_id, "challenger", "v1.2.0", LOST, -0.2, -0.1) | changes,
             ],
         )
     assert advance(deployed, record)["action"] == action
@@ -338,7 +341,7 @@ def test_a_cohort_of_a_night_with_wrong_data_withdraws_nobody(
             tables.PERFORMANCE.insert(),
             [
                 measured(cohort, "champion", "v1.0.0", "roc_auc", 0.7, 0.8),
-                measured(cohort, "challenger", "v1.2.0", "roc_auc", 0.5, 0.6),
+                measured(cohort, "challenger", "v1.2.0", LOST, -0.2, -0.1),
             ],
         )
         if wrong_day is not None:

@@ -67,6 +67,7 @@ def write(training_set: pa.Table, folder: Path) -> Path:
             features_sha256="b" * 64,
             params_sha256="c" * 64,
         ),
+        {"power": {}, "deaf": []},
         PARAMS,
     )
     return folder

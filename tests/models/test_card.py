@@ -50,6 +50,14 @@ def description(country: str = "Norway") -> dict:
         "threshold_version": "12345678",
         "contact_share": 0.2,
         "rounds": 42,
+        "hears": {
+            "power": {
+                "recency_days": {"shift_0.5": 1.0, "constant": 1.0, "shift_0.2": 0.25},
+                "gap": {"shift_0.5": None, "missing": 0.85},
+                "mean_probability": {"raised_0.1": 0.4, "raised_0.25": 1.0},
+            },
+            "deaf": ["gap"],
+        },
         "second_fit": {"moved_share": 0.0213, "mean_change": 0.0084},
         "origin": {
             "source": "generated",
