@@ -30,6 +30,10 @@ SMALLEST_THRESHOLD = {False: 0.01, True: 0.02}
 # The nights drawn are few where they matter, at the end; the last step is asked for twice over.
 SAFETY = 1.0
 
+# Columns are held against each other in their rarest distances: one with a few wild nights, such as
+# a count that is nearly always zero, would else raise the threshold of all others.
+SCALE_QUANTILE = 0.998
+
 # The nights in which changes are made to see whether they are heard, spread over the pairs.
 POWER_NIGHTS = 20
 
@@ -81,11 +85,11 @@ def placebo_thresholds(
     tail = 1 / drift.false_alarm_nights
     least = pd.Series({name: SMALLEST_THRESHOLD[name in categories] for name in distances})
     own = distances.quantile(1 - tail, interpolation="higher").clip(lower=least)
-    scores = (distances / own).max(axis=1)
-    score = max(1.0, float(scores.quantile(1 - tail, interpolation="higher")))
+    scale = distances.quantile(SCALE_QUANTILE, interpolation="higher").clip(lower=least)
+    score = (distances / scale).max(axis=1).quantile(1 - tail, interpolation="higher")
     columns, night = (
         {name: round(float(value), DIGITS) for name, value in values.items()}
-        for values in (own, own * score)
+        for values in (own, (scale * score).clip(lower=own))
     )
 
     chosen = [pairs[at] for at in np.linspace(0, len(pairs) - 1, POWER_NIGHTS).astype(int)]
