@@ -511,10 +511,9 @@ def write_table(years: dict[str, Year], params: Params, path: Path) -> None:
     months = list(by_month[STORIES[0].name])
     lines += [
         "",
-        "Moved by the second fit: of the customers of the newest date, the share of whom only one of "
-        "the two fits of a bundle is among those to contact; the first bundle first. Estimates that "
-        "held: cohorts whose ROC AUC, once known, lay in the 95 % interval that was estimated on "
-        "their own night.",
+        "Moved by the second fit: the share of the newest date's customers whom only one of the "
+        "two fits of a bundle would contact, the first bundle first. Estimates that held: cohorts "
+        "whose ROC AUC, once known, lay in the 95 % interval estimated on their own night.",
         "",
         "How well the scores turned out, whoever was champion: the mean ROC AUC of the nights of a "
         "month.",
