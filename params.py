@@ -185,10 +185,13 @@ class Population(_Section):
 
 class Training(_Section):
     horizon_days: int = Field(ge=1)
+    history_days: int = Field(ge=1)
     as_of_count: int = Field(ge=1)
     as_of_step_days: int = Field(ge=1)
+    rows_per_date: int = Field(ge=1)
     holdout_count: int = Field(ge=1)
     calibration_count: int = Field(ge=1)
+    wrong_day_reach: int = Field(ge=0)
     bootstrap_rounds: int = Field(ge=1)
     seed: int
 
@@ -236,6 +239,7 @@ class Performance(_Section):
     loss_margin: float = Field(ge=0)
     calibration_margin: float = Field(ge=0)
     min_buyers: int = Field(ge=1)
+    wrong_label_share: float = Field(ge=0, lt=1)
     contacted_buyer_value: float
     contact_cost: float
 

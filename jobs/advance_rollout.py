@@ -9,6 +9,7 @@ import argparse
 import getpass
 import os
 import time
+from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ import warehouse
 from jobs.entry import run_parser, start
 from jobs.registry import copy_history, open_registry
 from models.registry import Challenge, Promotion, Registry, RegistryState
+from monitoring.performance import is_spoilt
 from monitoring.rollout import (
     EVERYBODY,
     Action,
@@ -31,6 +33,9 @@ from records import RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
+
+DIFFERENCE = "_difference"
+"""The end of the names of a challenger's metrics that are differences from the champion's."""
 
 
 def run(settings: Settings, params: Params, record: RunRecord) -> dict:
@@ -108,31 +113,36 @@ def next_step(
         why = f"the challenger was moved since the run was opened; now {present} is being tried"
         return RolloutStep("none", challenger.percent, (why,))
 
-    night = record.score_date
-    is_incident = night in warehouse.incident_nights(engine, night, night)
+    night, horizon = record.score_date, params.training.horizon_days
+    compared = realised(
+        warehouse.newest_comparison(engine, record.model_version, challenger.version)
+    )
+    cohort = date.fromisoformat(compared.score_date) if compared else night
+    wrong = warehouse.incidents(engine, cohort, night)
+    if compared and is_spoilt(cohort, horizon, wrong, params.performance):
+        compared = None
     evidence = RolloutEvidence(
         percent=challenger.percent,
         nights=warehouse.nights_tried(
             engine, night, challenger.version, challenger.percent, move.at
         ),
         unfit=tuple(scoring["unfit"]),
-        incidents=("see measure_quality",) if is_incident else (),
-        realised=realised(
-            warehouse.newest_comparison(engine, record.model_version, challenger.version)
-        ),
+        incidents=tuple(f"{dataset}.{column}" for dataset, column in sorted(wrong.get(night, ()))),
+        realised=compared,
     )
     return decide_rollout(evidence, params.rollout)
 
 
 def realised(metrics: list[warehouse.ArmMetric]) -> Realised | None:
-    """The newest cohort's metrics by arm; None if there are none."""
+    """How the arms differ on the newest cohort that both have scored; None if there is none."""
     if not metrics:
         return None
-    of_arm = {
-        arm: {m.metric: Interval(m.low, m.high) for m in metrics if m.arm == arm}
-        for arm in ("champion", "challenger")
+    difference = {
+        found.metric.removesuffix(DIFFERENCE): Interval(found.low, found.high)
+        for found in metrics
+        if found.arm == "challenger" and found.metric.endswith(DIFFERENCE)
     }
-    return Realised(str(metrics[0].score_date), **of_arm)
+    return Realised(str(metrics[0].score_date), difference)
 
 
 def take(registry: Registry, state: RegistryState, record: RunRecord, step: RolloutStep) -> None:

@@ -16,9 +16,10 @@ from lake import file_sha256, read_json, replacing, value_sha256, write_json
 from models.apply import score
 from models.bundle import read_bundle
 from models.fit import FittedModel, rows_of
-from models.packing import Origin, write_bundle
+from models.packing import Origin, contact_threshold, write_bundle
 from models.store import bundle_sha256
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
+from monitoring.performance import ESTIMATE_BIAS, Bias, estimate_bias
 from monitoring.placebo import placebo_thresholds
 from params import Params, read_params
 
@@ -30,7 +31,7 @@ def run(params: Params, artifacts: Path) -> dict:
     metrics = read_json(artifacts / "evaluation" / "metrics.json")
     split = read_json(artifacts / "model" / "split.json")
     window = read_json(artifacts / "training_window.json")
-    model = FittedModel.read(artifacts / "model")
+    live, judged = (FittedModel.read(artifacts / "model" / name) for name in ("live", "judged"))
     predictions = pd.read_parquet(artifacts / "model" / "holdout_predictions.parquet")
     training_set = artifacts / "training_set" / "training_set.parquet"
     holdout = rows_of(pq.read_table(training_set), sorted(predictions["as_of"].unique()))
@@ -40,18 +41,22 @@ def run(params: Params, artifacts: Path) -> dict:
         training_until=window["training_until"],
         as_of=split["as_of"],
         rows=split["rows"],
+        left_out=read_json(training_set.parent / "left_out.json"),
         training_set_sha256=file_sha256(training_set),
         features_sha256=features_sha256(),
         params_sha256=training_params_sha256(params, window["source"]),
     )
 
+    thresholds = quiet_thresholds(pq.read_table(training_set), live, params)
+    hears = {"power": thresholds.power, "deaf": thresholds.deaf}
     with replacing(artifacts / "bundle") as fresh:
         fresh.mkdir()
         write_bundle(
-            fresh, model, holdout, predictions, training_set.parent, metrics, origin, params
+            *(fresh, live, judged, holdout, predictions, training_set.parent),
+            *(metrics, origin, hears, params),
         )
-        thresholds = quiet_thresholds(pq.read_table(training_set), model, params)
         write_json(fresh / DRIFT_THRESHOLDS, thresholds.as_dict())
+        write_json(fresh / ESTIMATE_BIAS, holdout_bias(predictions, params).as_dict())
         bundle = read_bundle(fresh, bundle_sha256(fresh))
     return {
         "bundle_sha256": bundle.sha256,
@@ -60,13 +65,22 @@ def run(params: Params, artifacts: Path) -> dict:
     }
 
 
+def holdout_bias(predictions: pd.DataFrame, params: Params) -> Bias:
+    """How far what the judged fit promises of the holdout is from what the labels say."""
+    known = predictions.dropna(subset="p_model")
+    probability = known["p_model"].to_numpy()
+    contacted = probability >= contact_threshold(probability, params.decision.contact_share)
+    labels = known["label"].to_numpy()
+    return estimate_bias(probability, contacted, labels, params.performance, params.training.seed)
+
+
 def quiet_thresholds(rows: pa.Table, model: FittedModel, params: Params) -> Thresholds:
     """When to call a night drifted, from how much the dates of the training set differ."""
     names = [feature.name for feature in model.schema]
     described = rows.select(["as_of", *names]).to_pandas()
     described["probability"] = score(rows, model, reasons=0)["probability"].to_numpy()
     categories = [feature.name for feature in model.schema if feature.kind == "category"]
-    return placebo_thresholds(described, params.drift, categories)
+    return placebo_thresholds(described, params.drift, categories, params.training.horizon_days)
 
 
 def training_params_sha256(params: Params, source: str) -> str:

@@ -1,8 +1,9 @@
-"""Describe every active customer on each as-of date, with what came after.
+"""Describe active customers on each as-of date, with what came after.
 
 Reads exactly the files that artifacts/training_window.json lists, after checking each against it;
-writes artifacts/training_set: training_set.parquet, and some customers with their features by
-which every night checks that it computes the same. Started by DVC.
+writes artifacts/training_set: training_set.parquet, which as-of dates were left out and why, and
+some customers with their features by which every night checks that it computes the same. Started by
+DVC.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from errors import BadData
@@ -25,8 +26,8 @@ from features.labels import label_purchases
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import job_session
-from lake import Piece, PieceFile, read_json, replacing
-from models.split import as_of_dates
+from lake import Piece, PieceFile, read_json, replacing, write_json
+from models.split import as_of_dates, left_out, split_by_time
 from params import Params, Training, read_params
 from settings import Settings
 
@@ -40,12 +41,14 @@ LIST_AGAIN = (
     "Files of the lake never change: restore it from a backup. If days were taken in again on "
     "purpose, list the window again: dvc repro list_training_window"
 )
+# 48 bits of a hash: enough for any share, and exact as a bigint on every engine.
+SAMPLE_DIGITS = 12
 
 log = logging.getLogger(__name__)
 
 
-class TooLittleHistory(BadData):
-    """The lake begins too late for the as-of dates that training asks for."""
+class NobodyActive(BadData):
+    """There is nobody to learn from on an as-of date."""
 
 
 def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path) -> dict:
@@ -53,26 +56,69 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
 
     Raises:
         PieceMissing, PieceAltered: If a listed file is gone or has other content; names it.
-        TooLittleHistory: If there is none for the first as-of date; says how many fit.
+        TooFewDates: If too few as-of dates can be used; says why.
+        NobodyActive: If nobody was active on one of them.
     """
     root, training = settings.data_root, params.training
     active_days = params.population.active_days
     window = read_json(artifacts / "training_window.json")
     until = date.fromisoformat(window["training_until"])
-    as_of = as_of_dates(until, training)
-    short = check_history(window["files"], as_of, training, active_days)
+    as_of, without = usable_dates(window, training)
     activity = read_activity(spark, root, listed_pieces(window["files"]), LIST_AGAIN)
+    share = sampled_share(activity, training.rows_per_date)
+    drawn = activity if share is None else activity.where(in_a_sample(as_of, share, training.seed))
 
-    features = build_features(activity, as_of, active_days)
-    labels = label_purchases(activity.where(is_known(F.lit(until))), as_of, training.horizon_days)
+    features = build_features(drawn, as_of, active_days)
+    # Labels are as they were known at the end of the window.
+    final = drawn.where(is_known(F.lit(until)))
+    labels = label_purchases(final, as_of, training.horizon_days)
     # Spark sizes the labels by the files, not by the as-of dates, and would broadcast too much.
     labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
+    if share is not None:
+        labelled = labelled.where(in_sample(F.col("as_of").cast("string"), share, training.seed))
 
     with replacing(artifacts / "training_set") as fresh:
         fresh.mkdir()
         counts = write_training_set(labelled, as_of, fresh / "training_set.parquet", root)
         write_golden(activity, fresh, as_of[-1], active_days)
-    return {"as_of": counts, "short_history": [str(day) for day in short]}
+        write_json(fresh / "left_out.json", without)
+    return {"as_of": counts, "left_out": without}
+
+
+def usable_dates(window: dict, training: Training) -> tuple[list[date], dict[str, str]]:
+    """The as-of dates that may be used, ascending; and those left out, as text, with the reason.
+
+    Raises:
+        TooFewDates: If they are too few to be split.
+    """
+    asked = as_of_dates(date.fromisoformat(window["training_until"]), training)
+    first = min(date.fromisoformat(entry["known_on"]) for entry in window["files"])
+    wrong = {date.fromisoformat(day): what for day, what in window["wrong_days"].items()}
+    without = left_out(asked, training, first, wrong)
+    for day, reason in without.items():
+        log.info("as-of date %s is left out: %s", day, reason)
+    usable = [day for day in asked if day not in without]
+    split_by_time(usable, training.horizon_days, training.holdout_count, without)
+    return usable, {str(day): reason for day, reason in without.items()}
+
+
+def sampled_share(activity: DataFrame, rows_per_date: int) -> float | None:
+    """The share of the customers to draw for each as-of date; None if all are to be had."""
+    customers = activity.agg(F.count_distinct("customer_id")).first()[0]
+    return None if customers <= rows_per_date else rows_per_date / customers
+
+
+def in_sample(as_of: Column, share: float, seed: int) -> Column:
+    """Whether the customer is drawn for an as-of date (text): the same ones on every engine."""
+    named = F.concat(F.lit(f"{seed}:"), as_of, F.lit(":"), F.col("customer_id"))
+    digits = F.substring(F.sha2(named, 256), 1, SAMPLE_DIGITS)
+    return F.conv(digits, 16, 10).cast("bigint") < F.lit(int(share * 16**SAMPLE_DIGITS))
+
+
+def in_a_sample(as_of: list[date], share: float, seed: int) -> Column:
+    """Whether the customer is drawn for any of the dates: nobody else need be described."""
+    dates = F.array(*[F.lit(str(day)) for day in as_of])
+    return F.exists(dates, lambda day: in_sample(day, share, seed))
 
 
 def listed_pieces(files: list[dict]) -> list[tuple[Piece, Interval]]:
@@ -90,36 +136,6 @@ def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
-def check_history(
-    files: list[dict], as_of: list[date], training: Training, active_days: int
-) -> list[date]:
-    """The as-of dates before which the lake does not hold ``active_days`` of deliveries.
-
-    Raises:
-        TooLittleHistory: If the first as-of date has not even one horizon of them.
-    """
-    first = min(date.fromisoformat(entry["known_on"]) for entry in files)
-
-    def history_days(day: date) -> int:
-        return (day - first).days + 1
-
-    enough = [day for day in as_of if history_days(day) >= training.horizon_days]
-    if len(enough) < len(as_of):
-        raise TooLittleHistory(
-            f"training.as_of_count in params.yaml asks for {len(as_of)} as-of dates from "
-            f"{as_of[0]}, but the first delivery is that of {first}, and a date needs at least "
-            f"{training.horizon_days} days of deliveries. Load earlier deliveries, or set "
-            f"as_of_count to {len(enough)} or less."
-        )
-    short = [day for day in as_of if history_days(day) < active_days]
-    if short:
-        log.warning(
-            "the lake begins on %s, so %d as-of dates (%s to %s) have less than %d days of history",
-            *(first, len(short), short[0], short[-1], active_days),
-        )
-    return short
-
-
 def write_training_set(
     labelled: DataFrame, as_of: list[date], path: Path, root: Path
 ) -> dict[str, dict]:
@@ -129,7 +145,7 @@ def write_training_set(
     one date after the other.
 
     Raises:
-        TooLittleHistory: If nobody was active on a date.
+        NobodyActive: If nobody was active on a date.
     """
     counts = {}
     with tempfile.TemporaryDirectory(prefix=".training_set.", dir=root) as folder:
@@ -141,7 +157,10 @@ def write_training_set(
             for day in as_of:
                 files = list(Path(folder, f"rows/as_of={day}").glob("*.parquet"))
                 if not files:
-                    raise TooLittleHistory(f"no customer was active as of {day}")
+                    raise NobodyActive(
+                        f"no customer was active as of {day}: nobody bought in the days before. "
+                        "Look at the deliveries of that time, or set training.as_of_count lower."
+                    )
                 [file] = files
                 rows = pq.ParquetFile(file).read()
                 rows = rows.append_column("as_of", pa.array([day] * rows.num_rows, pa.date32()))

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import warehouse
 from jobs.entry import run_parser, start
 from monitoring.decision import Alarm, Evidence, decide
+from monitoring.performance import is_spoilt
 from params import Params
 from records import RunRecord, StageRecord
 from settings import Settings
@@ -20,6 +21,9 @@ from settings import Settings
 PARSER = run_parser(__doc__)
 PARSER.add_argument("--past", action="store_true", help="decide nothing: a backfill, or told so")
 PARSER.add_argument("--in-flight", default="", help="what is under way already, in words")
+
+# A row of n nights is looked for among so many times n: nights that say nothing lie between.
+REACH = 2
 
 
 def run(
@@ -75,8 +79,7 @@ def gather(
     night, horizon = record.score_date, timedelta(days=params.training.horizon_days)
     trained_until = warehouse.training_until(engine, record.model_name, record.model_version)
     asked = warehouse.retrainings_asked(engine, night)
-    longest = timedelta(days=max(rules.drift_nights, rules.loss_cohorts))
-    # A cohort's scores and its labels must both be free of wrong data.
+    longest = timedelta(days=REACH * max(rules.drift_nights, rules.loss_cohorts))
     caught_up = timedelta(days=params.performance.catch_up_nights)
     oldest_cohort = night - longest - caught_up - horizon
     incidents = warehouse.incident_nights(engine, oldest_cohort, night)
@@ -86,9 +89,6 @@ def gather(
         """What ``read`` makes of the facts of that night's stage."""
         facts = stage_facts(root, day, runs.get(day), stage)
         return "unknown" if facts is None else read(facts)
-
-    def clean(first: date, last: date) -> bool:
-        return not any(first <= day <= last for day in incidents)
 
     def realised(facts: dict) -> str:
         mature = facts["mature"]
@@ -101,11 +101,11 @@ def gather(
             return "unknown"
         if cohort.model_version != record.model_version:
             return "unknown"
-        until = cohort.score_date + horizon
-        return mature["finding"] if clean(cohort.score_date, until) else "incident"
+        is_wrong = is_spoilt(cohort.score_date, horizon.days, incidents, params.performance)
+        return "incident" if is_wrong else mature["finding"]
 
     def newest_nights(count: int) -> list[date]:
-        return [night - timedelta(days=back) for back in range(count)]
+        return [night - timedelta(days=back) for back in range(REACH * count)]
 
     performance = stage_facts(root, night, record.run_id, "measure_performance")
     return Evidence(
@@ -115,13 +115,13 @@ def gather(
         incidents=tuple(StageRecord.read(root, record, "measure_quality").facts["incidents"]),
         drift=tuple(
             finding(day, "report_drift", lambda facts: facts["verdict"])
-            if clean(day, day)
+            if day not in incidents
             else "incident"
             for day in newest_nights(rules.drift_nights)
         ),
         estimated=tuple(
             finding(day, "measure_performance", lambda facts: facts["estimated"]["finding"])
-            if clean(day, day)
+            if day not in incidents
             else "incident"
             for day in newest_nights(rules.drift_nights)
         ),

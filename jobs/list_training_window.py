@@ -1,14 +1,18 @@
 """List the activity that training may look at: every file with its size, hash and rows.
 
-Reads the lake up to the source's training_until, writes artifacts/training_window.json. The list
-is what is kept with a model; the lake itself is never copied. Started by DVC.
+Reads the lake up to the source's training_until and the warehouse's `quality`, writes
+artifacts/training_window.json: the files, and the days that must not teach, because nothing was
+delivered or what was delivered was wrong. The list is what is kept with a model; the lake itself is
+never copied. Started by DVC.
 """
 
 import argparse
 import logging
-from datetime import timedelta
+from collections.abc import Collection
+from datetime import date, timedelta
 from pathlib import Path
 
+import warehouse
 from errors import BadData
 from jobs.entry import job_parser, start
 from lake import check_pieces, write_json
@@ -27,7 +31,7 @@ class HistoryEndsEarly(BadData):
 
 
 def run(settings: Settings, params: Params, artifacts: Path) -> dict:
-    """Write ``artifacts/training_window.json``; the facts are its totals and the days missing.
+    """Write ``artifacts/training_window.json``; the facts are its totals and the wrong days.
 
     Paths in it are relative to ``data_root``, so that it is the same on every machine.
 
@@ -53,21 +57,43 @@ def run(settings: Settings, params: Params, artifacts: Path) -> dict:
             "count as gone only because nothing was delivered. Load the days up to there (python "
             f"-m jobs.load_history --until {until}) or set training_until in params.yaml earlier."
         )
-    days = [min(present) + timedelta(n) for n in range((until - min(present)).days)]
-    missing = [str(day) for day in days if day not in present]
-    if missing:
-        log.warning("nothing was delivered on %d days: %s", len(missing), ", ".join(missing))
+    wrong = wrong_days(settings, present)
+    for day, what in wrong.items():
+        log.warning("%s must not teach: %s", day, what)
 
     files = [entry for one in deliveries for entry in describe_piece(root, one)]
 
-    window = {"source": settings.source, "training_until": str(until), "files": files}
+    window = {
+        "source": settings.source,
+        "training_until": str(until),
+        "wrong_days": {str(day): what for day, what in wrong.items()},
+        "files": files,
+    }
     write_json(artifacts / "training_window.json", window)
     return {
         "training_until": str(until),
         "deliveries": len(present),
         "rows": sum(entry["rows"] for entry in files),
-        "missing_days": missing,
+        "wrong_days": window["wrong_days"],
     }
+
+
+def wrong_days(settings: Settings, deliveries: Collection[date]) -> dict[date, str]:
+    """The days that must not teach, ascending, and why: no delivery, or an incident in its lines.
+
+    Incidents of features are not looked at: they follow from those of lines, or say that the
+    champion does not know what training would teach.
+    """
+    first, last = min(deliveries), max(deliveries)
+    days = [first + timedelta(n) for n in range((last - first).days)]
+    wrong = {day: "no delivery" for day in days if day not in deliveries}
+    engine = warehouse.connect(settings.warehouse_url)
+    # Before the first night there is no warehouse yet, and no incident.
+    if warehouse.has_tables(engine):
+        for night, found in warehouse.incidents(engine, first, last).items():
+            if columns := sorted(column for dataset, column in found if dataset == "transactions"):
+                wrong[night] = f"incident in {', '.join(columns)}"
+    return dict(sorted(wrong.items()))
 
 
 def describe_piece(root: Path, delivery: Known) -> list[dict]:

@@ -11,7 +11,7 @@ import logging
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import accumulate
 from pathlib import Path
@@ -30,7 +30,17 @@ from jobs.session import engine_of, on_spark
 from lake import Piece, PieceMissing, check_pieces, read_batches, read_json, read_pieces
 from models.deciles import decile, tenths
 from models.metrics import TENURE_BANDS
-from monitoring.performance import Measured, conclude, estimate, judge_cohort, measure
+from monitoring.performance import (
+    ESTIMATE_BIAS,
+    Bias,
+    Measured,
+    compare,
+    conclude,
+    corrected,
+    estimate,
+    judge_cohort,
+    measure,
+)
 from params import Params, Performance
 from records import ActivityRecord, RecordOutdated, RunRecord, StageRecord
 from settings import Settings
@@ -48,7 +58,11 @@ SCORE_STEPS = 100_000
 # Sums of probabilities are of whole numbers, so they do not depend on the order of adding.
 PROBABILITY_UNITS = 10_000_000_000
 
+# Two scores at once are cut into fewer steps, for their pairs are many.
+PAIR_STEPS = 1_000
+
 ALL = "all"
+
 
 ArmsAndSlices = dict[str, dict[str, Measured]]
 
@@ -222,7 +236,54 @@ def measure_cohort(
                 if cohort.maturity == "estimated"
                 else measure(*scored, cells["buyers"].to_numpy(), rules, seed, rows)
             )
+        if cohort.maturity == "estimated":
+            bias = estimate_bias_of(root, cohort.record, arm)
+            result[arm][ALL] = corrected(result[arm][ALL], bias)
+    if cohort.record.challenger is not None and cohort.maturity != "estimated":
+        of_challenger = result["challenger"][ALL]
+        found = compare_arms(spark, root, cohort.record, buyers)
+        result["challenger"][ALL] = replace(of_challenger, metrics=of_challenger.metrics | found)
     return result
+
+
+def estimate_bias_of(root: Path, record: RunRecord, arm: str) -> Bias:
+    """How far the estimates of that arm's model are off, as its bundle says."""
+    sha256 = record.challenger.bundle_sha256 if arm == "challenger" else record.bundle_sha256
+    return Bias(**read_json(root / "bundles" / sha256 / ESTIMATE_BIAS))
+
+
+def compare_arms(spark: SparkSession, root: Path, record: RunRecord, buyers: DataFrame) -> dict:
+    """How far the challenger is from the champion, customer by customer.
+
+    What reaches this process is bounded by the pairs of steps, not by the customers.
+    """
+    piece = scored_pieces(root, record)["arm_scores"]
+    both = read_pieces(
+        spark, root, [piece], catalog.ARM_SCORES, made_again_by(record, "score_customers")
+    )
+    both = both.join(buyers, on="customer_id", how="left")
+    arms = ("champion", "challenger")
+    steps = [F.floor(F.col(f"{arm}_probability") * PAIR_STEPS).alias(f"{arm}_step") for arm in arms]
+    units = [
+        F.round(F.col(f"{arm}_probability") * PROBABILITY_UNITS)
+        .cast("bigint")
+        .alias(f"{arm}_units")
+        for arm in arms
+    ]
+    cells = (
+        both.select(*steps, *units, F.coalesce("bought", F.lit(0)).alias("bought"))
+        .groupBy("champion_step", "challenger_step")
+        .agg(
+            F.count("*").alias("customers"),
+            F.sum("bought").alias("buyers"),
+            *[F.sum(f"{arm}_units").alias(f"{arm}_units") for arm in arms],
+        )
+        .toPandas()
+        .sort_values(["champion_step", "challenger_step"], ignore_index=True)
+    )
+    customers = cells["customers"].to_numpy()
+    scores = [cells[f"{arm}_units"].to_numpy() / (customers * PROBABILITY_UNITS) for arm in arms]
+    return compare(*scores, cells["buyers"].to_numpy(), customers)
 
 
 def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFrame]:

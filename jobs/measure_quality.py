@@ -6,14 +6,13 @@ bundle; writes the warehouse's `quality` rows of the run.
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import sqlalchemy as sa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -58,13 +57,15 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     StageRecord.read(root, record, "publish_predictions")
     bundle = read_bundle(root / "bundles" / record.bundle_sha256, record.bundle_sha256)
     engine = warehouse.connect(settings.warehouse_url)
-    days = same_weekdays(engine, record, params.drift.weekday_nights)
+    earlier = warehouse.weekdays_before(record.score_date, params.drift.weekday_nights)
+    days = [day for day in (record.score_date, *earlier) if day in record.intakes]
+    wrong = warehouse.incidents(engine, earlier[-1], earlier[0])
     lines = describe_lines(spark, root, {day: record.intakes[day] for day in days})
     described_by = StageRecord.read(root, record, "build_features")
     remedy = f"Make them again: {record.command('build_features')}"
     features = read_pieces(spark, root, [described_by.pieces["features"]], remedy=remedy)
 
-    before = [lines[day] for day in days[1:] if day in lines]
+    before = [usual_columns(lines[day], wrong.get(day, ())) for day in days[1:] if day in lines]
     usually = usual(bundle)
     described = describe_features(features, bundle, usually)
     findings = [
@@ -83,10 +84,15 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     return facts
 
 
-def same_weekdays(engine: sa.Engine, record: RunRecord, count: int) -> list[date]:
-    """The night, and the usual ones of its weekday before it that the run has a delivery of."""
-    earlier = warehouse.baseline_weekdays(engine, record.score_date, count)
-    return [record.score_date, *(day for day in earlier if day in record.intakes)]
+def usual_columns(
+    lines: Mapping[str, ColumnStats], wrong: Collection[tuple[str, str]]
+) -> dict[str, ColumnStats]:
+    """The columns of a day that tonight may be held against: those that had no incident.
+
+    Compared with wrong data, the same wrong data would count as usual a week later. A column's
+    incident says nothing of the others, so those are compared as ever.
+    """
+    return {name: stats for name, stats in lines.items() if ("transactions", name) not in wrong}
 
 
 def describe_lines(

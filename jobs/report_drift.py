@@ -90,7 +90,7 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
     facts = {
         "verdict": result.verdict,
         "score": result.score,
-        "threshold": thresholds.score,
+        "deaf": list(thresholds.deaf),
         "drifted": result.drifted,
         "against_same_weekday": recently,
         "report": str(folder / "index.html"),
@@ -126,15 +126,15 @@ def same_weekday(
 ) -> pd.DataFrame | None:
     """Customers of the trailing nights of the same weekday, as many of each; None without any.
 
-    Left out are nights whose data were wrong, those without a feature that tonight's model reads,
-    and those that the lake no longer has.
+    Left out are nights whose features were wrong, those without a feature that tonight's model
+    reads, and those that the lake no longer has.
     """
     samples = []
-    for night in warehouse.baseline_weekdays(
-        engine, record.score_date, params.drift.weekday_nights
-    ):
+    weekdays = warehouse.weekdays_before(record.score_date, params.drift.weekday_nights)
+    wrong = warehouse.incidents(engine, weekdays[-1], weekdays[0])
+    for night in weekdays:
         run_id = warehouse.current_run(engine, night)
-        if run_id is None:
+        if run_id is None or any(dataset == "features" for dataset, _ in wrong.get(night, ())):
             continue
         try:
             samples.append(sample(root, params, RunRecord.read(root, night, run_id), bundle))

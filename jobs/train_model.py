@@ -1,7 +1,7 @@
-"""Fit the model and its two baselines, and let all three predict the holdout.
+"""Fit the model twice, to be judged and to score, and let it and two baselines predict the holdout.
 
-Reads artifacts/training_set, writes artifacts/model: the model, which dates it was made from, and
-holdout_predictions.parquet. Started by DVC: dvc repro train_model.
+Reads artifacts/training_set, writes artifacts/model: both fits, which dates they were made from,
+and holdout_predictions.parquet. Started by DVC: dvc repro train_model.
 """
 
 import logging
@@ -29,42 +29,37 @@ def run(params: Params, artifacts: Path) -> dict:
     training, seed = params.training, params.training.seed
     training_set = pq.read_table(artifacts / "training_set" / "training_set.parquet")
     split = split_by_time(
-        training_set["as_of"].unique().to_pylist(),
-        training.horizon_days,
-        training.calibration_count,
-        training.holdout_count,
+        training_set["as_of"].unique().to_pylist(), training.horizon_days, training.holdout_count
     )
-    log.info("fit %s, calibration %s, holdout %s", split.fit, split.calibration, split.holdout)
+    log.info("fit on %s, judge on %s, fit again on all", split.fit, split.holdout)
 
-    model = fit_model(training_set, split, params.model, seed)
-    fit, calibration, holdout = (
-        rows_of(training_set, dates) for dates in (split.fit, split.calibration, split.holdout)
-    )
+    recipe = (training.calibration_count, params.model, seed)
+    judged = fit_model(training_set, split.fit, *recipe)
+    live = fit_model(training_set, split.live, *recipe, rounds=judged.rounds)
+    rows = {part: rows_of(training_set, dates) for part, dates in asdict(split).items()}
+    calibration = rows_of(training_set, split.fit[-training.calibration_count :])
+    fit, holdout = rows["fit"], rows["holdout"]
     predictions = holdout.select(["as_of", "customer_id", "label", "country"])
     for name, probability in {
-        "p_model": score(holdout, model, reasons=0)["probability"],
+        "p_model": score(holdout, judged, reasons=0)["probability"],
         "p_recency": pa.array(recency_probabilities(fit, calibration, holdout)),
-        "p_logistic": pa.array(logistic_probabilities(fit, calibration, holdout, model.schema)),
+        "p_logistic": pa.array(logistic_probabilities(fit, calibration, holdout, judged.schema)),
     }.items():
         predictions = predictions.append_column(name, probability)
 
+    counts = {part: table.num_rows for part, table in rows.items()}
     with replacing(artifacts / "model") as fresh:
-        fresh.mkdir()
-        model.write(fresh)
-        rows = {"fit": fit, "calibration": calibration, "holdout": holdout}
-        write_json(
-            fresh / "split.json",
-            {
-                "as_of": {part: [str(day) for day in days] for part, days in asdict(split).items()},
-                "rows": {part: table.num_rows for part, table in rows.items()},
-            },
-        )
+        for name, model in (("judged", judged), ("live", live)):
+            (fresh / name).mkdir(parents=True)
+            model.write(fresh / name)
+        as_of = {part: [str(day) for day in days] for part, days in asdict(split).items()}
+        write_json(fresh / "split.json", {"as_of": as_of, "rows": counts})
         pq.write_table(
             predictions.replace_schema_metadata(None).combine_chunks(),
             fresh / "holdout_predictions.parquet",
             compression="zstd",
         )
-    return {"trees": model.rounds, "rows": {part: table.num_rows for part, table in rows.items()}}
+    return {"trees": judged.rounds, "rows": counts}
 
 
 def main(_arguments) -> dict:

@@ -1,7 +1,7 @@
 """A bundle: a model with all that is needed to use it, to judge it and to refuse it."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,39 @@ from models.store import BundleRefused, bundle_sha256
 # them may differ in its last bit between processors.
 GOLDEN_TOLERANCE = 1e-12
 
+JUDGED_MODEL = "judged.ubj"
+JUDGED_PROBABILITY = "judged_probability"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The fit that answers for the quality of a bundle and never scores a night.
+
+    It was fitted on the dates ``learnt_on``, all of whose labels were known on the first date of
+    the holdout. ``threshold`` is the probability that the share to contact reached there.
+    """
+
+    schema: tuple[Feature, ...]
+    booster: xgboost.Booster
+    calibration: Calibration
+    threshold: float
+    learnt_on: tuple[date, ...]
+
+    def unseen_from(self, horizon_days: int) -> date:
+        """The first as-of date on which all that it learnt was known: from there on it may be
+        judged."""
+        return max(self.learnt_on) + timedelta(days=horizon_days)
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle that passed all checks, ready to score.
 
+    What scores is the live fit: the same recipe as the judged one, fitted on all dates.
     ``threshold`` is the probability from which a customer is contacted, ``threshold_version``
-    the name of that rule, ``contact_share`` the share of the holdout that reached it. ``base_rate``
-    is the share of buyers in the holdout: the answer for a customer of whom nothing usable is
-    known. ``learnt_on`` are the as-of dates it was fitted and calibrated on.
+    the name of that rule, ``contact_share`` the share of the newest date's customers that reached
+    it. ``base_rate`` is the share of buyers in the holdout: the answer for a customer of whom
+    nothing usable is known.
     """
 
     folder: Path
@@ -42,7 +66,7 @@ class Bundle:
     threshold: float
     threshold_version: str
     contact_share: float
-    learnt_on: tuple[date, ...]
+    judged: Judged
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -75,6 +99,11 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
         )
 
     description = read_json(folder / "bundle.json")
+    if "judged" not in description:
+        raise BundleRefused(
+            f"the bundle in {folder} holds one fit, not two: it was made by older code. Train it "
+            "anew with this code: python -m jobs.retrain_model --help"
+        )
     _check_libraries(folder, description["libraries"])
     bundle = Bundle(
         folder=folder,
@@ -88,14 +117,21 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
         threshold=description["threshold"],
         threshold_version=description["threshold_version"],
         contact_share=description["contact_share"],
-        learnt_on=_learnt_on(description["origin"]["as_of"]),
+        judged=_judged(folder, description),
     )
     _check_golden_rows(bundle)
     return bundle
 
 
-def _learnt_on(as_of: dict[str, list[str]]) -> tuple[date, ...]:
-    return tuple(date.fromisoformat(day) for part in ("fit", "calibration") for day in as_of[part])
+def _judged(folder: Path, description: dict) -> Judged:
+    judged = description["judged"]
+    return Judged(
+        schema=schema_from_json(judged["schema"]),
+        booster=read_booster(folder / JUDGED_MODEL),
+        calibration=Calibration(**judged["calibration"]),
+        threshold=judged["threshold"],
+        learnt_on=tuple(date.fromisoformat(day) for day in description["origin"]["as_of"]["fit"]),
+    )
 
 
 def _check_libraries(folder: Path, trained_with: dict[str, str]) -> None:
@@ -110,17 +146,19 @@ def _check_libraries(folder: Path, trained_with: dict[str, str]) -> None:
 
 def _check_golden_rows(bundle: Bundle) -> None:
     golden = pq.read_table(bundle.folder / "golden_rows.parquet")
-    expected = golden["probability"].to_numpy()
-    computed = score(golden, bundle, reasons=0)["probability"].to_numpy(zero_copy_only=False)
-    differs = ~(np.abs(computed - expected) <= GOLDEN_TOLERANCE)
-    if differs.any():
-        row = int(np.flatnonzero(differs)[0])
-        raise BundleRefused(
-            f"{differs.sum()} of {len(expected)} golden rows of {bundle.folder} score differently "
-            f"here than when the model was made (row {row}: {computed[row]} instead of "
-            f"{expected[row]}). The code in models/ or an installed library has changed: score "
-            "with the commit and the locked requirements of that model, or retrain."
-        )
+    for column, model in (("probability", bundle), (JUDGED_PROBABILITY, bundle.judged)):
+        expected = golden[column].to_numpy()
+        computed = score(golden, model, reasons=0)["probability"].to_numpy(zero_copy_only=False)
+        differs = ~(np.abs(computed - expected) <= GOLDEN_TOLERANCE)
+        if differs.any():
+            row = int(np.flatnonzero(differs)[0])
+            raise BundleRefused(
+                f"{differs.sum()} of {len(expected)} golden rows of {bundle.folder} score "
+                f"differently here than when the model was made ({column} of row {row}: "
+                f"{computed[row]} instead of {expected[row]}). The code in models/ or an installed "
+                "library has changed: score with the commit and the locked requirements of that "
+                "model, or retrain."
+            )
 
 
 def read_holdout(folder: Path) -> pa.Table:

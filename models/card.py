@@ -11,6 +11,20 @@ from models.pages import render_page
 
 LINE_LENGTH = 100
 
+CHANGES = {
+    "shift_0.2": "mean up by 0.2 sd",
+    "shift_0.5": "mean up by 0.5 sd",
+    "constant": "99 % alike",
+    "missing": "half missing",
+    "scaled": "scaled by 0.75",
+    "raised_0.1": "mean probability up by 10 %",
+    "raised_0.25": "by 25 %",
+}
+"""The changes that monitors should hear, and what the card calls them."""
+
+PARTS = {"fit": "fit, judged", "holdout": "holdout", "live": "fit, live"}
+"""The parts of the training set, and what the card calls them."""
+
 # What Markdown, or the HTML in it, would take for its own.
 SPECIAL = re.compile(r"([\\`*\[\]<|])")
 
@@ -104,6 +118,7 @@ def card_sections(description: dict, metrics: dict) -> list[Section]:
         _fairness(metrics["groups"]),
         _calibration(metrics),
         _features(description["schema"]),
+        _hears(description["hears"]),
         _limits(description),
         _origin(description),
     ]
@@ -117,8 +132,8 @@ def _purpose(description: dict) -> Section:
             f"{description['horizon_days']} days? The score ranks customers for a nightly decision "
             f"(whom to contact: the threshold is {description['threshold']:.4f}, version "
             f"{description['threshold_version']}, which the best "
-            f"{description['contact_share']:.0%} of the holdout reached). It is a forecast of what "
-            "happens anyway, not of what a contact changes, and it is not meant for decisions "
+            f"{description['contact_share']:.0%} of the newest date reached). It is a forecast of "
+            "what happens anyway, not of what a contact changes, and it is not meant for decisions "
             "about credit, prices or access.",
             f"Owner: {description['owner']}.",
         ],
@@ -127,6 +142,7 @@ def _purpose(description: dict) -> Section:
 
 def _data(description: dict) -> Section:
     origin, horizon = description["origin"], description["horizon_days"]
+    second = description["second_fit"]
     return Section(
         "Data",
         [
@@ -136,17 +152,37 @@ def _data(description: dict) -> Section:
             Table(
                 ["part", "as-of dates", "rows"],
                 [
-                    [part, ", ".join(origin["as_of"][part]), f"{origin['rows'][part]:,}"]
-                    for part in ("fit", "calibration", "holdout")
+                    [name, _dates(origin["as_of"][part]), f"{origin['rows'][part]:,}"]
+                    for part, name in PARTS.items()
                 ],
                 first_number=2,
             ),
-            f"Between the parts lies a gap of one horizon. XGBoost ({description['rounds']} trees) "
-            "was fitted on the first part, its number of trees found on that part's newest date, "
-            "its probabilities calibrated (Platt scaling) on the second. The third was used for "
-            "nothing but the figures below.",
+            f"XGBoost ({description['rounds']} trees) was fitted twice by one recipe. The judged "
+            "fit learnt from the first part; between it and the holdout lies a gap of one horizon, "
+            "and the holdout was used for nothing but the figures below, which are all of the "
+            "judged fit. The live fit learnt from all dates, as many trees; it is what scores, and "
+            "threshold, drift reference and golden rows are its own. Each is calibrated (Platt "
+            "scaling) on its newest dates, every customer by trees that had not seen them.",
+            "On the newest date the second fit alone changes who is contacted for "
+            f"{second['moved_share']:.1%} of the customers, and a probability by "
+            f"{second['mean_change']:.3f} on average.",
+            _left_out(origin["left_out"]),
         ],
     )
+
+
+def _dates(days: list[str]) -> str:
+    return f"{days[0]} to {days[-1]} ({len(days)})" if len(days) > 1 else days[0]
+
+
+def _left_out(left_out: dict[str, str]) -> str:
+    if not left_out:
+        return "No as-of date was left out."
+    by_reason = {}
+    for day, reason in left_out.items():
+        by_reason.setdefault(reason.partition(": ")[2] or "too little history", []).append(day)
+    reasons = "; ".join(f"{_dates(days)}, {reason}" for reason, days in by_reason.items())
+    return f"Left out, neither teaching nor judging: {reasons}."
 
 
 def _quality(metrics: dict) -> Section:
@@ -263,6 +299,24 @@ def _features(schema: list[dict]) -> Section:
     )
 
 
+def _hears(hears: dict) -> Section:
+    deaf = ", ".join(hears["deaf"]) or "none"
+    rows = [
+        [name, *[_share(heard.get(change)) for change in CHANGES]]
+        for name, heard in hears["power"].items()
+    ]
+    return Section(
+        "What its monitors hear",
+        [
+            "Changes were made in quiet nights of the training set, one column at a time: the "
+            "share of the nights that are then called drifted. A dash: the change cannot be made "
+            "in that column, or is not asked for.",
+            f"Deaf, so that the column could lose its meaning unnoticed: {deaf}.",
+            Table(["column", *CHANGES.values()], rows),
+        ],
+    )
+
+
 def _limits(description: dict) -> Section:
     as_of, horizon = description["origin"]["as_of"], timedelta(days=description["horizon_days"])
     last = {part: date.fromisoformat(max(as_of[part])) + horizon for part in as_of}
@@ -274,9 +328,9 @@ def _limits(description: dict) -> Section:
                     "Trained on as-of dates of one stretch of time: a season it has not seen "
                     "shifts the level of the probabilities more than the order of the customers. "
                     "Compare the as-of dates above with the night.",
-                    "The judged model is the one that scores; it was not fitted again on the "
-                    f"holdout, so purchases after {last['fit']} have not shaped its trees, nor "
-                    f"those after {last['calibration']} its calibration.",
+                    "The figures are of the judged fit. The live fit has learnt what happened up "
+                    f"to {last['live']}, the judged one up to {last['fit']}: how well the live fit "
+                    "does is known once the labels of its own nights are there.",
                     "Only customers with a purchase within the population's window are scored; a "
                     "customer who is new or returns later has no score before the first purchase "
                     "is delivered.",

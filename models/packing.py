@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from intervals import DIGITS
 from lake import value_sha256, write_json
 from models.apply import score
+from models.bundle import JUDGED_MODEL, JUDGED_PROBABILITY
 from models.card import model_card
 from models.fit import FittedModel
 from models.judge import calibration_curve, judge_groups
@@ -34,6 +36,8 @@ LIBRARIES = ("numpy", "pyarrow", "pysail", "pyspark", "scikit-learn", "xgboost")
 class Origin:
     """What a bundle was made from. ``as_of`` and ``rows`` are by part of the split; dates are text.
 
+    ``left_out`` are the as-of dates that were asked for and not used, each with the reason.
+
     The hashes are SHA-256 of ``training_set.parquet``, of the source of ``features/`` and of the
     parameters.
     """
@@ -42,6 +46,7 @@ class Origin:
     training_until: str
     as_of: dict[str, list[str]]
     rows: dict[str, int]
+    left_out: dict[str, str]
     training_set_sha256: str
     features_sha256: str
     params_sha256: str
@@ -49,44 +54,61 @@ class Origin:
 
 def write_bundle(
     folder: Path,
-    model: FittedModel,
+    live: FittedModel,
+    judged: FittedModel,
     holdout: pa.Table,
     predictions: pd.DataFrame,
     golden_features: Path,
     metrics: dict,
     origin: Origin,
+    hears: dict,
     params: Params,
 ) -> None:
     """Put a bundle into ``folder``, which exists; the same arguments give the same bytes.
 
     Args:
         folder: Where to put it.
-        model: The judged model.
+        live: The model that will score.
+        judged: The model that answers for its quality, which has not seen the holdout.
         holdout: As-of date, customer, features and label, ordered by date and customer. Those of
             the newest date become the reference for drift and the golden rows; a sample of all,
             customers by number, is what this model and another will be judged on.
-        predictions: Of the same rows: ``label`` and ``p_model``.
+        predictions: Of the same rows: ``label`` and ``p_model``, the judged model's probability.
         golden_features: Folder with the golden files of the features.
         metrics: What ``judge`` found.
         origin: What went in.
+        hears: ``power`` and ``deaf``: which changes its monitors notice, for the card.
         params: Name, owner, horizon, contact share, groups, and the size of the reference.
 
     Raises:
         GroupUnknown: If ``gate.group_columns`` names something that is no feature.
     """
     share = params.decision.contact_share
-    threshold = contact_threshold(predictions["p_model"].to_numpy(), share)
+    newest = holdout.filter(pc.equal(holdout["as_of"], pc.max(holdout["as_of"])))
+    probability, before = (score(newest, fit, reasons=0)["probability"] for fit in (live, judged))
+    after, earlier = (each.to_numpy(zero_copy_only=False) for each in (probability, before))
+    # Whom to contact goes by the order of the customers; that the live fit has seen their labels
+    # changes the order, not how many a share of them is.
+    threshold = contact_threshold(after, share)
+    judged_threshold = contact_threshold(predictions["p_model"].to_numpy(), share)
     description = {
         "model_name": params.model.name,
         "owner": params.gate.owner,
         "horizon_days": params.training.horizon_days,
-        "schema": schema_to_json(model.schema),
-        "calibration": asdict(model.calibration),
-        "rounds": model.rounds,
+        "schema": schema_to_json(live.schema),
+        "calibration": asdict(live.calibration),
+        "rounds": live.rounds,
         "base_rate": float(predictions["label"].mean()),
         "contact_share": share,
         "threshold": threshold,
         "threshold_version": threshold_version(threshold, share),
+        "judged": {
+            "schema": schema_to_json(judged.schema),
+            "calibration": asdict(judged.calibration),
+            "threshold": judged_threshold,
+        },
+        "second_fit": _second_fit(earlier, after, share),
+        "hears": hears,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "origin": asdict(origin),
         "metrics": metrics["model"],
@@ -95,7 +117,7 @@ def write_bundle(
     groups = judge_groups(
         predicted,
         params.gate.group_columns,
-        threshold,
+        judged_threshold,
         params.gate.min_slice_rows,
         params.training.bootstrap_rounds,
         params.training.seed,
@@ -104,30 +126,41 @@ def write_bundle(
     metrics = metrics | {"groups": groups, "calibration_curve": curve}
     write_json(folder / "bundle.json", description)
     write_json(folder / "metrics.json", metrics)
-    model.booster.save_model(folder / "model.ubj")
+    live.booster.save_model(folder / "model.ubj")
+    judged.booster.save_model(folder / JUDGED_MODEL)
     for file in GOLDEN_FEATURES:
         shutil.copyfile(golden_features / file, folder / file)
     (folder / "model_card.md").write_text(model_card(description, metrics), encoding="utf-8")
 
-    newest = holdout.filter(pc.equal(holdout["as_of"], pc.max(holdout["as_of"])))
-    features = newest.select([feature.name for feature in model.schema])
-    probability = score(features, model, reasons=0)["probability"]
+    features = newest.select([feature.name for feature in live.schema])
     scored = features.append_column("probability", probability)
     sample = _sample(scored, params.drift.sample_rows, params.drift.seed)
-    _write_parquet(_spread(scored, GOLDEN_ROWS), folder / "golden_rows.parquet")
+    golden = _spread(scored.append_column(JUDGED_PROBABILITY, before), GOLDEN_ROWS)
+    _write_parquet(golden, folder / "golden_rows.parquet")
     _write_parquet(sample, folder / "reference.parquet")
     to_judge = _sample(_without_identity(holdout), HOLDOUT_ROWS, params.training.seed)
     _write_parquet(to_judge, folder / "holdout.parquet")
 
 
+def _second_fit(before: np.ndarray, after: np.ndarray, share: float) -> dict[str, float]:
+    """What the second fit alone moves on the newest date: the share of customers of whom only one
+    of the two fits is among those to contact, and the mean change of the probability."""
+    one, other = (p >= contact_threshold(p, share) for p in (before, after))
+    return {
+        "moved_share": round(float((one != other).mean()), DIGITS),
+        "mean_change": round(float(np.nanmean(np.abs(after - before))), DIGITS),
+    }
+
+
 def contact_threshold(probabilities: np.ndarray, contact_share: float) -> float:
-    """The probability that the best ``contact_share`` of the rows reach.
+    """The probability that the best ``contact_share`` of the rows that have one reach.
 
     >>> contact_threshold(np.array([0.1, 0.2, 0.3, 0.4, 0.5]), 0.4)
     0.4
     """
-    count = max(1, int(len(probabilities) * contact_share))
-    return float(np.sort(probabilities)[-count])
+    known = probabilities[~np.isnan(probabilities)]
+    count = max(1, int(len(known) * contact_share))
+    return float(np.sort(known)[-count])
 
 
 def threshold_version(threshold: float, contact_share: float) -> str:

@@ -6,9 +6,13 @@ from the evidence that is kept with it.
 
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from itertools import takewhile
 from typing import Literal
 
 from params import Retraining
+
+SAYS_NOTHING = ("unknown", "incident", "too_few", "too_few_rows")
+"""Findings that are neither for nor against a change."""
 
 Verdict = Literal["retrain", "wait", "alarm", "ignore"]
 Trigger = Literal["performance", "drift", "schedule", "labels"]
@@ -24,7 +28,8 @@ class Evidence:
             or another run of this night.
         incidents: What is wrong with the night's data, in sentences.
         drift: Verdicts of the newest nights, this one first: ``drift``, ``steady``,
-            ``too_few_rows``, ``incident`` (its data were wrong), ``unknown`` (not measured).
+            ``too_few_rows``, ``incident`` (its data were wrong), ``unknown`` (not measured). It
+            reaches back twice as far as a row of findings has to be long, and so do the next two.
         estimated: Findings from the probabilities of the newest nights, this one first: ``loss``,
             ``holds``, ``too_few``, ``incident``, ``unknown``.
         realised: The same from the labels of the newest mature cohorts that this champion scored.
@@ -182,15 +187,15 @@ def _loss(evidence: Evidence, rules: Retraining) -> str:
 def _in_a_row(findings: tuple[str, ...], wanted: str) -> int:
     """How many of the newest findings say so without a break.
 
+    A night that was not run, or whose data were wrong, says nothing and breaks nothing.
+
     >>> _in_a_row(("drift", "drift", "steady", "drift"), "drift")
     2
+    >>> _in_a_row(("drift", "unknown", "drift", "incident", "drift"), "drift")
+    3
     """
-    count = 0
-    for finding in findings:
-        if finding != wanted:
-            break
-        count += 1
-    return count
+    told = [finding for finding in findings if finding not in SAYS_NOTHING]
+    return len(list(takewhile(lambda finding: finding == wanted, told)))
 
 
 def _quiet(evidence: Evidence) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ two nights can be compared. Bins are cut on the reference, and a null is a value
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,14 @@ import pandas as pd
 from params import Drift
 
 PROBABILITY = "probability"
+MEAN_PROBABILITY = "mean_probability"
 IS_CONTACTED = "is_contacted"
 PREDICTION_COLUMNS = (PROBABILITY, IS_CONTACTED)
 
 NUMBER_METHOD = "population stability index"
 CATEGORY_METHOD = "Jensen-Shannon distance"
 DIFFERENCE_METHOD = "difference of means"
-SCORE_METHOD = "largest distance in units of its column's threshold"
+SCORE_METHOD = "largest value, in times its threshold for the night"
 
 NIGHT = "night"
 
@@ -44,8 +45,8 @@ class DriftFinding:
     """What was found in one column.
 
     ``kind`` is ``night``, ``number``, ``category`` or ``prediction``. ``verdict`` is one of:
-    ``steady``, ``drift`` (``value >= threshold``), ``empty`` or ``constant`` (tonight, but not in
-    the reference), ``new``, ``missing``, ``too_few_rows``. ``value`` is null where nothing was
+    ``steady``, ``drift`` (at or beyond the threshold), ``empty`` or ``constant`` (tonight, but not
+    in the reference), ``new``, ``missing``, ``too_few_rows``. ``value`` is null where nothing was
     computed; ``threshold`` too where the value only informs: then the verdict is that of the
     distribution of the same prediction. ``detail`` is a sentence for people.
     """
@@ -58,22 +59,33 @@ class DriftFinding:
     verdict: str
     detail: str
 
+    @property
+    def times(self) -> float | None:
+        """The value in times its threshold, null where either is."""
+        if self.value is None or not self.threshold:
+            return None
+        return abs(self.value) / self.threshold
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """When to call a column, and a night, drifted; made by ``placebo_thresholds``.
 
-    ``columns`` maps each column to the threshold of its distance. A night's score is the largest
-    distance in units of its column's threshold; ``score`` is that from which the night has drifted.
-    They come from ``nights`` quiet nights between ``pairs`` pairs of dates. ``missing`` is, by
-    feature, the largest share of customers without a value on any of those dates.
+    ``columns`` maps each column to the threshold of its own distance, ``night`` to the higher one
+    from which on it makes the whole night one that has drifted. Both come from ``nights`` quiet
+    nights between ``pairs`` pairs of dates. ``missing`` is, by feature, the largest share of
+    customers without a value on any of those dates. ``power`` is, by column and change, the share
+    of nights that such a change makes drifted, null where it cannot be made; ``deaf`` names the
+    columns that could lose their meaning unnoticed.
     """
 
     columns: Mapping[str, float]
-    score: float
+    night: Mapping[str, float]
     nights: int
     pairs: int
     missing: Mapping[str, float]
+    power: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    deaf: Sequence[str] = ()
 
     def as_dict(self) -> dict:
         """All of it, for JSON; ``Thresholds(**...)`` takes it back."""
@@ -84,10 +96,10 @@ class Thresholds:
 class DriftResult:
     """The verdict of a night (``drift``, ``steady`` or ``too_few_rows``) and what it rests on.
 
-    ``score`` is the largest distance in units of its column's threshold, null if nothing could be
-    compared. ``drifted_share`` is that of drifted columns among the features that could be
-    compared; a column that came empty or constant is an incident of the data, not a change of
-    customers.
+    ``score`` is the largest value in times its threshold for the night, null if nothing could be
+    compared; from 1 on the night has drifted. ``drifted_share`` is that of drifted columns among
+    those that were compared; a column that came empty or constant is an incident of the data, not
+    a change of customers. ``deaf`` are the columns whose changes these thresholds miss.
     """
 
     verdict: str
@@ -96,6 +108,7 @@ class DriftResult:
     reference_rows: int
     current_rows: int
     findings: list[DriftFinding]
+    deaf: Sequence[str] = ()
 
     @property
     def drifted(self) -> list[str]:
@@ -108,14 +121,8 @@ class DriftResult:
 
     @property
     def compared(self) -> dict[str, DriftFinding]:
-        """By column, what was held against a threshold; without the finding of the night."""
-        return {
-            finding.column: finding
-            for finding in self.findings
-            if finding.verdict in ("steady", "drift")
-            and finding.threshold is not None
-            and finding.kind != NIGHT
-        }
+        """By column, the distributions that were held against a threshold."""
+        return _compared(self.findings)
 
     def as_dict(self) -> dict:
         """All of it, for JSON."""
@@ -131,9 +138,8 @@ def find_drift(
 ) -> DriftResult:
     """Compare tonight's sample with the reference.
 
-    A column has drifted beyond its own threshold. The night has drifted when its farthest column is
-    farther than on quiet nights the farthest column ever is: one of many columns is always beyond
-    what is rare for it alone.
+    A column has drifted beyond its own threshold. The night has drifted when a column is beyond its
+    higher one for the night: one of many columns is always beyond what is rare for it alone.
 
     Args:
         reference: Features, ``probability`` and ``is_contacted`` of the rows that judged the
@@ -156,12 +162,13 @@ def find_drift(
     ]
     predictions = _prediction_findings(reference, current, thresholds, drift, enough)
 
-    compared = [finding for finding in features if finding.verdict in ("steady", "drift")]
-    drifted = [finding for finding in compared if finding.verdict == "drift"]
-    share = len(drifted) / len(compared) if compared else 0.0
+    compared = _compared([*predictions, *features])
+    drifted = sum(finding.verdict == "drift" for finding in compared.values())
+    share = drifted / len(compared) if compared else 0.0
     night = _night_finding([*predictions, *features], thresholds, enough)
     findings = [night, *predictions, *features]
-    return DriftResult(night.verdict, night.value, share, len(reference), len(current), findings)
+    rows = (len(reference), len(current))
+    return DriftResult(night.verdict, night.value, share, *rows, findings, thresholds.deaf)
 
 
 def binned(
@@ -177,6 +184,34 @@ def binned(
     ['02 · 0', '05 · 2 to 3', 'null']
     """
     return _category_bins(reference, current) if is_category else _number_bins(reference, current)
+
+
+def bin_numbers(
+    reference: pd.Series, current: pd.Series, is_category: bool
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """The same bins as whole numbers from 0 on, and how many there are.
+
+    >>> bin_numbers(pd.Series([0.0] * 6 + [1, 2, 3, 4]), pd.Series([0.0, 2.5, None]), False)[1]
+    array([1, 4, 6])
+    """
+    if is_category:
+        labels = _category_bins(reference, current)
+        numbers, names = pd.factorize(pd.concat(labels), sort=True)
+        return numbers[: len(reference)], numbers[len(reference) :], len(names)
+    edges, _ = _edges(reference)
+
+    def numbered(column: pd.Series) -> np.ndarray:
+        values = column.to_numpy(dtype=float)
+        return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values))
+
+    return numbered(reference), numbered(current), len(edges) + 2
+
+
+def distance(reference: pd.Series, current: pd.Series, is_category: bool) -> float:
+    """By the method of its kind, how far the column is from the reference."""
+    before, now, count = bin_numbers(reference, current, is_category)
+    shares = (np.bincount(side, minlength=count) / len(side) for side in (before, now))
+    return (distance_of_shares if is_category else index_of_shares)(*shares)
 
 
 def population_stability_index(reference: pd.Series, current: pd.Series) -> float:
@@ -221,15 +256,16 @@ def _night_finding(
     findings: Sequence[DriftFinding], thresholds: Thresholds, enough: bool
 ) -> DriftFinding:
     far = {
-        finding.column: finding.value / finding.threshold
+        finding.column: abs(finding.value) / thresholds.night[finding.column]
         for finding in findings
-        if finding.value is not None and finding.threshold is not None
+        if finding.value is not None and finding.column in thresholds.night
     }
+    compared = _compared(findings)
+    beyond = sum(finding.verdict == "drift" for finding in compared.values())
     farthest = max(far, key=lambda name: (far[name], name), default=None)
-    beyond = sum(distance >= 1 for distance in far.values())
     if not enough:
         verdict = "too_few_rows"
-    elif farthest is None or far[farthest] < thresholds.score:
+    elif farthest is None or far[farthest] < 1:
         verdict = "steady"
     else:
         verdict = "drift"
@@ -238,12 +274,23 @@ def _night_finding(
         NIGHT,
         SCORE_METHOD,
         far.get(farthest),
-        thresholds.score,
+        1.0,
         verdict,
-        f"{beyond} of {len(far)} columns are beyond their thresholds; the farthest is {farthest}"
+        f"{beyond} of {len(compared)} columns are beyond their own thresholds; the farthest from "
+        f"the night's is {farthest}"
         if far
         else "no column could be compared",
     )
+
+
+def _compared(findings: Iterable[DriftFinding]) -> dict[str, DriftFinding]:
+    return {
+        finding.column: finding
+        for finding in findings
+        if finding.verdict in ("steady", "drift")
+        and finding.threshold is not None
+        and finding.method in (NUMBER_METHOD, CATEGORY_METHOD)
+    }
 
 
 def _feature_finding(
@@ -286,17 +333,19 @@ def _prediction_findings(
     findings = [
         DriftFinding(PROBABILITY, "prediction", NUMBER_METHOD, value, threshold, verdict, detail)
     ]
-    for column, name in ((PROBABILITY, "mean_probability"), (IS_CONTACTED, "contacted_share")):
+    for column, name in ((PROBABILITY, MEAN_PROBABILITY), (IS_CONTACTED, "contacted_share")):
         before, now = _mean(reference[column]), _mean(current[column])
         both = before is not None and now is not None
+        value, allowed = now - before if both else None, thresholds.columns.get(name)
+        is_judged = value is not None and allowed is not None and enough
         findings.append(
             DriftFinding(
                 name,
                 "prediction",
                 DIFFERENCE_METHOD,
-                now - before if both else None,
-                None,
-                verdict,
+                value,
+                allowed,
+                ("drift" if abs(value) >= allowed else "steady") if is_judged else verdict,
                 f"{before:.4f}, tonight {now:.4f}" if both else "one side has no predictions",
             )
         )
@@ -313,7 +362,7 @@ def _compare(
         only = _label(current.iloc[0])
         return None, "constant", f"every row holds {only}, the reference holds several values"
 
-    value = method_of(is_category)[1](*binned(reference, current, is_category))
+    value = distance(reference, current, is_category)
     verdict = "drift" if threshold is not None and value >= threshold else "steady"
     return value, verdict, _difference(reference, current, is_category)
 
@@ -337,14 +386,8 @@ def _difference(reference: pd.Series, current: pd.Series, is_category: bool) -> 
 
 
 def _number_bins(reference: pd.Series, current: pd.Series) -> tuple[pd.Series, pd.Series]:
-    known = reference.dropna().to_numpy(dtype=float)
-    edges, labels = np.array([]), ["all"]
-    if known.size:
-        points = np.quantile(known, np.arange(1, 10) / 10, method="inverted_cdf")
-        repeated = np.unique(points[1:][points[1:] == points[:-1]])
-        below = np.nextafter(repeated, -np.inf)
-        edges = np.unique(np.concatenate([points, below]))
-        labels = _edge_labels(edges, dict(zip(below, repeated, strict=True)))
+    edges, just_below = _edges(reference)
+    labels = _edge_labels(edges, just_below) if len(edges) else ["all"]
 
     def bins(column: pd.Series) -> pd.Series:
         at = np.searchsorted(edges, column.to_numpy(dtype=float), side="left")
@@ -354,6 +397,17 @@ def _number_bins(reference: pd.Series, current: pd.Series) -> tuple[pd.Series, p
         )
 
     return bins(reference), bins(current)
+
+
+def _edges(reference: pd.Series) -> tuple[np.ndarray, dict[float, float]]:
+    """The tenths of the reference; and by edge, the value just beneath which it lies."""
+    known = reference.dropna().to_numpy(dtype=float)
+    if not known.size:
+        return np.array([]), {}
+    points = np.quantile(known, np.arange(1, 10) / 10, method="inverted_cdf")
+    repeated = np.unique(points[1:][points[1:] == points[:-1]])
+    below = np.nextafter(repeated, -np.inf)
+    return np.unique(np.concatenate([points, below])), dict(zip(below, repeated, strict=True))
 
 
 def _edge_labels(edges: np.ndarray, just_below: dict[float, float]) -> list[str]:

@@ -4,9 +4,10 @@ Pure functions on arrays. A row is one customer, or a cell of a histogram that s
 customers with the same score and decision; a row of n customers gives exactly what n rows give.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,16 @@ METRICS = (
 )
 """The first five are of the probabilities, the last six of the published decision, whom to contact.
 ``buyer_share`` is what the mean probability promises."""
+
+ESTIMATE_BIAS = "estimate.json"
+"""The file of a bundle that says how far its estimates are off where the labels are known."""
+
+SHARES = frozenset(METRICS) - {"log_loss", "lift", "value_per_customer"}
+"""Those that lie between 0 and 1."""
+
+UNDEFINED = {"value": None, "low": None, "high": None}
+NORMAL_REACH = 1.959964
+"""A 95 % interval of a normal distribution, in standard errors to either side."""
 
 PR_AUC = METRICS.index("pr_auc")
 CALIBRATION_ERROR = METRICS.index("expected_calibration_error")
@@ -143,6 +154,154 @@ def estimate(
     return Measured(
         int(cells.customers.sum()), buyers, rounded(with_intervals(METRICS, point, drawn))
     )
+
+
+def compare(
+    champion: np.ndarray, challenger: np.ndarray, buyers: np.ndarray, customers: np.ndarray
+) -> dict[str, dict[str, float | None]]:
+    """How far the challenger is from the champion on the same customers, with 95 % intervals.
+
+    Two models err on the same customers, so the interval of the difference is much narrower than
+    those of the two. It comes from the influence of every customer (for the ROC AUC, DeLong).
+
+    Args:
+        champion: Probability of each row's customers.
+        challenger: Likewise.
+        buyers: How many of them bought.
+        customers: How many they are.
+
+    Returns:
+        ``roc_auc_difference`` and ``log_loss_difference``, challenger minus champion; null without
+        both outcomes.
+    """
+    bought, others = buyers.astype(float), (customers - buyers).astype(float)
+    if not bought.sum() or not others.sum():
+        return {f"{name}_difference": dict(UNDEFINED) for name in ("roc_auc", "log_loss")}
+    beaten, beating = [], []
+    for scores in (challenger, champion):
+        beaten.append(_weight_below(scores, scores, others))
+        beating.append(1 - _weight_below(scores, scores, bought))
+    surest = np.finfo(np.float64).eps
+    sure = [np.clip(scores, surest, 1 - surest) for scores in (challenger, champion)]
+    of_buyers, of_others = beaten[0] - beaten[1], beating[0] - beating[1]
+    loss_buyers = -np.log(sure[0]) + np.log(sure[1])
+    loss_others = -np.log(1 - sure[0]) + np.log(1 - sure[1])
+
+    auc, auc_variance = _weighted(of_buyers, bought)
+    _, others_variance = _weighted(of_others, others)
+    total = customers.sum()
+    loss = (loss_buyers @ bought + loss_others @ others) / total
+    squares = ((loss_buyers - loss) ** 2) @ bought + ((loss_others - loss) ** 2) @ others
+    return {
+        "roc_auc_difference": _around(auc, math.sqrt(auc_variance + others_variance)),
+        "log_loss_difference": _around(float(loss), math.sqrt(squares) / total),
+    }
+
+
+def _weight_below(values: np.ndarray, among: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """For each value the share of the weight that lies below it; equal ones count half."""
+    order = np.argsort(among, kind="stable")
+    ordered, cumulated = among[order], np.append(0.0, np.cumsum(weights[order]))
+    below, up_to = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return (cumulated[below] + cumulated[up_to]) / (2 * cumulated[-1])
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """The mean, and the variance of the mean."""
+    total = weights.sum()
+    mean = values @ weights / total
+    return float(mean), float(((values - mean) ** 2) @ weights / total**2)
+
+
+def _around(value: float, error: float) -> dict[str, float]:
+    reach = NORMAL_REACH * error
+    return rounded({"value": value, "low": value - reach, "high": value + reach})
+
+
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """How far an estimate was from the labels where both are known, and how surely that is known.
+
+    ``value`` is estimate minus measured, ``reach`` half of the measured interval, by metric.
+    """
+
+    value: Mapping[str, float]
+    reach: Mapping[str, float]
+
+    def as_dict(self) -> dict:
+        """All of it, for JSON; ``Bias(**...)`` takes it back."""
+        return {"value": dict(self.value), "reach": dict(self.reach)}
+
+
+def estimate_bias(
+    probabilities: np.ndarray,
+    contacted: np.ndarray,
+    buyers: np.ndarray,
+    rules: Performance,
+    seed: int | Sequence[int],
+) -> Bias:
+    """What ``estimate`` says of rows whose labels are known, less what these say.
+
+    A model that is a little too sure promises a better ranking than it has.
+    """
+    promised = estimate(probabilities, contacted, rules, seed).metrics
+    found = measure(probabilities, contacted, buyers, rules, seed).metrics
+    known = [
+        name
+        for name in METRICS
+        if promised[name]["value"] is not None and found[name]["value"] is not None
+    ]
+    return Bias(
+        {name: round(promised[name]["value"] - found[name]["value"], DIGITS) for name in known},
+        {name: round((found[name]["high"] - found[name]["low"]) / 2, DIGITS) for name in known},
+    )
+
+
+def corrected(estimated: Measured, bias: Bias) -> Measured:
+    """The estimate without the bias that the holdout shows.
+
+    The bias is known no better than the holdout was measured, so the interval becomes wider by
+    that, as errors of two independent sources add up.
+    """
+    metrics = {}
+    for name, found in estimated.metrics.items():
+        if found["value"] is None or name not in bias.value:
+            metrics[name] = found
+            continue
+        value = found["value"] - bias.value[name]
+        below, above = found["value"] - found["low"], found["high"] - found["value"]
+        reach = bias.reach[name]
+        shifted = {
+            "value": value,
+            "low": value - math.hypot(below, reach),
+            "high": value + math.hypot(above, reach),
+        }
+        top = 1.0 if name in SHARES else math.inf
+        bottom = 0.0 if name != "value_per_customer" else -math.inf
+        metrics[name] = rounded(
+            {end: float(min(max(number, bottom), top)) for end, number in shifted.items()}
+        )
+    return replace(estimated, metrics=metrics)
+
+
+def is_spoilt(
+    score_date: date, horizon_days: int, wrong_days: Collection[date], rules: Performance
+) -> bool:
+    """Whether wrong data may have decided how a cohort did: those of its own night, or of more than
+    ``wrong_label_share`` of the days on which its labels came in.
+
+    One wrong day among thirty moves a label of few customers. To set aside every cohort that has
+    it would leave a month without any.
+
+    Args:
+        score_date: Of the cohort.
+        horizon_days: How long its labels came in.
+        wrong_days: Days with an incident.
+        rules: The share.
+    """
+    horizon = timedelta(days=horizon_days)
+    among_labels = sum(score_date < day <= score_date + horizon for day in wrong_days)
+    return score_date in wrong_days or among_labels > rules.wrong_label_share * horizon_days
 
 
 def judge_cohort(

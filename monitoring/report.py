@@ -41,7 +41,10 @@ class DriftPage(MetricContainer):
             counter(counters=[CounterData(*each) for each in self.counters.items()]),
             table_data(
                 title="The prediction, and the columns to look at",
-                column_names=["column", "verdict", "value", "threshold", "method", "what was seen"],
+                column_names=[
+                    *("column", "verdict", "times its threshold", "value", "threshold"),
+                    *("method", "what was seen"),
+                ],
                 data=self.rows,
             ),
             *compared,
@@ -145,8 +148,12 @@ def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> Dr
         title=inert(title),
         counters={
             "verdict": result.verdict.replace("_", " "),
-            "score, and from where on it is drift": _score(result),
-            "features drifted, of those compared": f"{result.drifted_share:.0%}",
+            "farthest column, in times its threshold for the night": _times(result.score),
+            "columns beyond their own thresholds, of those compared": (
+                f"{sum(each.verdict == 'drift' for each in result.compared.values())} of "
+                f"{len(result.compared)}"
+            ),
+            "columns whose changes go unheard": ", ".join(result.deaf) or "none",
             "customers in tonight's sample": f"{result.current_rows:,}",
             "rows in the model's reference": f"{result.reference_rows:,}",
         },
@@ -155,9 +162,8 @@ def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> Dr
     )
 
 
-def _score(result: DriftResult) -> str:
-    night = result.findings[0]
-    return "–" if night.value is None else f"{night.value:.2f} ({night.threshold:.2f})"
+def _times(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _charts(widgets: Iterable[BaseWidgetInfo]) -> Iterator[dict]:
@@ -174,7 +180,8 @@ def _cells(finding: DriftFinding) -> list[str]:
         "–" if number is None else f"{number:.4f}" for number in (finding.value, finding.threshold)
     )
     verdict = finding.verdict.replace("_", " ")
-    return [finding.column, verdict, value, threshold, finding.method, finding.detail]
+    times = _times(finding.times)
+    return [finding.column, verdict, times, value, threshold, finding.method, finding.detail]
 
 
 def inert(text: str) -> str:

@@ -121,11 +121,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Realised:
-    """How both models did on the newest cohort whose labels are all there, by metric."""
+    """How far the challenger was from the champion on the newest cohort whose labels are all there:
+    the same customers, compared in pairs. ``difference`` is challenger minus champion, by metric.
+    """
 
     score_date: str
-    champion: dict[str, Interval]
-    challenger: dict[str, Interval]
+    difference: dict[str, Interval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +135,14 @@ class RolloutEvidence:
 
     Attributes:
         percent: Of the customers; 0 is shadow.
-        nights: Published nights with this challenger at this percent, tonight included.
+        nights: Published nights with this challenger at this percent, tonight included; those
+            whose data had an incident do not count.
         unfit: Why tonight nobody got its score; empty if it was fit.
-        incidents: What was wrong with tonight's data.
-        realised: The newest comparison on outcomes; None if there is none yet.
+        incidents: What was wrong with tonight's data. Wrong data make a sound challenger look
+            unfit, so they take it neither a step on nor back; whom it serves tonight was decided
+            when it scored.
+        realised: The newest comparison on outcomes; None if there is none yet, or if wrong data
+            may have decided it.
     """
 
     percent: int
@@ -170,14 +175,15 @@ def decide_rollout(evidence: RolloutEvidence, rollout: Rollout) -> RolloutStep:
     >>> decide_rollout(RolloutEvidence(percent=0, nights=1, unfit=("constant",)), rollout).action
     'withdraw'
     """
+    if evidence.incidents:
+        found = "; ".join(evidence.incidents)
+        why = f"tonight's data had an incident, so the night counts for nothing: {found}"
+        return RolloutStep("stay", evidence.percent, (why,))
     reasons = (*evidence.unfit, *_losses(evidence.realised))
     if reasons:
         return RolloutStep("withdraw", 0, reasons)
 
     served = f"at {evidence.percent} % of the customers: night {evidence.nights}"
-    if evidence.incidents:
-        why = f"{served}; tonight's data had an incident: {'; '.join(evidence.incidents)}"
-        return RolloutStep("stay", evidence.percent, (why,))
     if evidence.nights < rollout.min_nights:
         why = f"{served} of the {rollout.min_nights} that are needed"
         return RolloutStep("stay", evidence.percent, (why,))
@@ -188,18 +194,15 @@ def decide_rollout(evidence: RolloutEvidence, rollout: Rollout) -> RolloutStep:
 
 
 def _losses(realised: Realised | None) -> list[str]:
-    """The metrics in which the challenger is worse beyond both intervals."""
+    """The metrics in which the challenger is clearly worse: the whole interval says so."""
     if realised is None:
         return []
     losses = []
     for metric, is_better_high in (("roc_auc", True), ("log_loss", False)):
-        champion, challenger = realised.champion.get(metric), realised.challenger.get(metric)
-        if champion is None or challenger is None:
-            continue
-        lost = challenger.high < champion.low if is_better_high else challenger.low > champion.high
-        if lost:
+        found = realised.difference.get(metric)
+        if found is not None and (found.high < 0 if is_better_high else found.low > 0):
             losses.append(
-                f"on the cohort of {realised.score_date} its {metric} is {challenger.low:.4f} to "
-                f"{challenger.high:.4f}, the champion's {champion.low:.4f} to {champion.high:.4f}"
+                f"on the cohort of {realised.score_date} its {metric} differs from the champion's "
+                f"by {found.low:+.4f} to {found.high:+.4f}"
             )
     return losses

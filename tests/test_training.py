@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import catalog
 from lake import read_json
 from models.bundle import read_bundle
 from models.store import bundle_sha256
+from records import make_current
 from settings import PROJECT_ROOT
-from tests.records import put_activity
 
 UNTIL = date(2026, 3, 31)
 CUSTOMERS = 500
@@ -32,7 +34,8 @@ STAGES = [
 
 def write_lake(root: Path) -> None:
     """Customers who come back after a middling purchase, but rarely after a cheap or a dear one:
-    a hump, which neither recency nor a line can say. One delivery every 30 days.
+    a hump, which neither recency nor a line can say. All of 30 days is delivered on the last of
+    them, the others' deliveries are empty.
     """
     random = np.random.default_rng(0)
     first = UNTIL - timedelta(days=30 * DELIVERIES - 1)
@@ -63,7 +66,13 @@ def write_lake(root: Path) -> None:
                 "known_on": pa.array([known_on] * len(buys), pa.date32()),
             }
         )
-        put_activity(root, known_on, table)
+        for day in range(30):
+            known_on = begins + timedelta(days=day)
+            partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id="d1")
+            partition.mkdir(parents=True)
+            rows = table if day == 29 else table.slice(0, 0)
+            pq.write_table(rows, partition / "part-0.parquet")
+            make_current(root, known_on, "d1")
 
 
 class Checkout:
@@ -80,7 +89,8 @@ class Checkout:
 
         params = yaml.safe_load((self.folder / "params.yaml").read_text())
         params["sources"]["generated"]["training_until"] = str(UNTIL)
-        params["training"] |= {"as_of_count": 5, "holdout_count": 1, "bootstrap_rounds": 50}
+        params["training"] |= {"as_of_count": 5, "as_of_step_days": 30, "history_days": 300}
+        params["training"] |= {"holdout_count": 1, "calibration_count": 2, "bootstrap_rounds": 50}
         params["model"] |= {"max_rounds": 50, "max_depth": 4, "learning_rate": 0.2}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 
@@ -141,7 +151,9 @@ def test_what_is_trained_is_a_bundle_that_reads_and_has_beaten_the_baselines(che
         "golden_features.parquet",
         "golden_rows.parquet",
         "drift.json",
+        "estimate.json",
         "holdout.parquet",
+        "judged.ubj",
         "metrics.json",
         "model.ubj",
         "model_card.md",

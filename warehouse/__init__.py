@@ -21,17 +21,18 @@ from warehouse.decisions import (
     training_until,
 )
 from warehouse.drift import replace_drift
-from warehouse.migrate import MayNotMigrate, NotMigrated, check_migrated, migrate
+from warehouse.migrate import MayNotMigrate, NotMigrated, check_migrated, has_tables, migrate
 from warehouse.nights import (
-    baseline_weekdays,
     current_run,
     current_runs,
     customers_scored,
     incident_nights,
+    incidents,
     is_newest,
     newest_night,
     pointer_of,
     run_before,
+    weekdays_before,
 )
 from warehouse.performance import (
     EstimateError,
@@ -102,7 +103,6 @@ __all__ = [
     "WarehouseLost",
     "append_audit",
     "audit_head",
-    "baseline_weekdays",
     "check_audit",
     "check_migrated",
     "check_published",
@@ -113,7 +113,9 @@ __all__ = [
     "customers_scored",
     "decision_of",
     "estimate_errors",
+    "has_tables",
     "incident_nights",
+    "incidents",
     "is_newest",
     "look_up",
     "migrate",
@@ -140,5 +142,6 @@ __all__ = [
     "top_rules",
     "training_until",
     "unmeasured_cohorts",
+    "weekdays_before",
     "writing",
 ]

@@ -91,6 +91,19 @@ def check_migrated(engine: sa.Engine) -> None:
         )
 
 
+def has_tables(engine: sa.Engine) -> bool:
+    """Whether the tables were ever made; asking makes no SQLite file where there is none.
+
+    Raises:
+        WarehouseAway: If the warehouse cannot be reached.
+    """
+    url = engine.url
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return False
+    with engine.connect() as connection:
+        return _revision(connection) is not None
+
+
 def migration_config(connection: sa.Connection) -> "Config":
     """What Alembic's commands need to work in the connection's transaction."""
     from alembic.config import Config

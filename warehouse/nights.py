@@ -70,24 +70,28 @@ def is_newest(engine: sa.Engine, night: date, run_id: str) -> bool:
 
 def incident_nights(engine: sa.Engine, first: date, last: date) -> set[date]:
     """The nights from ``first`` to ``last`` whose published data had a quality incident."""
-    nights = (
-        sa.select(CURRENT_RUNS.c.score_date)
+    return set(incidents(engine, first, last))
+
+
+def incidents(engine: sa.Engine, first: date, last: date) -> dict[date, set[tuple[str, str]]]:
+    """By night from ``first`` to ``last``, dataset and column of what was wrong in its published
+    data; nights without an incident are left out."""
+    wrong = (
+        sa.select(CURRENT_RUNS.c.score_date, QUALITY.c.dataset, QUALITY.c.column_name)
         .join_from(CURRENT_RUNS, QUALITY, QUALITY.c.run_id == CURRENT_RUNS.c.run_id)
         .where(CURRENT_RUNS.c.score_date.between(first, last), QUALITY.c.verdict == "incident")
         .distinct()
     )
+    found: dict[date, set[tuple[str, str]]] = {}
     with engine.connect() as connection:
-        return set(connection.scalars(nights))
+        for night, dataset, column in connection.execute(wrong):
+            found.setdefault(night, set()).add((dataset, column))
+    return found
 
 
-def baseline_weekdays(engine: sa.Engine, night: date, count: int) -> list[date]:
-    """The same weekday of the last ``count`` weeks, newest first; nights with incidents left out.
-
-    Compared with a night of wrong data, the same wrong data would count as usual a week later.
-    """
-    weekdays = [night - timedelta(weeks=back) for back in range(1, count + 1)]
-    wrong = incident_nights(engine, weekdays[-1], weekdays[0])
-    return [day for day in weekdays if day not in wrong]
+def weekdays_before(night: date, count: int) -> list[date]:
+    """The same weekday of the last ``count`` weeks, newest first."""
+    return [night - timedelta(weeks=back) for back in range(1, count + 1)]
 
 
 def customers_scored(engine: sa.Engine, nights: Iterable[date]) -> int:

@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 import sqlalchemy as sa
 
-from warehouse.tables import CURRENT_RUNS, PERFORMANCE, SCORING_RUNS
+from warehouse.tables import CURRENT_RUNS, PERFORMANCE, QUALITY, SCORING_RUNS
 
 WHO_SCORED = """
 select p.score_date, p.customer_id, p.probability, p.is_contacted, p.status,
@@ -47,12 +47,18 @@ def nights_tried(
     """Published nights up to ``until`` in which that challenger had that percent.
 
     A night counts once, whatever was retried. One that was not the newest when it was published is
-    a backfill and does not count, nor does one published before ``since``, an earlier trial.
+    a backfill and does not count, nor does one published before ``since``, an earlier trial, nor
+    one whose data had an incident.
     """
     run, newer = SCORING_RUNS.alias("run"), SCORING_RUNS.alias("newer")
     is_backfill = (
         sa.select(newer.c.run_id)
         .where(newer.c.score_date > run.c.score_date, newer.c.audit_number < run.c.audit_number)
+        .exists()
+    )
+    has_incident = (
+        sa.select(QUALITY.c.run_id)
+        .where(QUALITY.c.run_id == run.c.run_id, QUALITY.c.verdict == "incident")
         .exists()
     )
     nights = (
@@ -65,6 +71,7 @@ def nights_tried(
             run.c.challenger_percent == percent,
             run.c.published_at >= since,
             ~is_backfill,
+            ~has_incident,
         )
     )
     with engine.connect() as connection:

@@ -72,7 +72,13 @@ with session(settings, "several jobs", settings.spark) as spark:
         import_module(f"jobs.{name}").run(spark, settings, params, record)
 """
 
-QUICK_TRAINING = {"as_of_count": 4, "holdout_count": 1, "bootstrap_rounds": 20}
+QUICK_TRAINING = {
+    "history_days": 60,
+    "as_of_count": 8,
+    "holdout_count": 1,
+    "calibration_count": 2,
+    "bootstrap_rounds": 20,
+}
 
 # When, by whom and from which commit a run was published, and how long its jobs took, may differ.
 OF_THE_RUN_ITSELF = {

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from models.registry import Registry, Trained
 from models.split import split_by_time
 from models.store import bundle_sha256
 from monitoring.drift import DRIFT_THRESHOLDS
+from monitoring.performance import ESTIMATE_BIAS
 from params import read_params
 from settings import Settings
 from warehouse import migrate
@@ -46,12 +48,14 @@ def write_model(folder: Path, feature_names: tuple[str, ...], *, is_better: bool
         parts.append(pa.table({**key, **rows, "label": label}))
     training_set = pa.concat_tables(parts)
 
-    split = split_by_time(dates, horizon_days=30, calibration_count=1, holdout_count=1)
-    quick = PARAMS.model.model_copy(update={"max_rounds": 5})
-    model = fit_model(training_set, split, quick, seed=1)
+    split = split_by_time(dates, horizon_days=30, holdout_count=1)
+    judged, live = (
+        fit_model(training_set, days, 2, PARAMS.model, seed=1, rounds=3)
+        for days in (split.fit, split.live)
+    )
     holdout = rows_of(training_set, split.holdout)
     predictions = holdout.select(["as_of", "customer_id", "label", "country"]).to_pandas()
-    predictions["p_model"] = score(holdout, model, reasons=0)["probability"].to_numpy()
+    predictions["p_model"] = score(holdout, judged, reasons=0)["probability"].to_numpy()
     predictions["p_recency"] = predictions["p_logistic"] = (
         0.5 if is_better else predictions["p_model"]
     )
@@ -62,7 +66,8 @@ def write_model(folder: Path, feature_names: tuple[str, ...], *, is_better: bool
     folder.mkdir()
     write_bundle(
         folder,
-        model,
+        live,
+        judged,
         holdout,
         predictions,
         golden,
@@ -70,19 +75,19 @@ def write_model(folder: Path, feature_names: tuple[str, ...], *, is_better: bool
         Origin(
             source="generated",
             training_until="2026-03-31",
-            as_of={
-                part: [str(day) for day in getattr(split, part)]
-                for part in ("fit", "calibration", "holdout")
-            },
-            rows={"fit": 0, "calibration": 0, "holdout": 0},
+            as_of={part: [str(day) for day in days] for part, days in asdict(split).items()},
+            rows={"fit": 0, "holdout": 0, "live": 0},
+            left_out={},
             training_set_sha256="a" * 64,
             features_sha256="b" * 64,
             params_sha256="c" * 64,
         ),
+        {"power": {}, "deaf": []},
         PARAMS,
     )
+    write_json(folder / ESTIMATE_BIAS, {"value": {}, "reach": {}})
     few = PARAMS.drift.model_copy(update={"placebo_nights": 50})
-    thresholds = quiet_thresholds(training_set, model, PARAMS.model_copy(update={"drift": few}))
+    thresholds = quiet_thresholds(training_set, live, PARAMS.model_copy(update={"drift": few}))
     write_json(folder / DRIFT_THRESHOLDS, thresholds.as_dict())
 
 

@@ -4,10 +4,13 @@ from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs import build_bundle, evaluate_model, train_model
 from lake import read_json, write_json
+from models.apply import score
+from models.bundle import read_bundle
 from params import Params, read_params
 
 
@@ -16,7 +19,7 @@ def params() -> Params:
     return ours.model_copy(
         update={
             "training": ours.training.model_copy(
-                update={"holdout_count": 1, "bootstrap_rounds": 50}
+                update={"holdout_count": 1, "calibration_count": 2, "bootstrap_rounds": 50}
             ),
             "model": ours.model.model_copy(update={"max_rounds": 30}),
         }
@@ -48,6 +51,7 @@ def write_inputs(artifacts, shuffled: bool) -> None:
         pq.write_table(parts[0].slice(0, 3), folder / name)
     window = {"source": "generated", "training_until": "2026-05-31"}
     write_json(artifacts / "training_window.json", window)
+    write_json(folder / "left_out.json", {"2025-12-02": "12 of 365 days of deliveries"})
 
 
 def train(artifacts) -> dict:
@@ -63,6 +67,28 @@ def test_a_model_that_knows_more_than_the_baselines_becomes_a_bundle(tmp_path):
     assert description["threshold"] == facts["threshold"]
     assert description["origin"]["as_of"]["holdout"] == ["2026-05-01"]
     assert description["origin"]["training_until"] == "2026-05-31"
+    assert description["origin"]["as_of"]["live"][-1] == "2026-05-01"
+    card = (tmp_path / "bundle" / "model_card.md").read_text()
+    assert "Left out, neither teaching nor judging: 2025-12-02, too little history." in card
+
+
+def test_the_live_fit_has_learnt_what_happened_last_and_the_judged_one_has_not(tmp_path):
+    """On the newest date everybody does the opposite."""
+    write_inputs(tmp_path, shuffled=False)
+    path = tmp_path / "training_set" / "training_set.parquet"
+    rows = pq.read_table(path)
+    newest = pc.equal(rows["as_of"], pc.max(rows["as_of"]))
+    turned = pc.if_else(newest, pc.subtract(pa.scalar(1, pa.int32()), rows["label"]), rows["label"])
+    pq.write_table(rows.set_column(rows.column_names.index("label"), "label", turned), path)
+    facts = train(tmp_path)
+    bundle = read_bundle(tmp_path / "bundle", facts["bundle_sha256"])
+    often = pa.table({"recency_days": [150.0], "country": ["Norway"]})
+    judged, live = (
+        score(often, fit, reasons=0)["probability"][0].as_py() for fit in (bundle.judged, bundle)
+    )
+    assert judged > 0.85
+    assert live < judged - 0.1
+    assert bundle.judged.learnt_on[-1] == date(2026, 4, 1)
 
 
 def test_the_bundle_of_a_model_of_shuffled_labels_says_that_it_is_no_better(tmp_path):

@@ -137,20 +137,55 @@ def test_the_row_holds_the_evidence(deployed):
     with warehouse.connect(deployed.warehouse_url).connect() as connection:
         [row] = connection.execute(sa.select(RETRAINING_DECISIONS)).mappings()
     assert (row["score_date"], row["decision"]) == (NIGHT, "alarm")
-    assert row["evidence"]["drift"] == ["drift"] * 3
+    assert row["evidence"]["drift"] == ["drift"] * 3 + ["unknown"] * 3
     assert row["evidence"]["trained_until"] == str(Version.training_until)
     assert datetime.now(UTC) - row["decided_at"] < timedelta(minutes=5)
 
 
-def test_a_cohort_scored_or_labelled_on_wrong_data_is_no_evidence(deployed):
-    storm = NIGHT - timedelta(days=10)
-    a_night(deployed, storm, incidents=("country is missing in 50 % of the lines",))
+STORM = ("country is missing in 50 % of the lines",)
+
+
+def test_cohorts_whose_labels_came_in_during_a_storm_are_no_evidence(deployed):
+    for day in range(10, 14):
+        a_night(deployed, NIGHT - timedelta(days=day), incidents=STORM)
     record = nights_until(deployed, 3, cohort="loss")
 
     facts = decided(deployed, record)
 
     assert facts["decision"] == "ignore"
     assert "by the labels incident" in facts["reasons"][0]
+
+
+def test_one_incident_does_not_blind_the_detection_of_a_loss_for_a_month(deployed):
+    a_night(deployed, NIGHT - timedelta(days=10), incidents=STORM)
+    record = nights_until(deployed, 3, cohort="loss")
+    assert decided(deployed, record)["trigger"] == "performance"
+
+
+def test_the_cohort_of_a_night_of_wrong_data_is_passed_over(deployed):
+    for back in reversed(range(5)):
+        wrong = STORM if back == 1 else ()
+        a_night(deployed, NIGHT - HORIZON - timedelta(days=back), incidents=wrong)
+    for back in reversed(range(5)):
+        record = a_night(
+            deployed, NIGHT - timedelta(days=back), cohort="holds" if back == 4 else "loss"
+        )
+    facts = decided(deployed, record)
+    assert facts["trigger"] == "performance"
+    with warehouse.connect(deployed.warehouse_url).connect() as connection:
+        [row] = connection.execute(sa.select(RETRAINING_DECISIONS)).mappings()
+    assert row["evidence"]["realised"][:5] == ["loss", "incident", "loss", "loss", "holds"]
+
+
+def test_a_night_that_was_not_run_does_not_end_a_row(deployed):
+    for back in (4, 2, 1, 0):
+        record = a_night(
+            deployed, NIGHT - timedelta(days=back), drift="drift" if back < 4 else "steady"
+        )
+    missing = a_night(deployed, NIGHT + timedelta(days=2), drift="drift")
+    facts = decided(deployed, missing)
+    assert [alarm["name"] for alarm in facts["alarms"]] == ["drift"]
+    assert record.score_date == NIGHT
 
 
 def test_a_night_of_wrong_data_calls_people(deployed):

@@ -91,6 +91,7 @@ def lake(settings, engine):
     root = settings.data_root
     bundle = root / "bundles" / ("b" * 64)
     write_json(bundle / "bundle.json", {"horizon_days": HORIZON})
+    write_json(bundle / "estimate.json", {"value": {}, "reach": {}})
     accepted = {
         "roc_auc": {"value": 0.8, "low": 0.78, "high": 0.82},
         "expected_calibration_error": {"value": 0.01},
@@ -343,6 +344,18 @@ def test_both_arms_are_measured_on_all_customers_whoever_was_served(
     assert mature["champion"]["roc_auc"]["value"] == 0
     assert mature["challenger"]["roc_auc"]["value"] == 1
     assert mature["challenger"]["precision"]["value"] == 1
+    # In pairs: four of four buyers rise above four of four others, without exception.
+    found = {
+        metric: kept(engine, metric=metric, run_id="with-challenger", arm="challenger")
+        for metric in ("roc_auc_difference", "log_loss_difference")
+    }
+    [(difference, customers)] = found["roc_auc_difference"].values()
+    assert (difference, customers) == (1.0, 8)
+    [(less, _)] = found["log_loss_difference"].values()
+    assert less == pytest.approx(
+        mature["challenger"]["log_loss"]["value"] - mature["champion"]["log_loss"]["value"],
+        abs=1e-5,
+    )
     shares = kept(engine, metric="buyer_share", run_id="with-challenger", arm="challenger")
     assert {key[3]: value for key, value in shares.items()} == {
         "all": (0.5, 8),

@@ -155,7 +155,26 @@ def test_wrong_data_are_not_usual_a_week_later(spark, deployed, a_night):
             "intakes": record.intakes | {NIGHT + WEEK: intake()},
         }
     )
-    assert measure_quality.same_weekdays(engine, a_week_later, 4) == [NIGHT + WEEK, NIGHT - WEEK]
+    wrong = warehouse.incidents(engine, NIGHT, NIGHT)[NIGHT]
+    assert wrong == {("transactions", "customer_id")}
+    lines = measure_quality.describe_lines(spark, deployed.data_root, {NIGHT: "d1"})[NIGHT]
+    usual = measure_quality.usual_columns(lines, wrong)
+    assert set(lines) - set(usual) == {"customer_id"}
+    assert a_week_later.score_date - WEEK in warehouse.weekdays_before(a_week_later.score_date, 4)
+
+
+def test_weeks_of_a_wrong_column_silence_no_check_of_another(spark, deployed, a_night):
+    """Every earlier night had a new country; tonight prices are given in another unit."""
+    record = a_night([*(["ada"] * 880), *([None] * 120)], quantity=3000)
+    earlier = a_run("earlier", score_date=NIGHT - WEEK)
+    engine = warehouse.connect(deployed.warehouse_url)
+    warehouse.publish(engine, earlier, [predictions("ada", "bob")], replaces=None)
+    row = {"dataset": "transactions", "column_name": "country", "measure": "new_category_share"}
+    row |= {"run_id": "earlier", "verdict": "incident", "detail": "Atlantis"}
+    with warehouse.writing(engine) as connection:
+        connection.execute(QUALITY.insert().values(row))
+    facts = measure_quality.run(spark, deployed, PARAMS, record)
+    assert [each.partition(":")[0] for each in facts["incidents"]] == ["transactions.quantity"]
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,9 @@ def test_a_run_that_is_not_published_is_named(deployed, registry):
         advance(deployed, record)
 
 
+LOST = "roc_auc_difference"
+
+
 def measured(run_id: str, arm: str, version: str, metric: str, low: float, high: float):
     row = {"run_id": run_id, "score_date": NIGHT, "arm": arm, "model_version": version}
     row |= {"maturity": "mature", "measured_on": NIGHT, "slice": "all", "metric": metric}
@@ -286,15 +289,14 @@ def test_a_loss_on_outcomes_withdraws_the_challenger(deployed, registry, changes
             tables.PERFORMANCE.insert(),
             [
                 measured(record.run_id, "champion", "v1.0.0", "roc_auc", 0.7, 0.8),
-                measured(record.run_id, "challenger", "v1.2.0", "roc_auc", 0.5, 0.6) | changes,
+                measured(record.run_id, "challenger", "v1.2.0", LOST, -0.2, -0.1) | changes,
             ],
         )
     assert advance(deployed, record)["action"] == action
 
 
-def test_a_night_with_wrong_data_takes_no_step(deployed, registry):
+def test_a_night_with_wrong_data_takes_no_step_and_does_not_count(deployed, registry):
     begin(deployed)
-    publish_night(deployed, registry)
     record = publish_night(deployed, registry, NIGHT + timedelta(days=1))
     names = ("run_id", "dataset", "column_name", "measure", "verdict", "detail")
     row = dict.fromkeys(names, "x") | {"run_id": record.run_id, "verdict": "incident"}
@@ -304,6 +306,38 @@ def test_a_night_with_wrong_data_takes_no_step(deployed, registry):
     facts = advance(deployed, record)
     assert facts["action"] == "stay"
     assert "incident" in facts["reasons"][0]
+    # Two nights are needed, and two good ones follow.
+    for days in (2, 3):
+        action = "advance" if days == 3 else "stay"
+        record = publish_night(deployed, registry, NIGHT + timedelta(days=days))
+        assert advance(deployed, record)["action"] == action
+
+
+@pytest.mark.parametrize(
+    ("wrong_day", "action"), [(None, "withdraw"), (0, "advance"), (1, "withdraw")]
+)
+def test_a_cohort_of_a_night_with_wrong_data_withdraws_nobody(
+    deployed, registry, wrong_day, action
+):
+    """A wrong day among the thirty of its labels decides nothing, so there the loss counts."""
+    begin(deployed)
+    engine = warehouse.connect(deployed.warehouse_url)
+    nights = [publish_night(deployed, registry, NIGHT + timedelta(days=n)) for n in range(3)]
+    cohort = nights[0].run_id
+    with warehouse.writing(engine) as connection:
+        connection.execute(
+            tables.PERFORMANCE.insert(),
+            [
+                measured(cohort, "champion", "v1.0.0", "roc_auc", 0.7, 0.8),
+                measured(cohort, "challenger", "v1.2.0", LOST, -0.2, -0.1),
+            ],
+        )
+        if wrong_day is not None:
+            names = ("run_id", "dataset", "column_name", "measure", "verdict", "detail")
+            row = dict.fromkeys(names, "x") | {"verdict": "incident"}
+            row["run_id"] = nights[wrong_day].run_id
+            connection.execute(tables.QUALITY.insert().values(row))
+    assert advance(deployed, nights[-1])["action"] == action
 
 
 def roll_back_to(settings, version=None, token=None) -> dict:

@@ -35,7 +35,7 @@ PARAMS = read_params()
 PARAMS = PARAMS.model_copy(
     update={
         "training": PARAMS.training.model_copy(
-            update={"holdout_count": 1, "bootstrap_rounds": 50, "as_of_count": 5}
+            update={"holdout_count": 1, "bootstrap_rounds": 50, "calibration_count": 2}
         ),
         "model": PARAMS.model.model_copy(update={"max_rounds": 20}),
     }
@@ -70,6 +70,7 @@ def bundle(tmp_path_factory) -> Path:
     pq.write_table(pa.concat_tables(parts), training_set / "training_set.parquet")
     for name in ("golden_activity.parquet", "golden_features.parquet"):
         pq.write_table(parts[0].slice(0, 3), training_set / name)
+    write_json(training_set / "left_out.json", {})
     window = {"source": "generated", "training_until": "2026-05-31"}
     write_json(artifacts / "training_window.json", window)
     train_model.run(PARAMS, artifacts)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import random
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -12,16 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import warehouse
 from features.build import FEATURE_NAMES
 from features.golden import check_golden
 from jobs import build_training_set, list_training_window
-from jobs.build_training_set import TooLittleHistory
+from jobs.build_training_set import WindowChanged
 from jobs.list_training_window import HistoryEndsEarly
-from lake import PieceAltered, PieceMissing
-from models.split import as_of_dates
+from models.split import TooFewDates, as_of_dates
 from params import Params, read_params
 from settings import PROJECT_ROOT
 from tests.features.visits import deliver, expected_features, visit
+from tests.warehouse.nights import a_run, predictions
+from warehouse.tables import QUALITY
 
 FIRST = date(2026, 1, 1)
 UNTIL = date(2026, 2, 9)
@@ -35,7 +36,13 @@ def params() -> Params:
     values = read_params().model_dump(mode="json")
     values["sources"]["generated"]["training_until"] = str(UNTIL)
     values["population"]["active_days"] = ACTIVE_DAYS
-    values["training"] |= {"horizon_days": HORIZON_DAYS, "as_of_count": 3, "as_of_step_days": 5}
+    values["training"] |= {
+        "horizon_days": HORIZON_DAYS,
+        "history_days": 25,
+        "as_of_count": 3,
+        "as_of_step_days": 5,
+        "holdout_count": 1,
+    }
     return Params.model_validate(values)
 
 
@@ -72,35 +79,24 @@ def files_of(artifacts) -> list[dict]:
     return json.loads((artifacts / "training_window.json").read_text())["files"]
 
 
-def test_the_window_lists_each_delivery_known_by_its_end_with_the_nights_it_stood_in(
-    settings, lake, params, tmp_path
-):
-    corrected_from = FIRST + timedelta(20)
-    corrected = deliver(lake, FIRST, visits_of(FIRST), "00bb", known_from=corrected_from)
-    deliver(lake, FIRST + timedelta(1), [], "too late", known_from=UNTIL + timedelta(1))
+def test_the_window_lists_the_current_deliveries_up_to_its_end(settings, lake, params, tmp_path):
+    corrected = deliver(lake, FIRST, visits_of(FIRST), delivery_id="00bb")
 
     facts = list_training_window.run(settings, params, tmp_path)
 
-    days = [FIRST + timedelta(n) for n in range((UNTIL - FIRST).days + 1)]
     files = files_of(tmp_path)
-    assert [entry["known_on"] for entry in files] == [str(day) for day in [FIRST, *days]]
-    assert files[1] == {
-        "path": str(corrected.relative_to(lake)),
+    assert [entry["known_on"] for entry in files] == [
+        str(FIRST + timedelta(n)) for n in range((UNTIL - FIRST).days + 1)
+    ]
+    assert files[0] == {
+        "path": f"lake/activity/known_on={FIRST}/delivery_id=00bb/part-00000.parquet",
         "known_on": str(FIRST),
-        "known_from": str(corrected_from),
-        "known_until": None,
         "bytes": corrected.stat().st_size,
         "sha256": hashlib.sha256(corrected.read_bytes()).hexdigest(),
         "rows": len(visits_of(FIRST)),
     }
-    assert [(entry["known_from"], entry["known_until"]) for entry in (files[0], *files[2:])] == [
-        (None, str(corrected_from)),
-        (None, str(UNTIL + timedelta(1))),
-        *[(None, None)] * (len(days) - 2),
-    ]
-    assert facts["rows"] == len(known_visits()) + len(visits_of(FIRST))
-    assert facts["deliveries"] == len(days)
-    assert facts["missing_days"] == []
+    assert facts["rows"] == len(known_visits())
+    assert facts["wrong_days"] == {}
 
 
 def test_nothing_in_the_window_depends_on_the_machine(settings, lake, params, tmp_path):
@@ -118,7 +114,51 @@ def test_a_day_without_delivery_is_said(settings, params, tmp_path):
     for day in (UNTIL - timedelta(2), UNTIL):
         deliver(settings.data_root, day, [])
     facts = list_training_window.run(settings, params, tmp_path)
-    assert facts["missing_days"] == [str(UNTIL - timedelta(1))]
+    assert facts["wrong_days"] == {str(UNTIL - timedelta(1)): "no delivery"}
+
+
+def an_incident(settings, night: date, dataset: str, column: str) -> None:
+    """A published night whose data had one."""
+    warehouse.migrate(settings.warehouse_url)
+    engine = warehouse.connect(settings.warehouse_url)
+    values = a_run(f"run-{night}", score_date=night)
+    warehouse.publish(engine, values, [predictions("ada", "bob")], replaces=None)
+    row = {"dataset": dataset, "column_name": column, "measure": "missing_share"}
+    row |= {"run_id": f"run-{night}", "verdict": "incident", "detail": "60 % have no value"}
+    with warehouse.writing(engine) as connection:
+        connection.execute(QUALITY.insert().values(row))
+
+
+@pytest.mark.usefixtures("lake")
+def test_dates_and_labels_that_an_incident_touches_do_not_teach_and_are_named(
+    spark, settings, params, tmp_path
+):
+    """The storm lies in the horizon of one date and five days before the next."""
+    an_incident(settings, UNTIL - timedelta(12), "transactions", "customer_id")
+    params = with_training(params, wrong_day_reach=2, history_days=15, as_of_count=4)
+    window = list_training_window.run(settings, params, tmp_path)
+    storm = str(UNTIL - timedelta(12))
+    assert window["wrong_days"] == {storm: "incident in customer_id"}
+    facts = build_training_set.run(spark, settings, params, tmp_path)
+    assert facts["left_out"] == {
+        str(UNTIL - timedelta(15)): f"{storm}: incident in customer_id",
+    }
+    table = pq.read_table(tmp_path / "training_set/training_set.parquet")
+    assert UNTIL - timedelta(15) not in table["as_of"].to_pylist()
+
+
+@pytest.mark.usefixtures("lake")
+def test_an_incident_of_features_alone_is_not_one_of_the_lines_that_teach(
+    settings, params, tmp_path
+):
+    an_incident(settings, UNTIL - timedelta(12), "features", "country")
+    assert list_training_window.run(settings, params, tmp_path)["wrong_days"] == {}
+
+
+@pytest.mark.usefixtures("lake")
+def test_asking_for_incidents_makes_no_warehouse(settings, params, tmp_path):
+    list_training_window.run(settings, params, tmp_path)
+    assert not (settings.data_root / "warehouse.db").exists()
 
 
 def test_the_last_as_of_date_has_just_had_all_its_horizon(params):
@@ -165,7 +205,7 @@ def test_rows_are_the_active_customers_of_each_date_with_what_came_after(
         "rows": sum(key[0] == days[0] for key in keys),
         "buyers": sum(row["label"] for row in rows if row["as_of"] == days[0]),
     }
-    assert facts["short_history"] == [str(day) for day in days if (day - FIRST).days + 1 < 30]
+    assert facts["left_out"] == {}
     assert check_golden(spark, tmp_path / "training_set") == sum(key[0] == days[-1] for key in keys)
 
 
@@ -205,6 +245,7 @@ def test_the_same_window_gives_the_same_bytes_in_another_process_on_another_engi
     assert list(hashes(here / "training_set")) == [
         "golden_activity.parquet",
         "golden_features.parquet",
+        "left_out.json",
         "training_set.parquet",
     ]
 
@@ -220,8 +261,7 @@ def test_a_file_that_is_not_as_listed_is_named(spark, settings, lake, params, tm
     elif harm == "a byte more":
         path.write_bytes(content + b"0")
 
-    error = PieceMissing if harm == "gone" else PieceAltered
-    with pytest.raises(error, match=rf"^1 of \d+ files of the lake are .*{path}.*list_training"):
+    with pytest.raises(WindowChanged, match=f"{path} (is gone|has other content|has .* bytes)"):
         build_training_set.run(spark, settings, params, tmp_path)
     assert not (tmp_path / "training_set").exists()
 
@@ -236,108 +276,49 @@ def test_what_was_delivered_after_the_window_was_listed_is_not_looked_at(
     assert "stranger" not in customers.to_pylist()
 
 
+def with_training(params: Params, **changes) -> Params:
+    return params.model_copy(update={"training": params.training.model_copy(update=changes)})
+
+
 @pytest.mark.usefixtures("lake")
-def test_more_as_of_dates_than_the_lake_has_history_for_are_refused(
+def test_dates_whose_windows_begin_before_the_lake_are_left_out_and_named(
     spark, settings, params, tmp_path
 ):
     list_training_window.run(settings, params, tmp_path)
-    training = params.training.model_copy(update={"as_of_count": 8})
-    with pytest.raises(
-        TooLittleHistory, match=r"8 as-of dates from 2025-12-31.* of 2026-01-01.*as_of_count to 7"
-    ):
-        build_training_set.run(
-            spark, settings, params.model_copy(update={"training": training}), tmp_path
-        )
-
-
-def features_and_labels(spark, settings, params, artifacts) -> dict[tuple[date, str], dict]:
-    """The training set of this window, by as-of date and customer."""
-    list_training_window.run(settings, params, artifacts)
-    build_training_set.run(spark, settings, params, artifacts)
-    rows = pq.read_table(artifacts / "training_set/training_set.parquet").to_pylist()
-    return {(row["as_of"], row["customer_id"]): row for row in rows}
-
-
-def test_a_correction_is_seen_only_by_the_dates_whose_nights_could_have_seen_it(
-    spark, settings, lake, params, tmp_path
-):
-    first, second, third = as_of_dates(UNTIL, params.training)
-    corrected_day = first - timedelta(3)
-    before = features_and_labels(spark, settings, params, tmp_path / "before")
-    corrected = [one for one in visits_of(corrected_day) if one["customer_id"] != "c1"]
-    dear = visit("c1", on=corrected_day, micros=99_000_000)
-    deliver(lake, corrected_day, [*corrected, dear], "00bb", known_from=second)
-
-    after = features_and_labels(spark, settings, params, tmp_path / "after")
-
-    assert {key: row for key, row in after.items() if key[0] < second} == {
-        key: row for key, row in before.items() if key[0] < second
-    }
-    for day in (second, third):
-        added = after[day, "c1"]["spend_30d"] - before[day, "c1"]["spend_30d"]
-        [was] = [one for one in visits_of(corrected_day) if one["customer_id"] == "c1"]
-        assert added == pytest.approx(99 - was["purchase_micros"] / 1e6)
-
-
-def test_labels_are_those_known_on_the_last_day_of_the_window(
-    spark, settings, lake, params, tmp_path
-):
-    last = as_of_dates(UNTIL, params.training)[-1]
-    bought_on = UNTIL - timedelta(1)
-    strangers = [visit("c30", on=bought_on)]
-    assert last + timedelta(HORIZON_DAYS) >= bought_on
-    assert features_and_labels(spark, settings, params, tmp_path)[last, "c30"]["label"] == 0
-
-    deliver(lake, bought_on, [*visits_of(bought_on), *strangers], "00bb", known_from=UNTIL)
-    deliver(lake, bought_on, [], "00cc", known_from=UNTIL + timedelta(1))
-
-    assert features_and_labels(spark, settings, params, tmp_path)[last, "c30"]["label"] == 1
-
-
-def standing(told: list[tuple[int, int, list[dict]]], night: date) -> list[dict]:
-    """Plain: the visits of the delivery that stands for each day in a night."""
-    last = {}
-    for day, known_from, visits in told:
-        if FIRST + timedelta(known_from) <= night:
-            last[day] = visits
-    return [one for visits in last.values() for one in visits]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_training_row_is_what_a_night_of_its_date_saw_whatever_came_when(
-    spark, settings, params, tmp_path, seed
-):
-    """Two clocks against plain Python: days late, corrected once or twice, or not at all."""
-    chance = random.Random(seed)  # noqa: S311
-    told: list[tuple[int, int, list[dict]]] = []
-    length = (UNTIL - FIRST).days
-    for n in range(length + 1):
-        day = FIRST + timedelta(n)
-        known_from = n if n == length else n + chance.choice([0, 0, 0, 4, 9])
-        for number in range(chance.choice([1, 1, 2, 3])):
-            names = [f"c{chance.randrange(12)}" for _ in range(4)]
-            visits = [
-                visit(name, on=day, known_on=day, micros=chance.randrange(10**9))
-                for name in dict.fromkeys(names)
-            ]
-            told.append((n, known_from, visits))
-            deliver(settings.data_root, day, visits, f"d{number}", FIRST + timedelta(known_from))
-            known_from += chance.randrange(15)
-
-    rows = features_and_labels(spark, settings, params, tmp_path)
-
-    days = as_of_dates(UNTIL, params.training)
-    expected = {}
-    for day in days:
-        expected |= expected_features(standing(told, day), [day], ACTIVE_DAYS)
-    assert {key: {name: row[name] for name in FEATURE_NAMES} for key, row in rows.items()} == (
-        expected
+    facts = build_training_set.run(
+        spark, settings, with_training(params, history_days=30), tmp_path
     )
-    bought = {(one["customer_id"], one["activity_on"]) for one in standing(told, UNTIL)}
-    assert {key: row["label"] for key, row in rows.items()} == {
-        (day, name): int(
-            any((name, day + timedelta(n)) in bought for n in range(1, HORIZON_DAYS + 1))
-        )
-        for day, name in expected
-    }
-    assert len({len(standing(told, day)) for day in days}) > 1
+    without = {str(UNTIL - timedelta(15)): "25 of 30 days of deliveries"}
+    assert facts["left_out"] == without
+    assert list(facts["as_of"]) == [str(UNTIL - timedelta(10)), str(UNTIL - timedelta(5))]
+    assert json.loads((tmp_path / "training_set/left_out.json").read_text()) == without
+
+
+@pytest.mark.usefixtures("lake")
+def test_too_few_dates_are_refused_before_anything_is_computed(settings, params, tmp_path):
+    list_training_window.run(settings, params, tmp_path)
+    with pytest.raises(TooFewDates, match=r"1 as-of dates .*2 dates were left out.*history_days"):
+        build_training_set.run(None, settings, with_training(params, history_days=33), tmp_path)
+
+
+@pytest.mark.usefixtures("lake")
+def test_of_many_customers_a_bounded_sample_is_drawn_another_one_for_each_date(
+    spark, settings, params, tmp_path
+):
+    list_training_window.run(settings, params, tmp_path)
+    build_training_set.run(spark, settings, params, tmp_path)
+    path = tmp_path / "training_set/training_set.parquet"
+    everybody = pq.read_table(path).to_pylist()
+    build_training_set.run(spark, settings, with_training(params, rows_per_date=6), tmp_path)
+    drawn = pq.read_table(path).to_pylist()
+
+    assert all(row in everybody for row in drawn)
+    by_date = {}
+    for row in drawn:
+        by_date.setdefault(row["as_of"], set()).add(row["customer_id"])
+    assert len(set(map(frozenset, by_date.values()))) == 3
+    assert 0.2 < len(drawn) / len(everybody) < 0.8
+    build_training_set.run(
+        spark, settings, with_training(params, rows_per_date=6, seed=2), tmp_path
+    )
+    assert pq.read_table(path).to_pylist() != drawn

@@ -24,8 +24,8 @@ RECENCY = Feature("recency_days", "number", (), 0.0, 300.0, 0.0)
 
 @pytest.fixture(scope="module")
 def model(small_training_set):
-    split = split_by_time(small_training_set["as_of"].unique().to_pylist(), 30, 1, 2)
-    return fit_model(small_training_set, split, MODEL, seed=1)
+    split = split_by_time(small_training_set["as_of"].unique().to_pylist(), 30, 2)
+    return fit_model(small_training_set, split.fit, 2, MODEL, seed=1)
 
 
 @pytest.fixture

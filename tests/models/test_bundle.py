@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
@@ -31,16 +32,17 @@ PARAMS = PARAMS.model_copy(
 )
 
 
-HOLDOUT = split_by_time(AS_OF, 30, 1, 2).holdout
+HOLDOUT = split_by_time(AS_OF, 30, 2).holdout
 
 
 def write(training_set: pa.Table, folder: Path) -> Path:
     """A bundle of the training set, made from the beginning."""
-    split = split_by_time(training_set["as_of"].unique().to_pylist(), 30, 1, 2)
-    model = fit_model(training_set, split, PARAMS.model, seed=1)
+    split = split_by_time(training_set["as_of"].unique().to_pylist(), 30, 2)
+    judged = fit_model(training_set, split.fit, 2, PARAMS.model, seed=1)
+    live = fit_model(training_set, split.live, 2, PARAMS.model, seed=1, rounds=judged.rounds)
     holdout = rows_of(training_set, split.holdout)
     predictions = holdout.select(["as_of", "customer_id", "label", "country"]).to_pandas()
-    predictions["p_model"] = score(holdout, model, reasons=0)["probability"].to_numpy()
+    predictions["p_model"] = score(holdout, judged, reasons=0)["probability"].to_numpy()
     predictions["p_recency"] = predictions["p_logistic"] = 0.4
     golden = folder.with_name(f"{folder.name}-golden")
     golden.mkdir()
@@ -49,7 +51,8 @@ def write(training_set: pa.Table, folder: Path) -> Path:
     folder.mkdir()
     write_bundle(
         folder,
-        model,
+        live,
+        judged,
         holdout,
         predictions,
         golden,
@@ -57,12 +60,14 @@ def write(training_set: pa.Table, folder: Path) -> Path:
         Origin(
             source="generated",
             training_until="2026-07-31",
-            as_of={"fit": ["2026-01-05"], "calibration": ["2026-04-05"], "holdout": ["2026-07-04"]},
-            rows={"fit": 10, "calibration": 10, "holdout": 10},
+            as_of={part: [str(day) for day in days] for part, days in asdict(split).items()},
+            rows={"fit": 10, "holdout": 10, "live": 20},
+            left_out={"2025-12-06": "12 of 365 days of deliveries"},
             training_set_sha256="a" * 64,
             features_sha256="b" * 64,
             params_sha256="c" * 64,
         ),
+        {"power": {}, "deaf": []},
         PARAMS,
     )
     return folder
@@ -114,6 +119,41 @@ def test_a_bundle_reads_back_and_scores_as_it_was_judged(small_training_set, ori
     scored = score(reference, bundle, reasons=0)["probability"].to_numpy()
     assert scored.tolist() == reference["probability"].tolist()
     assert set(scored) <= set(score(newest, bundle, reasons=0)["probability"].to_pylist())
+
+
+def test_the_judged_fit_reads_back_as_it_was_judged_and_is_not_the_one_that_scores(
+    small_training_set, original
+):
+    bundle = read_bundle(original, bundle_sha256(original))
+    assert bundle.judged.learnt_on == tuple(AS_OF[:5])
+    assert bundle.judged.unseen_from(30) == AS_OF[5]
+    holdout = rows_of(small_training_set, HOLDOUT)
+    judged, live = (
+        score(holdout, fit, reasons=0)["probability"].to_numpy() for fit in (bundle.judged, bundle)
+    )
+    assert (judged >= bundle.judged.threshold).mean() == pytest.approx(0.2, abs=0.001)
+    newest = (holdout["as_of"].to_numpy() == np.datetime64(HOLDOUT[-1])).astype(bool)
+    assert (live[newest] >= bundle.threshold).mean() == pytest.approx(0.2, abs=0.001)
+    assert np.abs(judged - live).max() > 0.01
+    moved = read_json(original / "bundle.json")["second_fit"]
+    assert 0 < moved["moved_share"] < 0.2
+    assert moved["mean_change"] == pytest.approx(np.abs(judged - live)[newest].mean(), abs=1e-5)
+
+
+def test_a_judged_fit_that_scores_differently_is_refused_too(bundle_folder):
+    judged = read_json(bundle_folder / "bundle.json")["judged"]
+    judged["calibration"]["intercept"] += 1e-9
+    sha256 = edit(bundle_folder, judged=judged)
+    with pytest.raises(BundleRefused, match="judged_probability"):
+        read_bundle(bundle_folder, sha256)
+
+
+def test_a_bundle_of_older_code_with_one_fit_says_what_to_do(bundle_folder):
+    description = read_json(bundle_folder / "bundle.json")
+    del description["judged"]
+    write_json(bundle_folder / "bundle.json", description)
+    with pytest.raises(BundleRefused, match=r"one fit, not two.*Train it anew"):
+        read_bundle(bundle_folder, bundle_sha256(bundle_folder))
 
 
 @pytest.mark.parametrize("position", [0, 100, -1])

@@ -50,15 +50,29 @@ def description(country: str = "Norway") -> dict:
         "threshold_version": "12345678",
         "contact_share": 0.2,
         "rounds": 42,
+        "hears": {
+            "power": {
+                "recency_days": {"shift_0.5": 1.0, "constant": 1.0, "shift_0.2": 0.25},
+                "gap": {"shift_0.5": None, "missing": 0.85},
+                "mean_probability": {"raised_0.1": 0.4, "raised_0.25": 1.0},
+            },
+            "deaf": ["gap"],
+        },
+        "second_fit": {"moved_share": 0.0213, "mean_change": 0.0084},
         "origin": {
             "source": "generated",
             "training_until": "2026-03-31",
             "as_of": {
-                "fit": ["2025-10-02", "2025-11-01"],
-                "calibration": ["2025-12-31"],
+                "fit": ["2025-10-02", "2025-11-01", "2025-12-31"],
                 "holdout": ["2026-01-30", "2026-03-01"],
+                "live": ["2025-10-02", "2025-11-01", "2025-12-31", "2026-01-30", "2026-03-01"],
             },
-            "rows": {"fit": 20000, "calibration": 10000, "holdout": 12345},
+            "rows": {"fit": 20000, "holdout": 12345, "live": 32345},
+            "left_out": {
+                "2025-08-03": "310 of 365 days of deliveries",
+                "2025-09-02": "340 of 365 days of deliveries",
+                "2025-12-01": "2025-12-04 and 2 more days: no delivery",
+            },
             "training_set_sha256": "a" * 64,
             "features_sha256": "b" * 64,
             "params_sha256": "c" * 64,
@@ -81,11 +95,11 @@ def test_the_card_reads_like_this(golden):
     golden("model_card.md", model_card(description(), metrics()))
 
 
-def test_the_card_says_from_when_on_purchases_have_not_shaped_the_model():
+def test_the_card_says_up_to_when_either_fit_has_learnt():
     [limits] = [s for s in card_sections(description(), metrics()) if s.title == "Limits"]
-    [sentence] = [s for s in limits.blocks[0].sentences if "not fitted again" in s]
-    assert "purchases after 2025-12-01 have not shaped its trees" in sentence
-    assert "those after 2026-01-30 its calibration" in sentence
+    [sentence] = [s for s in limits.blocks[0].sentences if "judged fit" in s]
+    assert "The live fit has learnt what happened up to 2026-03-31" in sentence
+    assert "the judged one up to 2026-01-30" in sentence
 
 
 def test_a_name_from_a_delivery_cannot_break_a_table_or_become_markup():

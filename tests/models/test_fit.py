@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from models.apply import score
 from models.baselines import recency_probabilities
 from models.calibration import Calibration, calibrate
-from models.fit import FittedModel, OneOutcome, fit_model, rows_of
+from models.fit import FittedModel, OneOutcome, _folds, fit_model, rows_of
 from models.split import split_by_time
 from params import read_params
 
@@ -19,12 +20,12 @@ MODEL = read_params().model.model_copy(update={"max_rounds": 60, "early_stopping
 
 
 def split_of(training_set):
-    return split_by_time(training_set["as_of"].unique().to_pylist(), 30, 1, 2)
+    return split_by_time(training_set["as_of"].unique().to_pylist(), 30, 2)
 
 
 @pytest.fixture(scope="module")
 def fitted(small_training_set) -> FittedModel:
-    return fit_model(small_training_set, split_of(small_training_set), MODEL, seed=1)
+    return fit_model(small_training_set, split_of(small_training_set).fit, 2, MODEL, seed=1)
 
 
 def test_the_holdout_leaves_no_trace_in_the_model(small_training_set, fitted):
@@ -35,23 +36,51 @@ def test_the_holdout_leaves_no_trace_in_the_model(small_training_set, fitted):
         is_holdout, pc.subtract(1, small_training_set["label"]), small_training_set["label"]
     )
     changed = small_training_set.set_column(column, "label", label)
-    other = fit_model(changed, split, MODEL, seed=1)
+    other = fit_model(changed, split.fit, 2, MODEL, seed=1)
     assert other.booster.save_raw("ubj") == fitted.booster.save_raw("ubj")
     assert other.calibration == fitted.calibration
+
+
+def test_the_second_fit_has_as_many_trees_and_learns_from_all_dates(small_training_set, fitted):
+    split = split_of(small_training_set)
+    live = fit_model(small_training_set, split.live, 2, MODEL, seed=1, rounds=fitted.rounds)
+    assert live.booster.num_boosted_rounds() == live.rounds == fitted.rounds
+    assert live.booster.save_raw("ubj") != fitted.booster.save_raw("ubj")
+
+
+def test_a_model_of_labels_that_mean_nothing_is_calibrated_to_say_nothing(small_training_set):
+    """Its trees learn the rows by heart: only customers they have not seen can tell."""
+    random = np.random.default_rng(8)
+    label = pa.array((random.random(small_training_set.num_rows) < 0.3).astype("int32"))
+    column = small_training_set.column_names.index("label")
+    noise = small_training_set.set_column(column, "label", label)
+    by_heart = MODEL.model_copy(update={"max_depth": 8, "min_child_weight": 1})
+    split = split_of(noise)
+    model = fit_model(noise, split.fit, 2, by_heart, seed=1, rounds=60)
+    probability = score(rows_of(noise, split.holdout), model, reasons=0)["probability"].to_numpy()
+    assert np.abs(probability - 0.3).max() < 0.1
+
+
+def test_all_rows_of_a_customer_are_in_one_fold_and_the_folds_are_of_one_size():
+    customers = pa.chunked_array([[f"c{n}" for n in range(6000)] * 2])
+    folds = _folds(customers, seed=1).reshape(2, 6000)
+    assert (folds[0] == folds[1]).all()
+    assert np.bincount(folds[0]).min() > 1900
+    assert (_folds(customers, seed=2).reshape(2, 6000)[0] != folds[0]).any()
 
 
 def test_the_order_of_the_rows_does_not_matter(small_training_set, fitted):
     shuffled = small_training_set.take(
         np.random.default_rng(5).permutation(small_training_set.num_rows)
     )
-    other = fit_model(shuffled, split_of(small_training_set), MODEL, seed=1)
+    other = fit_model(shuffled, split_of(small_training_set).fit, 2, MODEL, seed=1)
     assert other.booster.save_raw("ubj") == fitted.booster.save_raw("ubj")
     assert (other.schema, other.calibration) == (fitted.schema, fitted.calibration)
 
 
 def test_the_number_of_threads_does_not_matter(small_training_set, fitted, monkeypatch):
     monkeypatch.setattr("models.fit.THREADS", 1)
-    other = fit_model(small_training_set, split_of(small_training_set), MODEL, seed=1)
+    other = fit_model(small_training_set, split_of(small_training_set).fit, 2, MODEL, seed=1)
     trees = [model.booster.get_dump(with_stats=True) for model in (other, fitted)]
     assert trees[0] == trees[1]
 
@@ -102,7 +131,7 @@ def test_extreme_margins_stay_probabilities():
 def test_the_recency_baseline_never_rises_with_days_since_the_last_purchase(small_training_set):
     split = split_of(small_training_set)
     fit, calibration, holdout = (
-        rows_of(small_training_set, days) for days in (split.fit, split.calibration, split.holdout)
+        rows_of(small_training_set, days) for days in (split.fit, split.fit[-2:], split.holdout)
     )
     probability = recency_probabilities(fit, calibration, holdout)
     order = np.argsort(holdout["recency_days"].to_numpy())

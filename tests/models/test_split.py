@@ -6,47 +6,69 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.split import TooFewDates, split_by_time
+from models.split import TooFewDates, left_out, split_by_time
+from params import read_params
+
+TRAINING = read_params().training.model_copy(
+    update={"horizon_days": 30, "history_days": 90, "wrong_day_reach": 7}
+)
+FIRST_DELIVERY = date(2025, 1, 1)
 
 
 @given(
-    count=st.integers(1, 20),
+    count=st.integers(1, 60),
     step=st.integers(1, 60),
     horizon=st.integers(1, 90),
-    calibration=st.integers(1, 3),
-    holdout=st.integers(1, 4),
+    holdout=st.integers(1, 6),
 )
-def test_every_label_of_a_part_is_known_before_the_next_part_begins(
-    count, step, horizon, calibration, holdout
+def test_every_label_that_is_learnt_is_known_before_the_holdout_begins(
+    count, step, horizon, holdout
 ):
     dates = [date(2026, 1, 1) + timedelta(days=step * i) for i in range(count)]
     try:
-        split = split_by_time(dates, horizon, calibration, holdout)
+        split = split_by_time(dates, horizon, holdout)
     except TooFewDates:
+        assert dates[0] + timedelta(days=horizon) > dates[-holdout:][0]
         return
-    for earlier, later in (
-        (split.early, split.stopping),
-        (split.fit, split.calibration),
-        (split.calibration, split.holdout),
-    ):
-        assert max(earlier) + timedelta(days=horizon) <= min(later)
-    assert split.stopping == split.fit[-1:]
+    assert max(split.fit) + timedelta(days=horizon) <= min(split.holdout)
     assert list(split.holdout) == dates[-holdout:]
-    assert len(split.calibration) <= calibration
+    assert list(split.live) == dates
 
 
-def test_dates_one_horizon_apart_are_all_used():
-    dates = [date(2026, 1, 1) + timedelta(days=30 * i) for i in range(12)]
-    split = split_by_time(dates, 30, calibration_count=1, holdout_count=3)
-    assert split.fit + split.calibration + split.holdout == tuple(dates)
-
-
-def test_dates_inside_a_gap_are_not_used():
+def test_dates_inside_the_gap_teach_only_the_live_fit():
     dates = [date(2026, 1, 1) + timedelta(days=15 * i) for i in range(12)]
-    split = split_by_time(dates, 30, calibration_count=1, holdout_count=3)
-    assert dates[8] not in split.fit + split.calibration + split.holdout
+    split = split_by_time(dates, 30, holdout_count=3)
+    assert dates[8] not in split.fit + split.holdout
+    assert dates[8] in split.live
 
 
-def test_a_window_that_is_too_short_says_what_to_change():
-    with pytest.raises(TooFewDates, match="as_of_count"):
-        split_by_time([date(2026, 1, 1), date(2026, 2, 1)], 30, 1, 1)
+def test_a_window_that_is_too_short_says_what_was_left_out_and_what_to_do():
+    days = [date(2026, 1, 1), date(2026, 2, 1)]
+    without = {date(2025, 12, 1): "12 of 90 days of deliveries"}
+    with pytest.raises(
+        TooFewDates,
+        match=r"2 as-of dates .* 2025-12-01 \(12 of 90 days.*training.history_days.*as_of_count",
+    ):
+        split_by_time(days, 30, 2, without)
+
+
+def test_no_date_at_all_is_too_few_and_not_a_fault():
+    with pytest.raises(TooFewDates, match="0 as-of dates"):
+        split_by_time([], 30, 2)
+
+
+@pytest.mark.parametrize(("days_after", "is_used"), [(88, False), (89, True)])
+def test_a_date_whose_windows_reach_before_the_first_delivery_is_left_out(days_after, is_used):
+    day = FIRST_DELIVERY + timedelta(days=days_after)
+    without = left_out([day], TRAINING, FIRST_DELIVERY, {})
+    assert without == ({} if is_used else {day: "89 of 90 days of deliveries"})
+
+
+@pytest.mark.parametrize(
+    ("days_before", "is_used"), [(31, True), (30, False), (-6, False), (-7, True)]
+)
+def test_a_wrong_day_leaves_out_the_labels_and_the_newest_features_it_is_in(days_before, is_used):
+    wrong = date(2026, 4, 1)
+    day = wrong - timedelta(days=days_before)
+    without = left_out([day], TRAINING, FIRST_DELIVERY, {wrong: "no delivery"})
+    assert without == ({} if is_used else {day: "2026-04-01: no delivery"})

@@ -70,6 +70,18 @@ CASES = {
         {"drift": ("drift", "incident", "drift")},
         *("ignore", None, "inputs drift"),
     ),
+    "a row goes on over a night that was not run, and over one of wrong data": (
+        {"drift": ("drift", "unknown", "drift", "incident", "drift", "steady")},
+        *("alarm", None, "no loss of performance is known"),
+    ),
+    "cohorts lost in a row but for one of wrong data": (
+        {"realised": ("loss", "incident", "loss", "loss", "holds", "holds")},
+        *("retrain", "performance", "lost performance"),
+    ),
+    "a cohort that held ends the row, whatever lies between": (
+        {"realised": ("loss", "unknown", "holds", "loss", "loss", "loss")},
+        *("ignore", None, "labels loss"),
+    ),
     "a past night": (
         {"is_past": True, "realised": LOSS, "incidents": ("country is missing",)},
         *("ignore", None, "decides nothing"),

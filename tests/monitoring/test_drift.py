@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from monitoring.drift import (
     Thresholds,
     binned,
+    distance,
     find_drift,
     jensen_shannon_distance,
     population_stability_index,
@@ -18,13 +19,8 @@ from monitoring.drift import (
 from params import read_params
 
 DRIFT = read_params().drift.model_copy(update={"min_rows": 100})
-THRESHOLDS = Thresholds(
-    {"spend_gbp_90d": 0.2, "returns_90d": 0.2, "country": 0.1, "probability": 0.2},
-    1.5,
-    1000,
-    10,
-    {},
-)
+OWN = {"spend_gbp_90d": 0.2, "returns_90d": 0.2, "country": 0.1, "probability": 0.2}
+THRESHOLDS = Thresholds(OWN, {name: 1.5 * own for name, own in OWN.items()}, 1000, 10, {})
 CATEGORIES = ("country",)
 
 
@@ -163,33 +159,37 @@ def test_enough_rows_are_as_many_as_the_parameter_says():
 def test_the_night_drifts_when_its_farthest_column_is_farther_than_on_quiet_nights():
     reference, current = customers(), customers(returns_90d=[9.0, 8.0] * 500)
     result, findings = found(reference, current)
-    far = findings["returns_90d"].value / 0.2
-    assert result.score == findings["night"].value == far
-    for score, verdict in ((far, "drift"), (far * 1.001, "steady")):
-        result, findings = found(reference, current, replace(THRESHOLDS, score=score))
+    far = findings["returns_90d"].value
+    assert result.score == findings["night"].value == far / (1.5 * 0.2)
+    for allowed, verdict in ((far, "drift"), (far * 1.001, "steady")):
+        night = THRESHOLDS.night | {"returns_90d": allowed}
+        result, findings = found(reference, current, replace(THRESHOLDS, night=night))
         assert result.verdict == findings["night"].verdict == verdict
         assert findings["returns_90d"].verdict == "drift"
-        assert "farthest is returns_90d" in findings["night"].detail
+        assert findings["night"].threshold == 1
+        assert findings["night"].detail.startswith("1 of 4 columns")
+        assert "the night's is returns_90d" in findings["night"].detail
 
 
 def test_a_column_without_a_threshold_only_informs():
     reference, current = customers(), customers(returns_90d=[9.0, 8.0] * 500)
-    others = {name: 0.2 for name in THRESHOLDS.columns if name != "returns_90d"}
-    result, findings = found(reference, current, replace(THRESHOLDS, columns=others))
+    others = {name: own for name, own in OWN.items() if name != "returns_90d"}
+    thresholds = replace(THRESHOLDS, columns=others, night=others)
+    result, findings = found(reference, current, thresholds)
     assert findings["returns_90d"].value > 1
     assert findings["returns_90d"].verdict == result.verdict == "steady"
 
 
 def test_columns_that_cannot_be_compared_are_not_in_the_share():
     result, _ = found(customers(), customers(spend_gbp_90d=np.nan, returns_90d=[9.0, 8.0] * 500))
-    assert result.drifted_share == 1 / 2
+    assert result.drifted_share == 1 / 3
 
 
 def test_the_night_drifts_when_the_prediction_does():
     shifted = np.sqrt(customers()["probability"])
     result, findings = found(customers(), customers(probability=shifted))
     assert result.verdict == "drift"
-    assert result.drifted_share == 0
+    assert result.drifted_share == 1 / 4
     assert findings["probability"].kind == "prediction"
 
 
@@ -200,6 +200,19 @@ def test_mean_and_share_contacted_go_with_the_prediction():
     assert findings["mean_probability"].threshold is None
     assert findings["contacted_share"].value == pytest.approx(0.2, abs=0.01)
     assert findings["contacted_share"].detail == "0.2000, tonight 0.4000"
+
+
+@pytest.mark.parametrize(("by", "verdict"), [(0.09, "steady"), (0.11, "drift"), (-0.11, "drift")])
+def test_a_mean_probability_beyond_its_threshold_is_drift_whatever_the_shape_says(by, verdict):
+    allowed = {**dict.fromkeys(OWN, 9.0), "mean_probability": 0.1}
+    thresholds = replace(THRESHOLDS, columns=allowed, night=allowed)
+    reference = customers(probability=np.linspace(0.2, 0.6, 1_000))
+    moved = customers(probability=np.linspace(0.2, 0.6, 1_000) + by)
+    result, findings = found(reference, moved, thresholds)
+    assert result.verdict == findings["mean_probability"].verdict == verdict
+    assert result.score == pytest.approx(abs(by) / 0.1)
+    # It has no distribution of its own to draw.
+    assert "mean_probability" not in result.compared
 
 
 def test_the_order_of_rows_changes_nothing():
@@ -238,6 +251,20 @@ def test_any_two_columns_of_text_can_be_compared(reference, current):
     distance = jensen_shannon_distance(*binned(before, now, is_category=True))
     assert 0 <= distance <= 1
     assert jensen_shannon_distance(*binned(before, before, is_category=True)) == 0
+
+
+@given(reference=numbers, current=numbers)
+def test_the_distance_is_that_of_the_bins_that_are_shown(reference, current):
+    before, now = (pd.Series(side, dtype=float) for side in (reference, current))
+    shown = population_stability_index(*binned(before, now, is_category=False))
+    assert distance(before, now, is_category=False) == pytest.approx(shown, abs=1e-9)
+
+
+@given(reference=texts, current=texts)
+def test_so_it_is_for_text(reference, current):
+    before, now = (pd.Series(side, dtype=object) for side in (reference, current))
+    shown = jensen_shannon_distance(*binned(before, now, is_category=True))
+    assert distance(before, now, is_category=True) == pytest.approx(shown, abs=1e-9)
 
 
 @given(values=numbers)

@@ -1,6 +1,6 @@
 """Performance: the metrics are the known ones, intervals hold what they say, findings differ."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from models.judge import judge
 from monitoring import performance
-from monitoring.performance import Measured, conclude, estimate, judge_cohort, measure
+from monitoring.performance import (
+    Measured,
+    compare,
+    conclude,
+    corrected,
+    estimate,
+    estimate_bias,
+    is_spoilt,
+    judge_cohort,
+    measure,
+)
 from params import read_params
 
 RULES = read_params().performance
@@ -234,3 +244,80 @@ def test_a_change_of_behaviour_at_the_same_inputs_is_seen_in_the_labels_and_nowh
 
     assert (finding(label), finding(changed)) == ("works", "concept_drift")
     assert judge_cohort(estimate(probability, contacted, RULES, 1), accepted, RULES) == "holds"
+
+
+def test_two_models_are_compared_in_pairs_as_draws_of_the_customers_say():
+    """Both see the same drive: alone their intervals overlap, in pairs the worse one is found."""
+    random = np.random.default_rng(5)
+    drive = random.normal(0, 1, 3000)
+    bought = (random.random(3000) < 1 / (1 + np.exp(1 - drive))).astype(int)
+    seen = drive + random.normal(0, 0.3, 3000)
+    blurred = seen + random.normal(0, 0.45, 3000)
+    champion, challenger = (1 / (1 + np.exp(1 - each)) for each in (seen, blurred))
+    ones = np.ones(3000, dtype=int)
+    found = compare(champion, challenger, bought, ones)
+
+    frame = pd.DataFrame(
+        {"as_of": 0, "customer_id": np.arange(3000), "label": bought, "country": "Norway"}
+    ).assign(p_model=challenger, p_recency=champion, p_logistic=champion)
+    drawn = judge(frame, rounds=300, seed=1)["gain_over_recency"]
+    for metric in ("roc_auc", "log_loss"):
+        one, other = found[f"{metric}_difference"], drawn[metric]
+        assert one["value"] == pytest.approx(other["value"], abs=1e-6)
+        width = other["high"] - other["low"]
+        assert one["high"] - one["low"] == pytest.approx(width, rel=0.15)
+    assert found["roc_auc_difference"]["high"] < 0
+    alone = [
+        measure(p, ones == 1, bought, QUICK, 1).metrics["roc_auc"] for p in (champion, challenger)
+    ]
+    assert alone[1]["high"] > alone[0]["low"]
+
+
+def test_a_row_of_many_customers_is_compared_as_so_many_rows():
+    one = compare(np.array([0.7, 0.3]), np.array([0.6, 0.5]), np.array([3, 1]), np.array([4, 5]))
+    many = compare(
+        np.array([0.7] * 4 + [0.3] * 5),
+        np.array([0.6] * 4 + [0.5] * 5),
+        np.array([1, 1, 1, 0, 1, 0, 0, 0, 0]),
+        np.ones(9, dtype=int),
+    )
+    assert one == many
+
+
+def test_without_both_outcomes_there_is_no_difference():
+    found = compare(np.array([0.7]), np.array([0.6]), np.array([1]), np.array([1]))
+    assert {metric["value"] for metric in found.values()} == {None}
+
+
+def test_a_model_that_is_too_sure_promises_no_more_than_its_holdout_shows():
+    """Its log-odds are half too large, on the holdout and on the night."""
+    right, wrong = 0, 0
+    for seed in range(20):
+        probability, contacted, bought = calibrated(3000, seed)
+        odds = (probability / (1 - probability)) ** 1.5
+        sure = odds / (1 + odds)
+        bias = estimate_bias(sure[:1500], contacted[:1500], bought[:1500], QUICK, 1)
+        promised = estimate(sure[1500:], contacted[1500:], QUICK, 1)
+        truth = measure(sure[1500:], contacted[1500:], bought[1500:], QUICK, 1)
+        value = truth.metrics["roc_auc"]["value"]
+        low, high = interval(corrected(promised, bias).metrics["roc_auc"])
+        right += low <= value <= high
+        low, high = interval(promised.metrics["roc_auc"])
+        wrong += low <= value <= high
+    assert wrong < 10
+    assert right >= 17
+
+
+@pytest.mark.parametrize(
+    ("wrong", "is_spoilt_by_it"),
+    [
+        ([0], True),
+        ([1], False),
+        ([5, 9, 30], False),
+        ([5, 9, 30, 12], True),
+        ([-1, 31, 40, 41], False),
+    ],
+)
+def test_a_cohort_is_spoilt_by_its_own_night_or_by_many_days_of_its_labels(wrong, is_spoilt_by_it):
+    days = [COHORT + timedelta(days=day) for day in wrong]
+    assert is_spoilt(COHORT, 30, days, RULES) is is_spoilt_by_it

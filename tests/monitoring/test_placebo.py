@@ -1,6 +1,5 @@
 """Thresholds that quiet nights stay below, and that real shifts do not."""
 
-from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -44,13 +43,13 @@ def dates(count: int = 6, **by_age) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def thresholds():
-    return placebo_thresholds(dates(), DRIFT, CATEGORIES)
+    return placebo_thresholds(dates(), DRIFT, CATEGORIES, 30)
 
 
 def test_it_is_kept_how_many_customers_at_most_had_no_value(thresholds):
     assert set(thresholds.missing.values()) == {0.0}
     seasonal = dates(spend_gbp_90d=lambda spend, n: spend.where(np.arange(len(spend)) >= 150 * n))
-    missing = placebo_thresholds(seasonal, DRIFT, CATEGORIES).missing
+    missing = placebo_thresholds(seasonal, DRIFT, CATEGORIES, 30).missing
     assert missing["spend_gbp_90d"] == 0.5
     assert missing["visits_30d"] == 0.0
 
@@ -88,31 +87,64 @@ def test_half_a_standard_deviation_is_noticed(thresholds, shift):
 def test_a_column_that_moves_by_itself_gets_the_room_it_takes(thresholds):
     assert thresholds.columns["tenure_days"] > 10 * thresholds.columns["visits_30d"]
     seasonal = dates(spend_gbp_90d=lambda spend, n: spend * (1 + n % 2))
-    wide = placebo_thresholds(seasonal, DRIFT, CATEGORIES)
+    wide = placebo_thresholds(seasonal, DRIFT, CATEGORIES, 30)
     assert wide.columns["spend_gbp_90d"] > 10 * thresholds.columns["spend_gbp_90d"]
     assert wide.columns["visits_30d"] < 2 * thresholds.columns["visits_30d"]
 
 
 def test_fewer_false_alarms_are_had_by_a_higher_score(thresholds):
     often = DRIFT.model_copy(update={"false_alarm_nights": 5})
-    assert placebo_thresholds(dates(), often, CATEGORIES).score < thresholds.score
+    loud = placebo_thresholds(dates(), often, CATEGORIES, 30)
+    assert loud.columns["visits_30d"] < thresholds.columns["visits_30d"]
+    assert loud.night["visits_30d"] < thresholds.night["visits_30d"]
 
 
 def test_the_same_rows_give_the_same_thresholds_and_one_date_is_enough(thresholds):
-    assert placebo_thresholds(dates(), DRIFT, CATEGORIES) == thresholds
-    alone = placebo_thresholds(dates(1), DRIFT, CATEGORIES)
+    assert placebo_thresholds(dates(), DRIFT, CATEGORIES, 30) == thresholds
+    alone = placebo_thresholds(dates(1), DRIFT, CATEGORIES, 30)
     assert (alone.pairs, alone.nights) == (1, 300)
     assert alone.columns["tenure_days"] < thresholds.columns["tenure_days"]
 
 
 def test_a_column_that_never_differs_does_not_alarm_at_a_trifle():
     rows = dates().assign(always=1.0)
-    thresholds = placebo_thresholds(rows, DRIFT, CATEGORIES)
+    thresholds = placebo_thresholds(rows, DRIFT, CATEGORIES, 30)
     assert thresholds.columns["always"] == 0.01
-    assert replace(thresholds, columns={}).score == thresholds.score
 
 
 def test_many_rows_are_sampled_down_to_a_nights_size(thresholds):
     few = DRIFT.model_copy(update={"sample_rows": 300})
-    noisy = placebo_thresholds(dates(), few, CATEGORIES)
+    noisy = placebo_thresholds(dates(), few, CATEGORIES, 30)
     assert noisy.columns["visits_30d"] > 2 * thresholds.columns["visits_30d"]
+
+
+def test_dates_nearer_than_a_night_to_its_reference_make_no_pair():
+    every_week = dates(9)
+    every_week["as_of"] = [
+        date(2026, 1, 1) + (day - date(2026, 1, 1)) / 30 * 7 for day in every_week["as_of"]
+    ]
+    # Of nine weekly dates the newest, and those five weeks apart from it and one another.
+    assert placebo_thresholds(every_week, DRIFT, CATEGORIES, 30).pairs == 1
+    assert placebo_thresholds(every_week, DRIFT, CATEGORIES, 7).pairs == 36
+
+
+def test_what_is_heard_is_measured_and_what_is_not_is_named(thresholds):
+    """Everybody grows older, and spend turns with the season: what is usual there is large."""
+    assert thresholds.deaf == ["tenure_days"]
+    assert thresholds.power["visits_30d"]["shift_0.5"] == 1.0
+    assert thresholds.power["country"] == {"constant": 1.0, "missing": 1.0}
+    assert thresholds.power["mean_probability"]["raised_0.25"] == 1.0
+    for heard in thresholds.power.values():
+        if heard.get("shift_0.5") is not None:
+            assert heard["shift_0.2"] <= heard["shift_0.5"]
+    seasonal = dates(spend_gbp_90d=lambda spend, n: spend * (1 + 3 * (n % 2)))
+    found = placebo_thresholds(seasonal, DRIFT, CATEGORIES, 30)
+    assert found.deaf == ["spend_gbp_90d", "tenure_days"]
+    assert found.power["spend_gbp_90d"]["shift_0.5"] < 0.5
+
+
+def test_a_column_that_is_nearly_always_the_same_cannot_be_made_more_so():
+    rare = dates(visits_30d=lambda visits, _: (visits > 6).astype(float))
+    found = placebo_thresholds(rare, DRIFT, CATEGORIES, 30)
+    assert found.power["visits_30d"]["constant"] is None
+    assert found.power["visits_30d"]["missing"] == 1.0

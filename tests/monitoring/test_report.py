@@ -14,13 +14,8 @@ from monitoring.report import comparison, write_page
 from params import read_params
 
 DRIFT = read_params().drift.model_copy(update={"min_rows": 100})
-THRESHOLDS = Thresholds(
-    {"spend_gbp_90d": 0.2, "returns_90d": 0.2, "country": 0.1, "probability": 0.2},
-    1.5,
-    1000,
-    10,
-    {},
-)
+OWN = {"spend_gbp_90d": 0.2, "returns_90d": 0.2, "country": 0.1, "probability": 0.2}
+THRESHOLDS = Thresholds(OWN, {name: 1.5 * own for name, own in OWN.items()}, 1000, 10, {})
 CATEGORIES = ("country",)
 ATTACK = "</script><script>document.title = 'owned'</script>"
 

@@ -79,8 +79,8 @@ def test_the_rank_correlation_of_a_table_is_that_of_its_customers(pairs):
         assert math.isclose(found, ranks[0].corr(ranks[1]), abs_tol=1e-12)
 
 
-def realised(metric="roc_auc", champion=(0.70, 0.74), challenger=(0.70, 0.74)) -> Realised:
-    return Realised("2026-03-01", {metric: Interval(*champion)}, {metric: Interval(*challenger)})
+def realised(metric="roc_auc", difference=(-0.01, 0.01)) -> Realised:
+    return Realised("2026-03-01", {metric: Interval(*difference)})
 
 
 def night(percent=5, nights=3, **changes) -> RolloutEvidence:
@@ -107,24 +107,21 @@ def night(percent=5, nights=3, **changes) -> RolloutEvidence:
         (night(0, nights=1, unfit=("constant",)), "withdraw", 0),
         (night(5, nights=1, unfit=("constant",)), "withdraw", 0),
         (night(50, nights=9, unfit=("constant",)), "withdraw", 0),
-        (night(5, unfit=("constant",), incidents=("prices",)), "withdraw", 0),
-        # A night with wrong data takes no step.
+        # A night with wrong data takes no step, neither on nor back.
+        (night(5, unfit=("constant",), incidents=("prices",)), "stay", 5),
+        (night(5, incidents=("prices",), realised=realised(difference=(-0.05, -0.01))), "stay", 5),
         (night(5, incidents=("prices",)), "stay", 5),
         (night(50, incidents=("prices",)), "stay", 50),
-        # Outcomes: only a loss beyond both intervals counts, on the side that is worse.
+        # Outcomes: only a clear loss counts, on the side that is worse.
         (night(realised=realised()), "advance", 20),
-        (night(realised=realised(challenger=(0.65, 0.70))), "advance", 20),
-        (night(realised=realised(challenger=(0.65, 0.69))), "withdraw", 0),
-        (night(realised=realised(challenger=(0.75, 0.80))), "advance", 20),
-        (night(nights=1, realised=realised(challenger=(0.65, 0.69))), "withdraw", 0),
-        (night(realised=realised("log_loss", (0.50, 0.52), (0.53, 0.60))), "withdraw", 0),
-        (night(realised=realised("log_loss", (0.50, 0.52), (0.40, 0.45))), "advance", 20),
-        (night(realised=realised("precision", (0.50, 0.52), (0.10, 0.20))), "advance", 20),
-        (
-            night(realised=Realised("2026-03-01", {"roc_auc": Interval(0.7, 0.8)}, {})),
-            "advance",
-            20,
-        ),
+        (night(realised=realised(difference=(-0.02, 0.0))), "advance", 20),
+        (night(realised=realised(difference=(-0.02, -0.001))), "withdraw", 0),
+        (night(realised=realised(difference=(0.01, 0.02))), "advance", 20),
+        (night(nights=1, realised=realised(difference=(-0.02, -0.001))), "withdraw", 0),
+        (night(realised=realised("log_loss", (0.001, 0.02))), "withdraw", 0),
+        (night(realised=realised("log_loss", (-0.02, -0.001))), "advance", 20),
+        (night(realised=realised("precision", (-0.3, -0.2))), "advance", 20),
+        (night(realised=Realised("2026-03-01", {})), "advance", 20),
     ],
 )
 def test_the_next_step(evidence, action, percent):
@@ -134,12 +131,11 @@ def test_the_next_step(evidence, action, percent):
 
 
 def test_the_reasons_say_what_decided():
-    lost = night(unfit=("it is constant",), realised=realised(challenger=(0.65, 0.69)))
+    lost = night(unfit=("it is constant",), realised=realised(difference=(-0.05, -0.01)))
     first, second = decide_rollout(lost, ROLLOUT).reasons
     assert first == "it is constant"
     assert second == (
-        "on the cohort of 2026-03-01 its roc_auc is 0.6500 to 0.6900, "
-        "the champion's 0.7000 to 0.7400"
+        "on the cohort of 2026-03-01 its roc_auc differs from the champion's by -0.0500 to -0.0100"
     )
     waiting = decide_rollout(night(nights=1), ROLLOUT)
     assert waiting == RolloutStep(
