@@ -64,6 +64,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
                 docs,
                 rows_of_weekday(root, record.intakes, day, params.validation.volume_weeks),
                 is_history=False,
+                accepted=accepted_before(day, found),
             )
         if intake.refusals:
             raise DeliveryRefused(intake.refusals)
@@ -85,6 +86,15 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         engine=engine_of(spark),
     ).write(root, record)
     return facts
+
+
+def accepted_before(day: date, found: IntakeRecord | None) -> dict[date, str]:
+    """The day with the reason for which a person took its delivery although it was refused.
+
+    What was accepted stays accepted when its lines have to be split again.
+    """
+    reason = None if found is None else found.accepted_because
+    return {day: reason} if reason else {}
 
 
 def rows_of_weekday(

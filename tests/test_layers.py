@@ -33,7 +33,17 @@ MAY_IMPORT = {
     "local": FOUNDATION | {"jobs", "warehouse"},
 }
 
-SHARED_BY_JOBS = {"engine", "entry", "java", "model_pages", "registry", "session"}
+SHARED_BY_JOBS = {
+    "engine",
+    "entry",
+    "intake",
+    "java",
+    "model_pages",
+    "pinned",
+    "registry",
+    "session",
+    "sorted_rows",
+}
 
 
 def imported(file: Path) -> set[str]:

@@ -45,6 +45,13 @@ from warehouse.publish import (
     TakenBack,
     publish,
 )
+from warehouse.published import (
+    content_sha256,
+    logged_sha256,
+    published_rows,
+    published_rules,
+    published_run,
+)
 from warehouse.quality import missing_shares, replace_quality
 from warehouse.queries import (
     Night,
@@ -87,6 +94,7 @@ __all__ = [
     "check_migrated",
     "check_published",
     "connect",
+    "content_sha256",
     "current_run",
     "current_runs",
     "customers_scored",
@@ -94,6 +102,7 @@ __all__ = [
     "estimate_errors",
     "incident_nights",
     "is_newest",
+    "logged_sha256",
     "look_up",
     "migrate",
     "missing_shares",
@@ -103,6 +112,9 @@ __all__ = [
     "night_drift",
     "nights_tried",
     "publish",
+    "published_rows",
+    "published_rules",
+    "published_run",
     "record_challenge",
     "record_decision",
     "record_promotion",
