@@ -229,6 +229,15 @@ def delivery_of(intake: str) -> str:
     return intake.rpartition("-")[0]
 
 
+def rules_of(intake: str) -> str:
+    """The short name of the rules that an intake was taken in under.
+
+    >>> rules_of(intake_id("3f2a9c0011223344", "ab12cd34"))
+    'ab12cd34'
+    """
+    return intake.rpartition("-")[2]
+
+
 # ------------------------------------------------------------------------------- what was known
 
 
@@ -295,7 +304,7 @@ def _other_rules(root: Path, day: date, delivery: str) -> str | None:
     """Other rules under which the delivery was taken in, if there are any."""
     record = catalog.ACTIVITY_RECORD.format(known_on=day, intake=f"{delivery}-*")
     paths = sorted(root.glob(record))
-    return paths[-1].name.split(".")[0].rpartition("-")[2] if paths else None
+    return rules_of(paths[-1].name.split(".")[0]) if paths else None
 
 
 def _rules_changed(root: Path, rules: str, outdated: Mapping[date, str]) -> str:

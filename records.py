@@ -249,6 +249,10 @@ class RunRecord(_Record):
         repairs = [(day, name) for day, names in self.repairs.items() for name in names]
         return [*self.intakes.items(), *repairs]
 
+    def named_intakes(self, day: date) -> str:
+        """The intakes of a day as the warehouse keeps them, repairs behind a plus."""
+        return "+".join([self.intakes[day], *self.repairs.get(day, [])])
+
     @property
     def intake(self) -> str:
         """The intake of the score date's own delivery."""

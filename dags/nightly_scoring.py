@@ -34,6 +34,10 @@ After `publish_predictions` **the scores are out**, and no task can take them ba
 - `decide_retraining`, `retraining_wanted`, `retrain`: retraining could not be asked for. Clear it,
   or trigger `retraining` by hand.
 - `tell`: a channel did not take an alarm; its log has the alarm.
+- `audit_night`: something the night rests on is not what was recorded, or training would see other
+  values than were scored. The log names the first thing; see the runbook before anything is
+  cleared.
+- `sweep_lake`: what dead jobs have left was not removed. Clear it.
 - `night_complete`: never by itself: a task before it was red.
 
 Skipped is not red: all that follows on publishing is skipped in a dry run, `retrain` when the night
@@ -193,8 +197,19 @@ with DAG(
     )
     told = tell_people(decide_retraining.output, open_run.output)
     chain([measure_quality, advance_rollout], decide_retraining)
+    # Scores that are out are audited, whatever else was not measured. What cannot be swept yet,
+    # because it is not as recorded, is evidence.
+    audit_night = run_job(
+        "audit_night",
+        *OPENED,
+        trigger_rule="all_done_min_one_success",
+        **SPARK,
+        **(PUBLISHED | {"on_failure_callback": Alert("critical")}),
+    )
+    sweep_lake = run_job("sweep_lake", **PUBLISHED)
+    chain([advance_rollout, told], audit_night, sweep_lake)
     # What failed before a decision that was made all the same leaves the run red.
-    chain([advance_rollout, told], EmptyOperator(task_id="night_complete"))
+    chain([advance_rollout, told, sweep_lake], EmptyOperator(task_id="night_complete"))
     chain(
         retraining_wanted(decide_retraining.output),
         TriggerDagRunOperator(

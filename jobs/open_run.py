@@ -17,8 +17,8 @@ from features.build import features_sha256
 from jobs.engine import choose_engine
 from jobs.entry import night_parser, start
 from jobs.intake import receive_delivery
+from jobs.pinned import night_code_sha256, scoring_params_sha256
 from jobs.registry import check_usable, open_registry
-from lake import value_sha256
 from ledger import (
     Entry,
     days,
@@ -29,11 +29,10 @@ from ledger import (
     pin_rules,
     repairs_by,
 )
-from meaning import code_sha256
 from models.registry import CHAMPION, RegistryState
 from params import Params, read_params
 from records import ActivityRecord, Challenger, RecordOutdated, RunRecord, code_version, run_id
-from settings import PROJECT_ROOT, Settings
+from settings import Settings
 from warehouse import (
     audit_head,
     check_migrated,
@@ -58,22 +57,6 @@ PARSER.add_argument(
     action="store_true",
     help="a published night: compute it again with today's code, rules and parameters",
 )
-
-NIGHT_CODE = (
-    "expectations/features.py",
-    "expectations/predictions.py",
-    "jobs/build_features.py",
-    "jobs/score_customers.py",
-    "models/apply.py",
-    "models/arms.py",
-    "models/batches.py",
-    "models/bundle.py",
-    "models/calibration.py",
-    "models/deciles.py",
-    "models/reasons.py",
-    "monitoring/rollout.py",
-)
-"""The code between activity and predictions, beside features/, which has a hash of its own."""
 
 # Further ahead, a score date is a slip of the pen; the warehouse holds the same bound.
 FURTHEST_DAYS = 366
@@ -220,11 +203,6 @@ def rows_of_activity(root: Path, intakes: dict[date, str]) -> int:
     return sum(ActivityRecord.read(root, day, name).activity.rows for day, name in intakes.items())
 
 
-def night_code_sha256() -> str:
-    """The hash of what the code means that computes scores from activity, the features left out."""
-    return code_sha256(PROJECT_ROOT / path for path in NIGHT_CODE)
-
-
 def pin_challenger(
     settings: Settings, registry: RegistryState, score_date: date
 ) -> tuple[Challenger | None, str | None]:
@@ -298,24 +276,6 @@ def check_near(score_date: date, newest: date) -> None:
             "lake or the warehouse. Readers of latest_predictions would see no other night until "
             "then. If the date is right, take in a delivery of a day between them first."
         )
-
-
-def scoring_params_sha256(params: Params, source: str, is_challenged: bool = False) -> str:
-    """The hash of exactly those parameters that change what a night computes.
-
-    These are `business`, the source without `training_until`, `validation`, `population` and
-    `scoring`; with a challenger also the checks of `rollout` that decide whom it serves. What
-    shaped the model (`training`, `model`, `decision`) is in its bundle; the other sections judge a
-    night that is scored.
-    """
-    sections = params.model_dump(
-        mode="json", include={"business", "validation", "population", "scoring"}
-    )
-    if is_challenged:
-        checks = {"min_rank_correlation", "max_contacted_factor"}
-        sections["rollout"] = params.rollout.model_dump(mode="json", include=checks)
-    mapping = params.source(source).model_dump(mode="json", exclude={"training_until"})
-    return value_sha256({**sections, "source": mapping})
 
 
 def main(arguments) -> dict:

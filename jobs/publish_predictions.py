@@ -124,10 +124,7 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
         features_sha256=record.features_sha256,
         params_sha256=record.params_sha256,
         code_version=record.code_version,
-        deliveries={
-            str(day): "+".join([name, *record.repairs.get(day, [])])
-            for day, name in record.intakes.items()
-        },
+        deliveries={str(day): record.named_intakes(day) for day in record.intakes},
         delivered=delivery.delivered,
         accepted=delivery.accepted,
         quarantined=delivery.quarantined,

@@ -69,6 +69,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
                 docs,
                 compared_with(root, record, params.validation),
                 is_history=False,
+                accepted=accepted_before(day, found),
             )
         if intake.refusals:
             raise DeliveryRefused(intake.refusals)
@@ -90,6 +91,15 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         engine=engine_of(spark),
     ).write(root, record)
     return facts
+
+
+def accepted_before(day: date, found: IntakeRecord | None) -> dict[date, str]:
+    """The day with the reason for which a person took its delivery although it was refused.
+
+    What was accepted stays accepted when its lines have to be split again.
+    """
+    reason = None if found is None else found.accepted_because
+    return {day: reason} if reason else {}
 
 
 def compared_with(root: Path, record: RunRecord, limits: Validation) -> dict[date, IntakeRecord]:

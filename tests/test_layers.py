@@ -36,7 +36,16 @@ MAY_IMPORT = {
 }
 
 SHARED_BY_JOBS = {
-    *("engine", "entry", "intake", "java", "model_pages", "registry", "repairs", "session")
+    "engine",
+    "entry",
+    "intake",
+    "java",
+    "model_pages",
+    "pinned",
+    "registry",
+    "repairs",
+    "session",
+    "sorted_rows",
 }
 
 

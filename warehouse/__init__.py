@@ -53,6 +53,13 @@ from warehouse.publish import (
     RunDiffers,
     publish,
 )
+from warehouse.published import (
+    content_sha256,
+    logged_sha256,
+    published_rows,
+    published_rules,
+    published_run,
+)
 from warehouse.quality import missing_shares, replace_quality
 from warehouse.queries import (
     Answer,
@@ -108,6 +115,7 @@ __all__ = [
     "check_published",
     "check_version",
     "connect",
+    "content_sha256",
     "current_run",
     "current_runs",
     "customers_scored",
@@ -117,6 +125,7 @@ __all__ = [
     "incident_nights",
     "incidents",
     "is_newest",
+    "logged_sha256",
     "look_up",
     "migrate",
     "missing_shares",
@@ -128,6 +137,9 @@ __all__ = [
     "owner_warning",
     "pointer_of",
     "publish",
+    "published_rows",
+    "published_rules",
+    "published_run",
     "record_challenge",
     "record_decision",
     "record_promotion",
