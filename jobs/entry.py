@@ -26,12 +26,22 @@ def job_parser(doc: str) -> argparse.ArgumentParser:
     )
 
 
+def day(text: str) -> date:
+    """The date in a command line.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is none; the parser shows the sentence.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date; write it as 2026-04-01") from None
+
+
 def night_parser(doc: str) -> argparse.ArgumentParser:
     """A parser with the night: ``--score-date``."""
     parser = job_parser(doc)
-    parser.add_argument(
-        "--score-date", type=date.fromisoformat, required=True, help="the business day described"
-    )
+    parser.add_argument("--score-date", type=day, required=True, help="the business day described")
     return parser
 
 

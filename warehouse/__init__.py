@@ -47,10 +47,12 @@ from warehouse.publish import (
 )
 from warehouse.quality import missing_shares, replace_quality
 from warehouse.queries import (
+    CustomerScore,
     Night,
     RuleCount,
     look_up,
     newest_nights,
+    score_of,
     top_rules,
 )
 from warehouse.rollout import WHO_SCORED, ArmMetric, newest_comparison, nights_tried
@@ -66,6 +68,7 @@ __all__ = [
     "ArmMetric",
     "AuditBroken",
     "CountsDiffer",
+    "CustomerScore",
     "EstimateError",
     "HistoryDiffers",
     "Measurement",
@@ -114,6 +117,7 @@ __all__ = [
     "retrainings_asked",
     "roll_back",
     "run_before",
+    "score_of",
     "top_rules",
     "training_until",
     "unmeasured_cohorts",
