@@ -162,6 +162,24 @@ def read_pieces(
     return spark.read.schema(dataset.schema).parquet(*map(str, paths))
 
 
+def rows_where(
+    root: Path, pieces: Iterable[Piece], column: str, value: str, remedy: str = TAKE_IN_AGAIN
+) -> "pa.Table":
+    """The rows of these pieces that have ``value`` in ``column``, read without an engine.
+
+    Raises:
+        PieceMissing, PieceAltered: See ``check_pieces``. Also if there are no pieces.
+    """
+    import pyarrow.dataset as ds
+
+    paths = check_pieces(root, pieces, remedy)
+    if not paths:
+        raise PieceMissing(f"there is no piece of the lake to read. {remedy}")
+    return ds.dataset(list(map(str, paths)), format="parquet").to_table(
+        filter=ds.field(column) == value
+    )
+
+
 def _lacking(path: Path, dataset: Dataset) -> list[str]:
     names = set(pq.read_schema(path).names)
     return [column for column in dataset.columns if column not in names]

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 from models.metrics import BASELINES, METRICS, PREDICTORS, metric_cell
 from models.pages import render_page
+from models.sections import Block, Points, Section, Table
 
 LINE_LENGTH = 100
 
@@ -27,33 +28,6 @@ PARTS = {"fit": "fit, judged", "holdout": "holdout", "live": "fit, live"}
 
 # What Markdown, or the HTML in it, would take for its own.
 SPECIAL = re.compile(r"([\\`*\[\]<|])")
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table for people; the columns from ``first_number`` on are numbers."""
-
-    header: list[str]
-    rows: list[list[str]]
-    first_number: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Points:
-    """A list of sentences."""
-
-    sentences: list[str]
-
-
-Block = str | Points | Table
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A heading and what stands below it; a text is a paragraph."""
-
-    title: str
-    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,13 @@ from warehouse.published import (
 from warehouse.quality import missing_shares, replace_quality
 from warehouse.queries import (
     Answer,
+    CustomerScore,
     Night,
     QueryRefused,
     RuleCount,
     look_up,
     newest_nights,
+    score_of,
     top_rules,
 )
 from warehouse.roles import READER, WRITER, owner_warning
@@ -88,6 +90,7 @@ __all__ = [
     "ArmMetric",
     "AuditBroken",
     "CountsDiffer",
+    "CustomerScore",
     "EstimateError",
     "HistoryDiffers",
     "MayNotMigrate",
@@ -151,6 +154,7 @@ __all__ = [
     "retrainings_asked",
     "roll_back",
     "run_before",
+    "score_of",
     "top_rules",
     "training_until",
     "unmeasured_cohorts",

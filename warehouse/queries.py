@@ -63,6 +63,44 @@ class RuleCount:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class CustomerScore:
+    """What was published of one customer; model and threshold are those of the arm."""
+
+    probability: float
+    decile: int
+    is_contacted: bool
+    status: str
+    arm: str
+    model_version: str
+    threshold_version: str
+
+
+def score_of(engine: sa.Engine, run_id: str, customer_id: str) -> CustomerScore | None:
+    """The score of a customer in a published run; None if the run has none."""
+    p, run = PREDICTIONS.c, SCORING_RUNS.c
+    is_challenger = p.arm == "challenger"
+    model, threshold = (
+        sa.case((is_challenger, theirs), else_=ours)
+        for theirs, ours in (
+            (run.challenger_version, run.model_version),
+            (run.challenger_threshold_version, run.threshold_version),
+        )
+    )
+    query = (
+        sa.select(
+            *(p.probability, p.decile, p.is_contacted, p.status, p.arm),
+            model.label("model_version"),
+            threshold.label("threshold_version"),
+        )
+        .join_from(PREDICTIONS, SCORING_RUNS, run.run_id == p.run_id)
+        .where(p.run_id == run_id, p.customer_id == customer_id)
+    )
+    with engine.connect() as connection:
+        found = connection.execute(query).mappings().one_or_none()
+    return CustomerScore(**found) if found else None
+
+
 def newest_nights(engine: sa.Engine, limit: int) -> list[Night]:
     """The ``limit`` newest published nights, the oldest of them first."""
     newest = (

@@ -153,3 +153,27 @@ def deployed(tmp_path, model_shop, empty_warehouse) -> Settings:
     shutil.copy(empty_warehouse, root)
     shutil.copytree(model_shop / "registry.git", root / "registry.git")
     return Settings(data_root=root, model_store_url=str(model_shop / "model-store"))
+
+
+@pytest.fixture(scope="session")
+def shop_folder(tmp_path_factory, spark, empty_warehouse) -> Path:
+    """A deployment with three published nights; not to be changed."""
+    from tests.jobs.small_shop import build_shop
+
+    folder = tmp_path_factory.mktemp("small-shop")
+    root = folder / "data"
+    root.mkdir()
+    shutil.copy(empty_warehouse, root)
+    git("init", "--quiet", str(folder / "code"))
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    git(*identity, "commit", "--quiet", "--allow-empty", "-m", "Train", folder=folder / "code")
+    build_shop(spark, Settings(data_root=root), folder)
+    return root
+
+
+@pytest.fixture
+def shop(tmp_path, shop_folder) -> Settings:
+    """A copy of it."""
+    root = tmp_path / "data"
+    shutil.copytree(shop_folder, root)
+    return Settings(data_root=root)
