@@ -13,7 +13,6 @@ SQLITE_WAIT_SECONDS = 300
 
 WRITES = "warehouse_writes"
 
-
 READERS_KEEP = "Nothing of this transaction was kept; readers still see what was published before."
 
 
@@ -33,8 +32,9 @@ class WarehouseLost(ConnectionError):
 
     def __init__(self, url: sa.URL, reason: str) -> None:
         super().__init__(
-            f"the connection to the warehouse {_shown(url)} was cut ({reason}). {READERS_KEEP} "
-            "See that the server runs; what was computed is in the lake: run this job again."
+            f"the connection to the warehouse {_shown(url)} was cut ({reason}). If that was "
+            "before the commit, readers still see what was published before, else the whole new "
+            "run. See that the server runs; what was computed is in the lake: run this job again."
         )
 
 
@@ -77,6 +77,9 @@ def connect(url: str | sa.URL, **options) -> sa.Engine:
 
     Raises (when connecting):
         WarehouseAway: If it cannot be reached; the URL is shown without its password.
+
+    Raises (when a statement is executed):
+        WarehouseLost, WarehouseFull, WarehouseBusy: Say what happened and what readers see.
     """
     engine = _engine(url, **options)
     if engine.dialect.name == "sqlite":

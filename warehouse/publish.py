@@ -105,7 +105,7 @@ def publish(
         PredictionsBroken, CountsDiffer, RunDiffers, Overtaken: Nothing was published.
         sqlalchemy.exc.IntegrityError: The warehouse refused it, for instance because delivered is
             not accepted + quarantined + excluded. Nothing was published.
-        WarehouseAway: It cannot be reached.
+        WarehouseAway, WarehouseLost, WarehouseFull, WarehouseBusy: What happened, and what to do.
     """
     with writing(bulk_engine(engine)) as connection:
         lock_night(connection, run.score_date)
