@@ -41,6 +41,8 @@ ROWS_OF_A_FILE = 500_000
 # and more decimals than any of our types holds.
 DECIMALS = 30
 UNUSUAL_NUMBER = rf"[eE]|\.[0-9]{{{DECIMALS + 1},}}$"
+MEASURED = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+
 # A number beyond it is no amount, and writing it out would take pages.
 LARGEST_EXPONENT = 40
 DIGITS = Context(prec=100)
@@ -250,7 +252,7 @@ def _parquet_batches(
     path: Path, columns: Sequence[SourceColumn], source: Source
 ) -> Iterator[pa.Table]:
     # A value that is repeated a million times is held, and measured, once.
-    texts = [column.name for column in columns if column.kind == "text"]
+    texts = [column.name for column in columns if column.type_name in MEASURED]
     try:
         with pq.ParquetFile(path, coerce_int96_timestamp_unit="us", read_dictionary=texts) as file:
             groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
@@ -272,29 +274,35 @@ def _whole_text(path: Path, column: SourceColumn, values: pa.Array, source: Sour
     """The values, none of them longer than allowed, and text that is none marked as such."""
     is_encoded = pa.types.is_dictionary(values.type)
     distinct = values.dictionary if is_encoded else values
-    if column.kind != "text":
+    if column.type_name not in MEASURED:
         return values.dictionary_decode() if is_encoded else values
-    if pa.types.is_string_view(distinct.type):
-        distinct = distinct.cast(pa.large_string())
-    longest = pc.max(pc.binary_length(distinct)).as_py() or 0
+    if "view" in column.type_name:
+        distinct = distinct.cast(pa.large_binary())
     limit = source.limits.cell_characters
     # No character takes more than four bytes.
-    if longest > limit and (
-        longest > 4 * limit or pc.max(pc.utf8_length(distinct)).as_py() > limit
-    ):
-        raise DeliveryUnreadable(
-            path,
-            f"column {shown_name(column.name)}: a value has about {longest:,} characters, "
-            f"{limit:,} are allowed",
-        )
-    try:
-        distinct.validate(full=True)
-    except pa.ArrowInvalid:
-        as_bytes = distinct.cast(pa.large_binary()).to_pylist()
-        distinct = pa.array(
-            [None if one is None else one.decode(errors="replace") for one in as_bytes], pa.string()
-        )
+    _check_length(path, column, pc.max(pc.binary_length(distinct)), 4 * limit, "bytes")
+    if column.kind == "text":
+        try:
+            distinct = distinct.cast(pa.string())
+            distinct.validate(full=True)
+        except pa.ArrowInvalid:
+            as_bytes = distinct.cast(pa.large_binary()).to_pylist()
+            distinct = pa.array(
+                [None if one is None else one.decode(errors="replace") for one in as_bytes],
+                pa.string(),
+            )
+        _check_length(path, column, pc.max(pc.utf8_length(distinct)), limit, "characters")
     return distinct.take(values.indices) if is_encoded else distinct
+
+
+def _check_length(
+    path: Path, column: SourceColumn, longest: pa.Scalar, limit: int, unit: str
+) -> None:
+    if (found := longest.as_py() or 0) > limit:
+        name = shown_name(column.name)
+        raise DeliveryUnreadable(
+            path, f"column {name}: a value has {found:,} {unit}, {limit:,} are allowed"
+        )
 
 
 # ----------------------------------------------------------------------------------------- CSV

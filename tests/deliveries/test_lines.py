@@ -11,7 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import catalog
+from deliveries.cells import DeliveredCells
 from deliveries.contract import ContractBroken
+from deliveries.files import DeliveryUnreadable, delivered_files
 from tests.deliveries.conftest import DAY, line
 
 HEADER = "invoice,product,customer,quantity,unit_price,invoiced_at,country\n"
@@ -99,6 +101,30 @@ def test_a_number_that_does_not_fit_is_null_and_kept_raw(deliver, read, source):
 
 def test_an_empty_file_is_a_delivery_of_no_rows(deliver, read, source):
     assert read(source, deliver()) == []
+
+
+def test_a_footer_that_promises_other_rows_is_no_footer(deliver, source, tmp_path):
+    folder = deliver(line())
+    [file] = delivered_files(folder, "parquet")
+    more = file.model_copy(update={"rows": 5})
+    with (
+        DeliveredCells(tmp_path) as cells,
+        pytest.raises(DeliveryUnreadable, match="its footer promises 5 rows, 1 are there"),
+    ):
+        cells.open_delivery(folder, DAY, [more], source)
+
+
+def test_text_of_every_width_is_read_alike(deliver, read, source):
+    deliver(line(customer="ada"), name="a.parquet", customer=pa.large_string())
+    deliver(line(customer="ada"), name="b.parquet", customer=pa.string_view())
+    deliver(line(customer="ada"), name="c.parquet", customer=pa.dictionary(pa.int8(), pa.string()))
+    folder = deliver(line(customer=Decimal(12)), name="d.parquet", customer=pa.decimal128(9, 2))
+    assert sorted(row.customer_id for row in read(source, folder)) == ["12", "ada", "ada", "ada"]
+
+
+def test_the_letters_of_an_id_are_one_however_they_were_typed(deliver, read, source):
+    [row] = read(source, deliver(line(customer="Rene\u0301")))
+    assert row.customer_id == "Ren\u00e9"
 
 
 def test_known_on_is_the_day_of_the_folder_when_many_are_read_at_once(deliver, read, source):

@@ -158,7 +158,7 @@ def lines_of(spark, folder, source) -> list:
 )
 def test_the_split_of_a_delivery(same, layout, rules, dirty):
     strict = SOURCE.model_copy(update={"countries": ["France", "United Kingdom"]} | rules)
-    built = [good_line(**one) for one in dirty]
+    built = [good_line(**one, source_line=number) for number, one in enumerate(dirty)]
     same(
         lambda spark: rows(
             split_lines(

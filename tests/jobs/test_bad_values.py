@@ -219,6 +219,7 @@ def test_columns_of_every_type_and_name_are_tolerated_if_nobody_uses_them(take):
         "d": pa.array([3], pa.duration("s")),
         "t": pa.array([time(1)]),
         "v": pa.array(["x"], pa.string_view()),
+        "l": pa.array([b"x"], pa.large_binary()),
     }
     assert take(parquet(quantity=pa.array([3]), **odd)).totals["accepted"] == 1
 
@@ -235,7 +236,12 @@ NINE = written(*[text_line()] * 9)
         (LONG_NAME, {}, "name has 3,000 characters"),
         (written(text_line(product="x" * 10_000_000)), {}, "line 2: it is longer than"),
         (written(text_line(product="x" * 110_000)), {}, "line 2: a value has 110,000 characters"),
-        (parquet(product=pa.array(["x" * 10_000_000] * 50)), {}, "column product: a value has"),
+        (
+            parquet(product=pa.array(["x" * 10_000_000] * 3)),
+            {},
+            "product: a value has 10,000,000 b",
+        ),
+        (parquet(photo=pa.array([b"x" * 10_000_000])), {}, "photo: a value has 10,000,000 bytes"),
         (parquet(**{f"c{n}": pa.array([1]) for n in range(1_000)}), {}, "1,007 columns, 1,000 are"),
         (NINE, {"delivery_rows": 8}, "more than 8 rows, 8 are allowed.*limits.delivery_rows"),
         (parquet(quantity=pa.array([1] * 9)), {"delivery_rows": 8}, "more than 8 rows"),
