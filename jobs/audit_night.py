@@ -268,13 +268,13 @@ def check_day(root: Path, record: RunRecord, day: date, checked: Checked) -> Non
 
 
 def check_stages(
-    root: Path, record: RunRecord, activity: Mapping[date, Piece], checked: Checked
+    root: Path, record: RunRecord, activity: Mapping[str, Piece], checked: Checked
 ) -> None:
     """Follow the run from all its activity to what was published."""
     built = _stage(root, record, "build_features")
     scored = _stage(root, record, "score_customers")
     published = _stage(root, record, "publish_predictions")
-    all_days = value_sha256({str(day): piece.sha256 for day, piece in activity.items()})
+    all_days = value_sha256({name: piece.sha256 for name, piece in activity.items()})
     _same(record, "build_features read", "activity", built.inputs, all_days)
     features = built.pieces["features"]
     _check_files(root, [features, *scored.pieces.values()], record, checked)
@@ -353,7 +353,9 @@ def check_warehouse(root: Path, engine: sa.Engine, record: RunRecord) -> int:
     in_warehouse = [warehouse.published_rows(engine, record.run_id, name) for name in tables]
     for where, sides in (("the lake", in_lake), ("the warehouse", in_warehouse)):
         try:
-            sha256 = warehouse.content_sha256(record.run_id, *sides)
+            sha256 = warehouse.sha256_as_published(
+                record.run_id, sides[0], sides[1] if challenger else [], row["hashed_columns"]
+            )
         except warehouse.PredictionsBroken as error:
             raise NotAsRecorded(f"{_named(record)}, in {where}: {error}") from None
         if sha256 != row["predictions_sha256"]:

@@ -12,7 +12,7 @@ from warehouse.connection import (
     connect,
     writing,
 )
-from warehouse.content import PredictionsBroken
+from warehouse.content import PredictionsBroken, sha256_as_published
 from warehouse.decisions import (
     RecordedDecision,
     decision_of,
@@ -54,7 +54,6 @@ from warehouse.publish import (
     publish,
 )
 from warehouse.published import (
-    content_sha256,
     logged_sha256,
     published_rows,
     published_rules,
@@ -118,7 +117,6 @@ __all__ = [
     "check_published",
     "check_version",
     "connect",
-    "content_sha256",
     "current_run",
     "current_runs",
     "customers_scored",
@@ -155,6 +153,7 @@ __all__ = [
     "roll_back",
     "run_before",
     "score_of",
+    "sha256_as_published",
     "top_rules",
     "training_until",
     "unmeasured_cohorts",

@@ -1,13 +1,11 @@
 """What the warehouse holds of one published run, to be held against what the lake holds of it."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from warehouse.bulk import BATCH_ROWS, SCHEMAS
-from warehouse.content import Content, sha256_of_run
 from warehouse.tables import (
     ARM_SCORES,
     AUDIT_LOG,
@@ -61,28 +59,6 @@ def published_rows(
             columns = zip(*rows, strict=True)
             arrays = [pa.array(*pair) for pair in zip(columns, schema.types, strict=True)]
             yield pa.record_batch(arrays, schema=schema)
-
-
-def content_sha256(
-    run_id: str,
-    predictions: Iterable[pa.RecordBatch],
-    arm_scores: Iterable[pa.RecordBatch] | None = None,
-) -> str:
-    """The hash that ``scoring_runs`` keeps of a run, from rows in the order of the customers.
-
-    Args:
-        arm_scores: Of a run with a challenger; None without one.
-
-    Raises:
-        PredictionsBroken: If they could never have been published.
-    """
-    content = Content(run_id, predictions)
-    deque(content, maxlen=0)
-    if arm_scores is None:
-        return sha256_of_run(content, None)
-    arms = Content(run_id, arm_scores, ARM_SCORES)
-    deque(arms, maxlen=0)
-    return sha256_of_run(content, arms)
 
 
 def logged_sha256(engine: sa.Engine, run_id: str) -> str | None:

@@ -29,8 +29,9 @@ def test_the_rows_come_back_in_the_order_and_with_the_hash_they_were_published_w
     rows = list(warehouse.published_rows(engine, "run-1"))
 
     assert [row for part in rows for row in part.to_pylist()] == batch.to_pylist()
-    recorded = warehouse.published_run(engine, "run-1")["predictions_sha256"]
-    assert warehouse.content_sha256("run-1", rows) == recorded
+    published = warehouse.published_run(engine, "run-1")
+    recorded, columns = published["predictions_sha256"], published["hashed_columns"]
+    assert warehouse.sha256_as_published("run-1", rows, [], columns) == recorded
     assert warehouse.logged_sha256(engine, "run-1") == recorded
     one = list(warehouse.published_rows(engine, "run-1", customer_id="Ä"))
     assert [part.to_pylist() for part in one] == [[batch.to_pylist()[4]]]
@@ -55,12 +56,14 @@ def test_the_scores_of_both_models_are_part_of_what_comes_back(engine):
     )
     publish(engine, run, [predictions("a", "b")], arm_scores=[arms])
 
-    found = warehouse.content_sha256(
+    published = warehouse.published_run(engine, "run-1")
+    found = warehouse.sha256_as_published(
         "run-1",
         warehouse.published_rows(engine, "run-1"),
         warehouse.published_rows(engine, "run-1", "arm_scores"),
+        published["hashed_columns"],
     )
-    assert found == warehouse.published_run(engine, "run-1")["predictions_sha256"]
+    assert found == published["predictions_sha256"]
     [batch] = warehouse.published_rows(engine, "run-1", "arm_scores")
     assert batch.to_pylist() == arms.to_pylist()
 
