@@ -197,6 +197,18 @@ opened with a challenger.
 Made by: score_customers. Used by: publish_predictions, measure_performance.
 """
 
+RESTATEMENT = "lake/restatements/{first}_{last}.json"
+"""Nights computed again as known now, not shown to readers before they are asked for.
+
+Made by: restate. Used by: restate, with --apply.
+"""
+
+RESTATEMENT_REPORT = "reports/restatements/{first}_{last}"
+"""HTML for people: what a restatement would change.
+
+Made by: restate. Used by: people.
+"""
+
 REPORTS = "reports/{score_date}/{run_id}"
 """HTML for people: Data Docs and drift report of one run.
 

@@ -300,6 +300,47 @@ def repairs_by(root: Path, rules: str, night: date, until: date) -> dict[date, l
     return repairs
 
 
+def standing(root: Path) -> dict[date, str]:
+    """For each day the delivery that stands for it by all that is known now, whatever the rules;
+    its repairs behind a plus."""
+    found = {}
+    for day in days(root):
+        taken = [entry for entry in entries(root, day) if was_taken(root, entry)]
+        whole = [entry.delivery_id for entry in taken if not entry.repairs]
+        if whole:
+            repairs = [entry.delivery_id for entry in taken if entry.repairs == whole[-1]]
+            found[day] = "+".join([whole[-1], *repairs])
+    return found
+
+
+def learnt_since(
+    intakes: Mapping[date, str], standing: Mapping[date, str], night: date
+) -> dict[date, str]:
+    """The days up to a night of which something else stands now than the night used.
+
+    Args:
+        intakes: What the night used, by day; repairs behind a plus.
+
+    Returns:
+        ``late`` for a day that the night did not have, ``corrected`` for one that it had otherwise.
+
+    >>> first, second = date(2026, 3, 1), date(2026, 3, 2)
+    >>> learnt_since({first: "aa-r1"}, {first: "aa", second: "bb"}, night=second)
+    {datetime.date(2026, 3, 2): 'late'}
+    >>> learnt_since({first: "aa-r1"}, {first: "aa+cc", second: "bb"}, night=first)
+    {datetime.date(2026, 3, 1): 'corrected'}
+    """
+    used = {
+        day: "+".join(delivery_of(intake) for intake in named.split("+"))
+        for day, named in intakes.items()
+    }
+    return {
+        day: "corrected" if day in used else "late"
+        for day, delivery in standing.items()
+        if day <= night and used.get(day) != delivery
+    }
+
+
 def _other_rules(root: Path, day: date, delivery: str) -> str | None:
     """Other rules under which the delivery was taken in, if there are any."""
     record = catalog.ACTIVITY_RECORD.format(known_on=day, intake=f"{delivery}-*")

@@ -4,17 +4,9 @@ from inspect import cleandoc
 
 from airflow.sdk import DAG, Param
 
-from dags.alert import Alert
+from dags.forms import REASON, SHARED
 from dags.run_job import run_job
 
-REASON = Param(
-    None,
-    type="string",
-    minLength=1,
-    maxLength=500,
-    title="Reason",
-    description="Why; kept in the audit log.",
-)
 MODEL_FORM = {
     "version": Param(
         None,
@@ -41,12 +33,6 @@ PREDICTIONS_FORM = {
         description="The run to go back to. Empty: the one that was current before.",
     ),
     "reason": REASON,
-}
-SHARED = {
-    "schedule": None,
-    "max_active_runs": 1,
-    "tags": ["scoring"],
-    "default_args": {"owner": "scoring", "on_failure_callback": Alert("critical")},
 }
 WHY = (
     "--reason={{ params.reason }}",

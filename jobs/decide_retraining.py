@@ -83,7 +83,7 @@ def gather(
     caught_up = timedelta(days=params.performance.catch_up_nights)
     oldest_cohort = night - longest - caught_up - horizon
     incidents = warehouse.incident_nights(engine, oldest_cohort, night)
-    runs = warehouse.current_runs(engine, night - longest, night) | {night: record.run_id}
+    runs = warehouse.judged_runs(engine, night - longest, night) | {night: record.run_id}
 
     def finding(day: date, stage: str, read) -> str:
         """What ``read`` makes of the facts of that night's stage."""

@@ -68,9 +68,9 @@ class Seen:
 
     record: RunRecord
     features: pa.Table
-    score: warehouse.CustomerScore | None
-    threshold: float | None
-    attribution: Attribution | None
+    score: warehouse.CustomerScore | None = None
+    threshold: float | None = None
+    attribution: Attribution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +106,15 @@ def explain(
     engine = warehouse.connect(settings.warehouse_url)
     warehouse.check_migrated(engine)
     published = warehouse.current_run(engine, score_date)
-    if run_id is None and published is None:
+    name = run_id or published
+    if name is None:
         newest = warehouse.newest_night(engine)
         raise NothingToExplain(
             f"no run of {score_date} is published, so nobody has a score for it. "
             f"{f'The newest published night is {newest}.' if newest else 'No night is published.'}"
         )
     try:
-        record = RunRecord.read(settings.data_root, score_date, run_id or published)
+        record = RunRecord.read(settings.data_root, score_date, name)
         seen = look(settings, engine, record, customer)
         sections = sections_of(settings, engine, seen, customer, published)
     except CANNOT_BE_READ as error:
@@ -130,16 +131,17 @@ def sections_of(
     root, record = settings.data_root, seen.record
     activity = activity_of(root, record, customer)
     unused = unused_lines(root, record, customer)
-    if seen.score is None:
+    score, attribution = seen.score, seen.attribution
+    if score is None:
         reason = why_no_score(root, record, customer, activity, unused)
         sections = [Section("No score", [reason])]
     else:
         sections = [
-            score_section(seen, published),
-            change_section(settings, engine, seen, customer),
+            score_section(seen, score, published),
+            change_section(settings, engine, seen, score, customer),
         ]
-    if seen.attribution is not None:
-        sections.append(why_section(seen))
+        if attribution is not None:
+            sections.append(why_section(attribution, score))
     if activity:
         sections.append(window_section(seen, activity))
     return [*sections, origin_section(root, record, activity), *unused_section(unused)]
@@ -159,7 +161,7 @@ def look(settings: Settings, engine: sa.Engine, record: RunRecord, customer: str
         root, record, customer
     )
     if score is None:
-        return Seen(record, features, None, None, None)
+        return Seen(record, features)
     bundle = arm_bundle(settings, record, score)
     attribution = attribute(features, bundle) if score.status == "scored" else None
     return Seen(record, features, score, bundle.threshold, attribution)
@@ -180,21 +182,22 @@ def unpublished_score(
     if not rows:
         return None
     [row] = rows
-    is_challenger = row["arm"] == "challenger"
+    version, facts = record.model_version, scoring.facts
+    if row["arm"] == "challenger" and record.challenger is not None:
+        version, facts = record.challenger.version, facts["challenger"]
     names = ("probability", "decile", "is_contacted", "status", "arm")
     return warehouse.CustomerScore(
         **{name: row[name] for name in names},
-        model_version=record.challenger.version if is_challenger else record.model_version,
-        threshold_version=(scoring.facts["challenger"] if is_challenger else scoring.facts)[
-            "threshold_version"
-        ],
+        model_version=version,
+        threshold_version=facts["threshold_version"],
     )
 
 
 def arm_bundle(settings: Settings, record: RunRecord, score: warehouse.CustomerScore) -> Bundle:
     """The model whose score the customer has."""
-    is_challenger = score.arm == "challenger"
-    sha256 = record.challenger.bundle_sha256 if is_challenger else record.bundle_sha256
+    sha256 = record.bundle_sha256
+    if score.arm == "challenger" and record.challenger is not None:
+        sha256 = record.challenger.bundle_sha256
     folder = settings.data_root / "bundles" / sha256
     if folder.exists():
         return read_bundle(folder, sha256)
@@ -205,9 +208,9 @@ def arm_bundle(settings: Settings, record: RunRecord, score: warehouse.CustomerS
 # ------------------------------------------------------------------------------- with a score
 
 
-def score_section(seen: Seen, published: str | None) -> Section:
+def score_section(seen: Seen, score: warehouse.CustomerScore, published: str | None) -> Section:
     """Score, decision, model, arm, and whether readers see it."""
-    score, record = seen.score, seen.record
+    record = seen.record
     decision = "contacted" if score.is_contacted else "not contacted"
     shown = {
         record.run_id: "which readers see",
@@ -229,12 +232,11 @@ def score_section(seen: Seen, published: str | None) -> Section:
     return Section("Score", blocks)
 
 
-def why_section(seen: Seen) -> Section:
+def why_section(attribution: Attribution, score: warehouse.CustomerScore) -> Section:
     """What every feature adds, and whether the sum is the score."""
-    attribution = seen.attribution
     parts = attribution.contributions
-    is_same = attribution.adds_up and abs(attribution.probability - seen.score.probability) <= EXACT
-    verdict = "the score" if is_same else f"NOT the score, {seen.score.probability:.6f}"
+    is_same = attribution.adds_up and abs(attribution.probability - score.probability) <= EXACT
+    verdict = "the score" if is_same else f"NOT the score, {score.probability:.6f}"
     total = sum(each.log_odds for each in parts)
     table = Table(
         ["feature", "value", "adds"],
@@ -252,7 +254,13 @@ def why_section(seen: Seen) -> Section:
     )
 
 
-def change_section(settings: Settings, engine: sa.Engine, seen: Seen, customer: str) -> Section:
+def change_section(
+    settings: Settings,
+    engine: sa.Engine,
+    seen: Seen,
+    score: warehouse.CustomerScore,
+    customer: str,
+) -> Section:
     """What is not as it was the night before: values, model, rules, or nothing."""
     title = "Changed since the night before"
     name = warehouse.run_before(engine, seen.record.score_date)
@@ -263,32 +271,37 @@ def change_section(settings: Settings, engine: sa.Engine, seen: Seen, customer: 
     except CANNOT_BE_READ as error:
         return Section(title, [f"The night before cannot be compared: {error}"])
     night = f"{before.record.score_date} (run {name})"
-    if before.score is None:
+    was = before.score
+    if was is None:
         return Section(title, [f"No score on {night}: the customer was not in its population."])
-    difference = seen.score.probability - before.score.probability
-    changed = [*rules_changed(before, seen), *values_changed(before, seen)]
+    difference = score.probability - was.probability
+    rules = rules_changed(rules_used(before.record, was), rules_used(seen.record, score))
+    changed = [*rules, *values_changed(before, seen)]
     return Section(
         title,
         [
-            f"{before.score.probability:.6f} on {night}: {difference:+.6f}.",
+            f"{was.probability:.6f} on {night}: {difference:+.6f}.",
             Points(changed or ["Nothing: the same values, model and rules."]),
         ],
     )
 
 
-def rules_changed(before: Seen, now: Seen) -> list[str]:
-    """Whose score it is, by which rules and code, where that differs."""
-    names = {
-        "model": lambda seen: f"{seen.score.arm} {seen.score.model_version}",
-        "status": lambda seen: seen.score.status,
-        "rule of the decision": lambda seen: seen.score.threshold_version,
-        "parameters": lambda seen: seen.record.params_sha256[:HASH_DIGITS],
-        "code of features/": lambda seen: seen.record.features_sha256[:HASH_DIGITS],
-        "code of the night": lambda seen: seen.record.code_sha256[:HASH_DIGITS],
-        "rules of intake": lambda seen: rules_of(seen.record),
+def rules_used(record: RunRecord, score: warehouse.CustomerScore) -> dict[str, str]:
+    """Whose score it is, and by which rules and code, by name."""
+    return {
+        "model": f"{score.arm} {score.model_version}",
+        "status": score.status,
+        "rule of the decision": score.threshold_version,
+        "parameters": record.params_sha256[:HASH_DIGITS],
+        "code of features/": record.features_sha256[:HASH_DIGITS],
+        "code of the night": record.code_sha256[:HASH_DIGITS],
+        "rules of intake": rules_of(record),
     }
-    pairs = {name: (value(before), value(now)) for name, value in names.items()}
-    return [f"{name}: {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
+
+
+def rules_changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """What of it differs."""
+    return [f"{name}: {before[name]} -> {new}" for name, new in now.items() if before[name] != new]
 
 
 def rules_of(record: RunRecord) -> str:

@@ -159,8 +159,8 @@ def find_cohorts(
 def find_run(
     engine: sa.Engine, root: Path, score_date: date, horizon: int
 ) -> tuple[RunRecord | None, str]:
-    """The run that readers see of that night, if all that measuring needs of it is still there."""
-    run_id = warehouse.current_run(engine, score_date)
+    """The run by which that night is judged, if all that measuring needs of it is still there."""
+    run_id = warehouse.judged_runs(engine, score_date, score_date).get(score_date)
     if run_id is None:
         return None, "nothing is published"
     key = {"score_date": score_date, "run_id": run_id}

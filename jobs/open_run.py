@@ -23,11 +23,13 @@ from ledger import (
     Entry,
     days,
     delivery_of,
+    entries,
     intake_id,
     intake_rules,
     known_by,
     pin_rules,
     repairs_by,
+    standing,
 )
 from models.registry import CHAMPION, RegistryState
 from params import Params, read_params
@@ -57,6 +59,12 @@ PARSER.add_argument(
     action="store_true",
     help="a published night: compute it again with today's code, rules and parameters",
 )
+PARSER.add_argument(
+    "--as-known-now",
+    action="store_true",
+    help="a published night: compute it again with all deliveries that stand today, its own models "
+    "and parameters (with --restate: today's parameters)",
+)
 
 # Further ahead, a score date is a slip of the pen; the warehouse holds the same bound.
 FURTHEST_DAYS = 366
@@ -71,6 +79,10 @@ class NightTooFar(BadData):
     """The score date is far after everything that is known, and would hide the nights before it."""
 
 
+class NotPublished(BadData):
+    """A night that is to be computed again was never published."""
+
+
 class DaysMissing(BadData):
     """The lake has no accepted delivery of some day before the night, or of none at all."""
 
@@ -83,6 +95,7 @@ def run(
     reason: str = "by hand",
     accept_missing_days: bool = False,
     restate: bool = False,
+    as_known_now: bool = False,
 ) -> dict:
     """Open the run; the same inputs give the same run, whose record then stays as it is.
 
@@ -97,6 +110,7 @@ def run(
         RulesChanged: If days before it were taken in under other rules.
         DaysMissing: If days before it are not in the lake and that was not accepted.
         NightTooFar: If it is more than a year after the newest day that is known.
+        NotPublished: If a night that is to be as known now was never published.
         VersionUnknown: If the model is not registered, or there is no champion.
         BundleRefused, ModelDoesNotFit: If the model cannot score here.
     """
@@ -105,33 +119,46 @@ def run(
     check_migrated(warehouse)
     # Before the inputs are looked up: what is published from here on knew no less than this run.
     replaces = pointer_of(warehouse, score_date)
-    before = [day for day in days(root) if day < score_date]
-    check_near(score_date, max([newest_night(warehouse) or date.min, *before]))
-    entry = receive_delivery(
-        root, source.format, score_date, night=score_date, taken_by="open_run", is_reopened=True
-    )
+    earlier = [day for day in days(root) if day < score_date]
+    check_near(score_date, max([newest_night(warehouse) or date.min, *earlier]))
+    known_in, before = score_date, None
+    if as_known_now:
+        known_in, before = date.max, published_record(warehouse, root, score_date)
+        params = params if restate else before.pinned_params
+        model = before.model_version if model == CHAMPION else model
+        entry = standing_entry(root, score_date)
+    else:
+        entry = receive_delivery(
+            root, source.format, score_date, night=score_date, taken_by="open_run", is_reopened=True
+        )
     registry = open_registry(settings, params).read()
     version = registry.resolve(model)
     check_usable(settings, version)
     challenger, refusal = None, None
     if model == CHAMPION:
         challenger, refusal = pin_challenger(settings, registry, score_date)
+    elif before is not None and before.challenger and version.version == before.model_version:
+        challenger = before.challenger
+        check_usable(settings, registry.resolve(challenger.version))
 
     asked_for = {
         "source": settings.source,
         "bundle_sha256": version.bundle_sha256,
         "challenger": challenger,
     }
-    record = None if restate else published_run(warehouse, root, entry, asked_for)
+    is_new_wish = restate or as_known_now
+    record = None if is_new_wish else published_run(warehouse, root, entry, asked_for)
     if record is None:
         rules = pin_rules(root, intake_rules(params, settings.source))
         eve = score_date - timedelta(days=1)
-        history = known_by(root, rules, night=score_date, until=eve)
+        history = known_by(root, rules, night=known_in, until=eve)
         check_history(history, score_date, root, accept_missing_days)
         inputs = {
             "score_date": score_date,
             "intakes": {**history, score_date: intake_id(entry.delivery_id, rules)},
-            "repairs": repairs_by(root, rules, night=score_date, until=eve),
+            "repairs": repairs_by(
+                root, rules, night=known_in, until=score_date if as_known_now else eve
+            ),
             "features_sha256": features_sha256(),
             "code_sha256": night_code_sha256(),
             "params_sha256": scoring_params_sha256(params, settings.source, challenger is not None),
@@ -171,6 +198,28 @@ def run(
         "challenger_refused": refusal,
         "engine": record.engine,
     }
+
+
+def published_record(warehouse: sa.Engine, root: Path, score_date: date) -> RunRecord:
+    """The record of what readers see of a night.
+
+    Raises:
+        NotPublished: If they see nothing.
+        RecordOutdated: If older code wrote it.
+    """
+    name = current_run(warehouse, score_date)
+    if name is None:
+        raise NotPublished(
+            f"{score_date} is not published, so there is nothing to compute again. Run the night: "
+            f"python -m jobs.open_run --score-date {score_date}"
+        )
+    return RunRecord.read(root, score_date, name)
+
+
+def standing_entry(root: Path, score_date: date) -> Entry:
+    """The delivery that stands for a published night's own day by all that is known now."""
+    name = standing(root)[score_date].partition("+")[0]
+    return [entry for entry in entries(root, score_date) if entry.delivery_id == name][-1]
 
 
 def published_run(
@@ -288,6 +337,7 @@ def main(arguments) -> dict:
         arguments.reason,
         arguments.accept_missing_days,
         arguments.restate,
+        arguments.as_known_now,
     )
 
 

@@ -6,19 +6,16 @@ something else of the night than when the run was opened, unless --instead-of na
 """
 
 import argparse
-import getpass
 import logging
-import os
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 
 import sqlalchemy as sa
 
 import warehouse
 from jobs.entry import run_parser, start
-from lake import check_pieces, read_batches
-from records import IntakeRecord, Pointer, RunRecord, StageRecord
+from jobs.publishing import checked_files, describe
+from lake import read_batches
+from records import Pointer, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -28,13 +25,6 @@ PARSER.add_argument(
     help="publish although readers see this other run since the run was opened",
 )
 PARSER.add_argument("--dry-run", action="store_true", help="say what would be published")
-
-STAGES_BEFORE = (
-    "validate_delivery",
-    "summarise_activity",
-    "build_features",
-    "score_customers",
-)
 
 log = logging.getLogger("jobs.publish_predictions")
 
@@ -104,62 +94,6 @@ def named_pointer(engine: sa.Engine, record: RunRecord, instead_of: str) -> Poin
             f"{instead_of}. Nothing was changed; look at both runs and name the one they see."
         )
     return pointer
-
-
-def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
-    """What the warehouse keeps about the run, from the records its jobs have left."""
-    delivery = IntakeRecord.read(root, record.score_date, record.intake)
-    stages = {name: StageRecord.read(root, record, name) for name in STAGES_BEFORE}
-    scoring = stages["score_customers"].facts
-    challenger = record.challenger
-    served = scoring.get("challenger", {})
-    return warehouse.PublishedRun(
-        run_id=record.run_id,
-        score_date=record.score_date,
-        source=record.source,
-        model_name=record.model_name,
-        model_version=record.model_version,
-        threshold_version=scoring["threshold_version"],
-        bundle_sha256=record.bundle_sha256,
-        features_sha256=record.features_sha256,
-        params_sha256=record.params_sha256,
-        code_version=record.code_version,
-        deliveries={str(day): record.named_intakes(day) for day in record.intakes},
-        delivered=delivery.delivered,
-        accepted=delivery.accepted,
-        quarantined=delivery.quarantined,
-        excluded=delivery.excluded,
-        population=scoring["population"],
-        scored=scoring["scored"],
-        fallback=scoring["fallback"],
-        reason=record.reason,
-        published_at=datetime.now(UTC),
-        published_by=os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or getpass.getuser(),
-        stage_seconds={name: stage.seconds for name, stage in stages.items()},
-        challenger_version=challenger.version if challenger else None,
-        challenger_bundle_sha256=challenger.bundle_sha256 if challenger else None,
-        challenger_threshold_version=served.get("threshold_version"),
-        challenger_percent=served.get("percent"),
-        challenger_served=served.get("served", 0),
-    )
-
-
-def checked_files(root: Path, record: RunRecord, scoring: StageRecord, name: str) -> list[Path]:
-    """The files of what score_customers wrote, in the order of their customers, and as it wrote
-    them.
-
-    Raises:
-        PieceMissing, PieceAltered: If a file is gone or holds other bytes.
-        CountsDiffer: If there is not one row for each customer of the population.
-    """
-    piece, population = scoring.pieces[name], scoring.facts["population"]
-    again = f"Make them again: {record.command('score_customers')}"
-    if piece.rows != population:
-        raise warehouse.CountsDiffer(
-            f"{piece.rows} {name} were written, but score_customers counted a population of "
-            f"{population}. {again}"
-        )
-    return check_pieces(root, [piece], again)
 
 
 def main(arguments: argparse.Namespace) -> dict:

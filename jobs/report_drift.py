@@ -133,7 +133,7 @@ def same_weekday(
     weekdays = warehouse.weekdays_before(record.score_date, params.drift.weekday_nights)
     wrong = warehouse.incidents(engine, weekdays[-1], weekdays[0])
     for night in weekdays:
-        run_id = warehouse.current_run(engine, night)
+        run_id = warehouse.judged_runs(engine, night, night).get(night)
         if run_id is None or any(dataset == "features" for dataset, _ in wrong.get(night, ())):
             continue
         try:

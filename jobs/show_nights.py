@@ -18,6 +18,7 @@ import catalog
 import warehouse
 from jobs.entry import job_parser, start
 from lake import read_json
+from ledger import learnt_since, standing
 from settings import Settings
 
 
@@ -71,6 +72,7 @@ def show_nights(console: Console, settings: Settings, limit: int, python: str = 
     if rules:
         console.print(rules_table(rules))
     console.print(scores_table(nights, settings.data_root))
+    print_what_came_later(console, nights, settings.data_root)
     print_whether_it_works(console, nights[-1])
     print_where(console, settings, nights[-1], python)
     return len(nights)
@@ -146,12 +148,43 @@ def sparkline(counts: tuple[int, ...]) -> str:
 
 def drift_verdict(night: warehouse.Night, root: Path) -> str:
     """The verdict as report_drift left it, with the number of columns that have drifted."""
-    key = {"score_date": night.score_date, "run_id": night.run_id}
+    key = {"score_date": night.score_date, "run_id": night.judged_by}
     report = root / catalog.REPORTS.format(**key) / "drift/drift.json"
     if not night.compared_columns or not report.exists():
         return "not compared"
     verdict = read_json(report)["verdict"]
     return f"{verdict}, {night.drifted_columns} of {night.compared_columns}"
+
+
+def print_what_came_later(console: Console, nights: list[warehouse.Night], root: Path) -> None:
+    """The nights for which other deliveries stand now than they used; nothing if there are none."""
+    now = standing(root)
+    learnt = {
+        night.score_date: learnt_since(night.deliveries, now, night.score_date) for night in nights
+    }
+    outdated = {score_date: days for score_date, days in learnt.items() if days}
+    if not outdated:
+        return
+    table = _table("Published without what came later")
+    table.add_column("Night")
+    table.add_column("Late days", justify="right")
+    table.add_column("Corrected days", justify="right")
+    table.add_column("The newest")
+    for score_date, days in outdated.items():
+        newest = max(days)
+        whats = list(days.values())
+        table.add_row(
+            str(score_date),
+            str(whats.count("late")),
+            str(whats.count("corrected")),
+            f"{newest} {days[newest]}",
+        )
+    console.print(table)
+    console.print(
+        f"What they would be as known now: python -m jobs.restate --from {min(outdated)} "
+        f"--until {max(outdated)} --reason '...'\n",
+        soft_wrap=True,
+    )
 
 
 def print_whether_it_works(console: Console, newest: warehouse.Night) -> None:

@@ -62,7 +62,7 @@ def attribute(features: pa.Table, model: Model) -> Attribution:
         FeatureMismatch: If a feature the model was trained on is absent.
     """
     matrix = feature_matrix(features, model.schema)
-    [*parts, start] = feature_contributions(matrix, model)[0]
+    [*parts, start] = feature_contributions(matrix, model)[:, 0]
     [row] = matrix
     contributions = [
         Contribution(name, value, float(part))

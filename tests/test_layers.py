@@ -42,6 +42,7 @@ SHARED_BY_JOBS = {
     "java",
     "model_pages",
     "pinned",
+    "publishing",
     "registry",
     "repairs",
     "session",

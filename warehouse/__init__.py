@@ -29,6 +29,7 @@ from warehouse.nights import (
     incident_nights,
     incidents,
     is_newest,
+    judged_runs,
     newest_night,
     pointer_of,
     run_before,
@@ -71,6 +72,7 @@ from warehouse.queries import (
     score_of,
     top_rules,
 )
+from warehouse.restatement import RestatedNight, publish_restated
 from warehouse.roles import READER, WRITER, owner_warning
 from warehouse.rollout import WHO_SCORED, ArmMetric, newest_comparison, nights_tried
 from warehouse.versions import (
@@ -103,6 +105,7 @@ __all__ = [
     "PublishedRun",
     "QueryRefused",
     "RecordedDecision",
+    "RestatedNight",
     "RollBack",
     "RuleCount",
     "RunDiffers",
@@ -126,6 +129,7 @@ __all__ = [
     "incident_nights",
     "incidents",
     "is_newest",
+    "judged_runs",
     "logged_sha256",
     "look_up",
     "migrate",
@@ -138,6 +142,7 @@ __all__ = [
     "owner_warning",
     "pointer_of",
     "publish",
+    "publish_restated",
     "published_rows",
     "published_rules",
     "published_run",

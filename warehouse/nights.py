@@ -6,7 +6,9 @@ from datetime import date, timedelta
 import sqlalchemy as sa
 
 from records import Pointer
-from warehouse.tables import CURRENT_RUNS, QUALITY, SCORING_RUNS
+from warehouse.tables import AUDIT_LOG, CURRENT_RUNS, QUALITY, SCORING_RUNS
+
+RESTATED = "nights_restated"
 
 
 def current_run(engine: sa.Engine, score_date: date) -> str | None:
@@ -51,6 +53,32 @@ def current_runs(engine: sa.Engine, first: date, last: date) -> dict[date, str]:
         return {row.score_date: row.run_id for row in connection.execute(nights)}
 
 
+def restated_runs(connection: sa.Connection) -> dict[str, str]:
+    """Each run that restated a night, with the run by which that night is judged."""
+    restatements = (
+        sa.select(AUDIT_LOG.c.details)
+        .where(AUDIT_LOG.c.event == RESTATED)
+        .order_by(AUDIT_LOG.c.number)
+    )
+    return {
+        night["run_id"]: night["judged_by"]
+        for details in connection.scalars(restatements)
+        for night in details["nights"]
+    }
+
+
+def judged_runs(engine: sa.Engine, first: date, last: date) -> dict[date, str]:
+    """The run by which each published night from ``first`` to ``last`` is judged.
+
+    It is the run that readers see; of a night that was restated, the one they saw before. What is
+    known only since then was no fault of the model or of the data, and no success either.
+    """
+    with engine.connect() as connection:
+        restated = restated_runs(connection)
+    runs = current_runs(engine, first, last)
+    return {night: restated.get(run_id, run_id) for night, run_id in runs.items()}
+
+
 def newest_night(engine: sa.Engine) -> date | None:
     """The newest score date that is published; None if none is."""
     with engine.connect() as connection:
@@ -76,16 +104,18 @@ def incident_nights(engine: sa.Engine, first: date, last: date) -> set[date]:
 def incidents(engine: sa.Engine, first: date, last: date) -> dict[date, set[tuple[str, str]]]:
     """By night from ``first`` to ``last``, dataset and column of what was wrong in its published
     data; nights without an incident are left out."""
+    runs = judged_runs(engine, first, last)
     wrong = (
-        sa.select(CURRENT_RUNS.c.score_date, QUALITY.c.dataset, QUALITY.c.column_name)
-        .join_from(CURRENT_RUNS, QUALITY, QUALITY.c.run_id == CURRENT_RUNS.c.run_id)
-        .where(CURRENT_RUNS.c.score_date.between(first, last), QUALITY.c.verdict == "incident")
+        sa.select(QUALITY.c.run_id, QUALITY.c.dataset, QUALITY.c.column_name)
+        .where(QUALITY.c.run_id.in_(list(runs.values())), QUALITY.c.verdict == "incident")
         .distinct()
     )
     found: dict[date, set[tuple[str, str]]] = {}
     with engine.connect() as connection:
-        for night, dataset, column in connection.execute(wrong):
-            found.setdefault(night, set()).add((dataset, column))
+        columns = connection.execute(wrong).all()
+    nights = {run_id: night for night, run_id in runs.items()}
+    for run_id, dataset, column in columns:
+        found.setdefault(nights[run_id], set()).add((dataset, column))
     return found
 
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from errors import BadData
 from warehouse.connection import writing
 from warehouse.content import sha256_as_published
+from warehouse.nights import judged_runs
 from warehouse.tables import (
-    CURRENT_RUNS,
     DRIFT,
     LABEL_MATURITY,
     PERFORMANCE,
@@ -114,16 +114,10 @@ def unmeasured_cohorts(engine: sa.Engine, first: date, last: date, night: date) 
     """The published nights from ``first`` to ``last`` that no night but ``night`` found mature."""
     c = PERFORMANCE.c
     by_others = sa.select(c.run_id).where(c.maturity == "mature", c.measured_on != night)
-    query = (
-        sa.select(CURRENT_RUNS.c.score_date)
-        .where(
-            CURRENT_RUNS.c.score_date.between(first, last),
-            CURRENT_RUNS.c.run_id.not_in(by_others),
-        )
-        .order_by(CURRENT_RUNS.c.score_date)
-    )
+    runs = judged_runs(engine, first, last)
     with engine.connect() as connection:
-        return list(connection.scalars(query))
+        measured = set(connection.scalars(by_others))
+    return sorted(score_date for score_date, run_id in runs.items() if run_id not in measured)
 
 
 def replace_maturity_curve(
@@ -171,8 +165,8 @@ def estimate_errors(
             mature.c.value.label("realised"),
         )
         .join_from(mature, estimated, sa.and_(*same))
-        .join(CURRENT_RUNS, CURRENT_RUNS.c.run_id == mature.c.run_id)
         .where(
+            mature.c.run_id.in_(list(judged_runs(engine, date.min, until).values())),
             mature.c.maturity == "mature",
             estimated.c.maturity == "estimated",
             mature.c.measured_on <= until,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Literal
@@ -82,7 +83,7 @@ class Overtaken(BadData):
 
 
 def publish(
-    engine: sa.Engine,
+    engine: sa.Engine | sa.Connection,
     run: PublishedRun,
     batches: Iterable[pa.RecordBatch],
     *,
@@ -95,7 +96,8 @@ def publish(
     once is shown again by `roll_back` only.
 
     Args:
-        engine: Of a warehouse that is up to date (`check_migrated`).
+        engine: Of a warehouse that is up to date (`check_migrated`); or a connection over
+            `bulk_engine` in a transaction that writes, which then decides.
         run: What to record.
         batches: Columns of `catalog.PREDICTIONS` in the order of the customers; read once.
         replaces: What readers saw of the night when the run was opened; None if nothing.
@@ -107,7 +109,7 @@ def publish(
             not accepted + quarantined + excluded. Nothing was published.
         WarehouseAway, WarehouseLost, WarehouseFull, WarehouseBusy: What happened, and what to do.
     """
-    with writing(bulk_engine(engine)) as connection:
+    with _publishing(engine) as connection:
         lock_night(connection, run.score_date)
         pointer = pointer_within(connection, run.score_date)
         c = SCORING_RUNS.c
@@ -151,6 +153,12 @@ def publish(
         _record(connection, run, recorded)
         move_pointer(connection, run.score_date, run.run_id, run.published_at, number)
     return "published"
+
+
+def _publishing(engine: sa.Engine | sa.Connection) -> AbstractContextManager[sa.Connection]:
+    if isinstance(engine, sa.Connection):
+        return nullcontext(engine)
+    return writing(bulk_engine(engine))
 
 
 def _check_same(run: PublishedRun, sha256: str, published_sha256: str) -> None:

@@ -10,6 +10,7 @@ from datetime import date, datetime
 import sqlalchemy as sa
 
 from warehouse.connection import readers_engine
+from warehouse.nights import restated_runs
 from warehouse.roles import READER
 from warehouse.tables import (
     CURRENT_RUNS,
@@ -30,7 +31,8 @@ class Night:
     ``histogram`` counts customers by probability, in ten equal steps from 0 to 1.
     ``drifted_columns`` of ``compared_columns`` have drifted; both are 0 before report_drift.
     ``decision``, its ``reasons`` and what is known of the ``performance``, in a sentence, are null
-    or empty before decide_retraining.
+    or empty before decide_retraining. ``deliveries`` maps each day to the intake used.
+    ``judged_by`` is the run that drift and decision are of: another one if the night was restated.
     """
 
     score_date: date
@@ -52,6 +54,8 @@ class Night:
     reasons: tuple[str, ...]
     performance: str | None
     published_at: datetime
+    deliveries: dict[date, str]
+    judged_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,10 @@ def newest_nights(engine: sa.Engine, limit: int) -> list[Night]:
     )
     with engine.connect() as connection:
         runs = connection.execute(newest).all()
-        return [_night(connection, run) for run in reversed(runs)]
+        restated = restated_runs(connection)
+        return [
+            _night(connection, run, restated.get(run.run_id, run.run_id)) for run in reversed(runs)
+        ]
 
 
 def top_rules(engine: sa.Engine, nights: list[Night], limit: int) -> list[RuleCount]:
@@ -130,7 +137,7 @@ def top_rules(engine: sa.Engine, nights: list[Night], limit: int) -> list[RuleCo
         ]
 
 
-def _night(connection: sa.Connection, run: sa.Row) -> Night:
+def _night(connection: sa.Connection, run: sa.Row, judged_by: str) -> Night:
     probability = PREDICTIONS.c.probability
     # From above, so that the first bucket reached is the right one; 1.0 belongs to the last.
     bucket = sa.case(
@@ -154,14 +161,14 @@ def _night(connection: sa.Connection, run: sa.Row) -> Night:
             sa.func.count().filter(compared).label("compared"),
             sa.func.count().filter(DRIFT.c.verdict == "drift").label("drifted"),
         ).where(
-            DRIFT.c.run_id == run.run_id,
+            DRIFT.c.run_id == judged_by,
             DRIFT.c.against == "reference",
             DRIFT.c.kind != "night",
         )
     ).one()
     c = RETRAINING_DECISIONS.c
     decided = connection.execute(
-        sa.select(c.decision, c.reasons, c.evidence).where(c.run_id == run.run_id)
+        sa.select(c.decision, c.reasons, c.evidence).where(c.run_id == judged_by)
     ).one_or_none()
     return Night(
         score_date=run.score_date,
@@ -183,6 +190,8 @@ def _night(connection: sa.Connection, run: sa.Row) -> Night:
         reasons=tuple(decided.reasons) if decided else (),
         performance=decided and decided.evidence.get("performance"),
         published_at=run.published_at,
+        deliveries={date.fromisoformat(day): name for day, name in run.deliveries.items()},
+        judged_by=judged_by,
     )
 
 

@@ -5,7 +5,8 @@ from datetime import date, datetime
 
 import sqlalchemy as sa
 
-from warehouse.tables import CURRENT_RUNS, PERFORMANCE, QUALITY, SCORING_RUNS
+from warehouse.nights import judged_runs
+from warehouse.tables import PERFORMANCE, QUALITY, SCORING_RUNS
 
 WHO_SCORED = """
 select p.score_date, p.customer_id, p.probability, p.is_contacted, p.status,
@@ -63,10 +64,9 @@ def nights_tried(
     )
     nights = (
         sa.select(sa.func.count())
-        .select_from(CURRENT_RUNS)
-        .join(run, run.c.run_id == CURRENT_RUNS.c.run_id)
+        .select_from(run)
         .where(
-            run.c.score_date <= until,
+            run.c.run_id.in_(list(judged_runs(engine, date.min, until).values())),
             run.c.challenger_version == version,
             run.c.challenger_percent == percent,
             run.c.published_at >= since,
@@ -85,7 +85,7 @@ def newest_comparison(engine: sa.Engine, champion: str, challenger: str) -> list
     """
     c = PERFORMANCE.c
     of_arm = {"champion": champion, "challenger": challenger}
-    is_seen = c.run_id.in_(sa.select(CURRENT_RUNS.c.run_id))
+    is_seen = c.run_id.in_(list(judged_runs(engine, date.min, date.max).values()))
     is_whole = (c.maturity == "mature") & (c.slice == "all") & c.low.isnot(None) & is_seen
     runs = [
         sa.select(c.run_id).where(is_whole, c.arm == arm, c.model_version == version)

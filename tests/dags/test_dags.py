@@ -15,7 +15,7 @@ from dags.score_date import BUSINESS_TIMEZONE, day_before
 from params import read_params
 from settings import PROJECT_ROOT
 
-DAGS = ("nightly_scoring", "retraining", "roll_back_model", "roll_back_predictions")
+DAGS = ("nightly_scoring", "restate", "retraining", "roll_back_model", "roll_back_predictions")
 RESULTS = {
     "await_delivery": {"score_date": "2026-04-01"},
     "open_run": {"score_date": "2026-04-01", "run_id": "20bf91009b8d11ce"},
@@ -35,7 +35,12 @@ RESULTS = {
     },
     "record_approval": {"approved": True, "actor": "ben", "reason": "looks right"},
 }
-TYPED = {"score_date": "2026-04-01", "reason": "the report was wrong"}
+TYPED = {
+    "score_date": "2026-04-01",
+    "first": "2026-04-01",
+    "last": "2026-04-03",
+    "reason": "the report was wrong",
+}
 """What a person fills in where a form has no default."""
 
 
@@ -50,7 +55,7 @@ def run_of(logical_date: datetime | None, run_after: datetime | None = None):
 
 def context_of(dag, **form) -> dict:
     """What a template sees in a run with these fields of the form."""
-    typed = TYPED if dag.dag_id.startswith("roll_back") else {}
+    typed = TYPED if dag.dag_id.startswith(("restate", "roll_back")) else {}
     return {
         "params": {name: param.value for name, param in dag.params.items()} | typed | form,
         "run_id": "manual__2026-04-02",

@@ -108,12 +108,10 @@ def test_a_changed_model_and_rule_are_named(shop_settings):
     seen = explain_score.look(
         shop_settings, engine, RunRecord.read(shop_settings.data_root, NEWEST, run_id), "ada"
     )
-    newer = replace(
-        seen,
-        score=replace(seen.score, model_version="v1.1.0", arm="challenger"),
-        record=seen.record.model_copy(update={"params_sha256": "f" * 64}),
-    )
-    assert explain_score.rules_changed(seen, newer) == [
+    score = replace(seen.score, model_version="v1.1.0", arm="challenger")
+    record = seen.record.model_copy(update={"params_sha256": "f" * 64})
+    before = explain_score.rules_used(seen.record, seen.score)
+    assert explain_score.rules_changed(before, explain_score.rules_used(record, score)) == [
         "model: champion v1.0.0 -> challenger v1.1.0",
         f"parameters: {seen.record.params_sha256[:12]} -> {'f' * 12}",
     ]
