@@ -117,6 +117,7 @@ LEAVES_OUT = {
             "roll_back_predictions",
             "show_nights",
             "start_rollout",
+            "sweep_lake",
         ),
         HEAVY,
     ),

@@ -61,8 +61,7 @@ class Shop:
     def deliver(self, day: date, faults: Faults | None = None, seed: int = 1) -> None:
         """Put down the delivery of a day, in place of one that is there."""
         shutil.rmtree(self.root / f"incoming/transactions/{day}", ignore_errors=True)
-        faults = faults or Faults(())
-        generate_deliveries.run(self.settings, PARAMS, day, day, CUSTOMERS, seed, faults)
+        make_days(self.settings, day, day, seed, faults or Faults(()))
 
     def load(self, until: date, **options) -> None:
         """Take in what is delivered."""
@@ -80,6 +79,19 @@ class Shop:
             job.run(self.spark, self.settings, PARAMS, record)
         publish_predictions.run(self.settings, record)
         return record
+
+
+def make_days(settings: Settings, first: date, until: date, seed: int, faults: Faults) -> None:
+    """Put down deliveries of a generated shop."""
+    generate_deliveries.run(
+        settings,
+        PARAMS,
+        first=first,
+        until=until,
+        customers=CUSTOMERS,
+        seed=seed,
+        faults=faults,
+    )
 
 
 def deploy_model(shop: Shop, folder: Path) -> None:
@@ -122,9 +134,7 @@ def published_shop(tmp_path_factory, spark) -> Path:
     folder = tmp_path_factory.mktemp("published")
     shop = Shop(spark, Settings(data_root=folder / "data"))
     migrate(shop.settings.warehouse_url)
-    generate_deliveries.run(
-        shop.settings, PARAMS, FIRST, CLOCKS_CHANGE, customers=CUSTOMERS, seed=1, faults=Faults(())
-    )
+    make_days(shop.settings, FIRST, CLOCKS_CHANGE, 1, Faults(()))
     shop.load(HISTORY_ENDS)
     deploy_model(shop, folder)
     shop.publish(NIGHT)

@@ -79,7 +79,7 @@ def test_after_corrections_both_runs_of_a_night_come_out_as_each_was_published(s
 
 def test_a_delivery_that_was_accepted_in_spite_of_a_refusal_comes_out_the_same(shop):
     night = CLOCKS_CHANGE + timedelta(days=1)
-    shop.deliver(night, Faults((Fault.parse(f"wrong_types:{night}:0.5"),)))
+    shop.deliver(night, Faults((Fault.parse(f"nulls:{night}:0.5"),)))
     with pytest.raises(DeliveryRefused):
         shop.publish(night)
     shop.load(night, accepted={night: "better than nothing"})
