@@ -4,9 +4,9 @@ import logging
 
 AUTO, EMBEDDED, THIS_MACHINE = "auto", "embedded", "local[*]"
 
-EMBEDDED_ROWS = 2_000_000
-"""Rows up to which the embedded engine computes: it is quicker up to about five million, and takes
-a gigabyte for a million (docs/decisions/0051)."""
+EMBEDDED_ROWS = 5_000_000
+"""Rows up to which the embedded engine computes: that many take 1.7 of the 4 GB that it may have by
+default, and a third of the time (docs/performance.md)."""
 
 log = logging.getLogger("jobs.engine")
 
