@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from errors import BadData
@@ -64,6 +64,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
     window = read_json(artifacts / "training_window.json")
     until = date.fromisoformat(window["training_until"])
     as_of, without = usable_dates(window, training)
+<<<<<<< HEAD
     activity = read_activity(spark, root, listed_pieces(window["files"]), LIST_AGAIN)
     share = sampled_share(activity, training.rows_per_date)
     drawn = activity if share is None else activity.where(in_a_sample(as_of, share, training.seed))
@@ -72,10 +73,20 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
     # Labels are as they were known at the end of the window.
     final = drawn.where(is_known(F.lit(until)))
     labels = label_purchases(final, as_of, training.horizon_days)
+=======
+    activity = read_activity(spark, [root / entry["path"] for entry in window["files"]])
+    drawn = drawn_customers(activity, as_of, training.rows_per_date, training.seed)
+    described = activity
+    if drawn is not None:
+        described = activity.join(drawn.select("customer_id"), on="customer_id", how="left_semi")
+
+    features = build_features(described, as_of, active_days)
+    labels = label_purchases(described, as_of, training.horizon_days)
+>>>>>>> refs/heads/learning
     # Spark sizes the labels by the files, not by the as-of dates, and would broadcast too much.
     labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
-    if share is not None:
-        labelled = labelled.where(in_sample(F.col("as_of").cast("string"), share, training.seed))
+    if drawn is not None:
+        labelled = labelled.join(drawn, on=["as_of", "customer_id"], how="left_semi")
 
     with replacing(artifacts / "training_set") as fresh:
         fresh.mkdir()
@@ -102,23 +113,25 @@ def usable_dates(window: dict, training: Training) -> tuple[list[date], dict[str
     return usable, {str(day): reason for day, reason in without.items()}
 
 
-def sampled_share(activity: DataFrame, rows_per_date: int) -> float | None:
-    """The share of the customers to draw for each as-of date; None if all are to be had."""
-    customers = activity.agg(F.count_distinct("customer_id")).first()[0]
-    return None if customers <= rows_per_date else rows_per_date / customers
+def drawn_customers(
+    activity: DataFrame, as_of: list[date], rows_per_date: int, seed: int
+) -> DataFrame | None:
+    """``as_of`` and ``customer_id`` of those to describe, about ``rows_per_date`` of each date, the
+    same ones on every engine; None if all are to be described.
 
-
-def in_sample(as_of: Column, share: float, seed: int) -> Column:
-    """Whether the customer is drawn for an as-of date (text): the same ones on every engine."""
-    named = F.concat(F.lit(f"{seed}:"), as_of, F.lit(":"), F.col("customer_id"))
+    The share is of all customers that there are, of whom not all are active on a date.
+    """
+    customers = activity.select("customer_id").distinct()
+    count = customers.count()
+    if count <= rows_per_date:
+        return None
+    dated = customers.withColumn("as_of", F.explode(F.lit(as_of)))
+    named = F.concat(
+        F.lit(f"{seed}:"), F.col("as_of").cast("string"), F.lit(":"), F.col("customer_id")
+    )
     digits = F.substring(F.sha2(named, 256), 1, SAMPLE_DIGITS)
-    return F.conv(digits, 16, 10).cast("bigint") < F.lit(int(share * 16**SAMPLE_DIGITS))
-
-
-def in_a_sample(as_of: list[date], share: float, seed: int) -> Column:
-    """Whether the customer is drawn for any of the dates: nobody else need be described."""
-    dates = F.array(*[F.lit(str(day)) for day in as_of])
-    return F.exists(dates, lambda day: in_sample(day, share, seed))
+    place = F.conv(digits, 16, 10).cast("bigint")
+    return dated.where(place < F.lit(int(rows_per_date / count * 16**SAMPLE_DIGITS)))
 
 
 def listed_pieces(files: list[dict]) -> list[tuple[Piece, Interval]]:

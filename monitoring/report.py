@@ -82,11 +82,12 @@ def comparison(
             ValueDrift(column=PROBABILITY, method=finding.method, threshold=finding.threshold)
         )
     if compared:
+        share = sum(each.verdict == "drift" for each in compared.values()) / len(compared)
         parts.append(
             DataDriftPreset(
                 columns=list(compared),
                 # Evidently's own verdict on the night goes by the share of columns; it shall agree.
-                drift_share=result.drifted_share if result.verdict == "drift" else 1.0,
+                drift_share=share if result.verdict == "drift" else 1.0,
                 per_column_method={name: each.method for name, each in compared.items()},
                 per_column_threshold={name: each.threshold for name, each in compared.items()},
             )

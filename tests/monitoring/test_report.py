@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,7 @@ def test_a_browser_shows_verdict_findings_and_charts(night, tmp_path):
         [*command, *offline, profile, page.as_uri()], capture_output=True, text=True, check=True
     ).stdout
     body = drawn[drawn.index("<body") :]
-    for words in ("Night of 2026-04-01", "features drifted", "spend_gbp_90d"):
+    for words in ("Night of 2026-04-01", "columns beyond", "spend_gbp_90d"):
         assert words in body
     for verdict in ("empty", "constant", "new", "missing", "drift"):
         assert f">{verdict}</" in body
@@ -122,3 +123,15 @@ def test_the_result_is_plain_json(night):
         "returns_90d": "steady",
         "spend_gbp_90d": "drift",
     }
+
+
+def test_the_page_names_what_it_cannot_hear_and_counts_as_the_night_does(tmp_path):
+    reference, current = customers(), customers(shift=2.0)
+    thresholds = replace(THRESHOLDS, deaf=["tenure_days"])
+    result = find_drift(reference, current, thresholds, DRIFT, CATEGORIES)
+    page = page_of((reference, current, result), tmp_path).read_text(encoding="utf-8")
+    assert "tenure_days" in page
+    assert "1 of 4" in page
+    assert result.findings[0].detail.startswith("1 of 4 columns")
+    [spend] = [each for each in result.findings if each.column == "spend_gbp_90d"]
+    assert f"{spend.value / spend.threshold:.2f}" in page
