@@ -64,25 +64,16 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
     window = read_json(artifacts / "training_window.json")
     until = date.fromisoformat(window["training_until"])
     as_of, without = usable_dates(window, training)
-<<<<<<< HEAD
     activity = read_activity(spark, root, listed_pieces(window["files"]), LIST_AGAIN)
-    share = sampled_share(activity, training.rows_per_date)
-    drawn = activity if share is None else activity.where(in_a_sample(as_of, share, training.seed))
-
-    features = build_features(drawn, as_of, active_days)
-    # Labels are as they were known at the end of the window.
-    final = drawn.where(is_known(F.lit(until)))
-    labels = label_purchases(final, as_of, training.horizon_days)
-=======
-    activity = read_activity(spark, [root / entry["path"] for entry in window["files"]])
     drawn = drawn_customers(activity, as_of, training.rows_per_date, training.seed)
     described = activity
     if drawn is not None:
         described = activity.join(drawn.select("customer_id"), on="customer_id", how="left_semi")
 
     features = build_features(described, as_of, active_days)
-    labels = label_purchases(described, as_of, training.horizon_days)
->>>>>>> refs/heads/learning
+    # Labels are as they were known at the end of the window.
+    final = described.where(is_known(F.lit(until)))
+    labels = label_purchases(final, as_of, training.horizon_days)
     # Spark sizes the labels by the files, not by the as-of dates, and would broadcast too much.
     labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
     if drawn is not None:
