@@ -172,6 +172,24 @@ def has_copy(root: Path, entry: Entry) -> bool:
     return all(path.is_file() and path.stat().st_size == size for path, size in copies)
 
 
+def first_night(root: Path, known_on: date, delivery: str, own_night: date | None) -> date:
+    """The first night that may use a delivery which is being taken in now.
+
+    It is the one that was told when the delivery came, unless nights were opened without it since:
+    it may have been refused, and accepted later. Taken in again, it keeps its first night.
+
+    Args:
+        own_night: The night that takes it in, which has pinned it; null if none does.
+    """
+    pattern = catalog.ACTIVITY_RECORD.format(known_on=known_on, intake=f"{delivery}-*")
+    if before := [read_json(path)["known_from"] for path in root.glob(pattern)]:
+        return date.fromisoformat(min(before))
+    came = [one.known_from for one in entries(root, known_on) if one.delivery_id == delivery]
+    told = came[-1] if came else known_on
+    opened = [day for day in _opened_nights(root) if told <= day != own_night]
+    return max([told, *(day + timedelta(days=1) for day in opened)])
+
+
 def _known_from(
     root: Path, known_on: date, name: str, earlier: list[Entry], night: date, is_reopened: bool
 ) -> date:
@@ -260,11 +278,15 @@ def known(root: Path, rules: str, until: date | None = None, *, strict: bool = T
     for day in days(root):
         if until is not None and day > until:
             break
-        taken, repairs = [], []
+        taken: list[Entry] = []
+        repairs: list[Entry] = []
         for entry in entries(root, day):
             intake = intake_id(entry.delivery_id, rules)
-            key = {"known_on": day, "intake": intake}
-            if (root / catalog.ACTIVITY_RECORD.format(**key)).exists():
+            record = root / catalog.ACTIVITY_RECORD.format(known_on=day, intake=intake)
+            if record.exists():
+                taken_from = date.fromisoformat(read_json(record)["known_from"])
+                known_from = max(entry.known_from, taken_from)
+                entry = entry.model_copy(update={"known_from": known_from})
                 (repairs if entry.repairs else taken).append(entry)
             elif other := _other_rules(root, day, entry.delivery_id):
                 outdated[day] = other

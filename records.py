@@ -132,10 +132,14 @@ class RefusalRecord(_Record):
 
 
 class ActivityRecord(_Record):
-    """The piece of activity that an intake became, and the hash of the lines it was made from."""
+    """The piece of activity that an intake became, and the hash of the lines it was made from.
+
+    ``known_from`` is the first night that may use it.
+    """
 
     known_on: date
     intake: str
+    known_from: date
     transactions_sha256: str
     activity: Piece
 

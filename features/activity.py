@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 import catalog
 from business_day import business_day
 from lake import TAKE_IN_AGAIN, Piece, PieceMissing, read_pieces, write_deliveries
+from ledger import delivery_of, first_night
 from params import Params
 from records import ActivityRecord, IntakeRecord
 
@@ -61,11 +62,13 @@ def summarise_intakes(
     source: str,
     intakes: Mapping[date, str],
     remedy: str = TAKE_IN_AGAIN,
+    own_night: date | None = None,
 ) -> dict[date, ActivityRecord]:
     """Write the activity of these intakes, each taken in; from then on nights use them.
 
     Args:
         remedy: What to do about accepted lines that are lost or altered.
+        own_night: The night whose own delivery it is, if it is one's.
 
     Raises:
         PieceMissing, PieceAltered: If accepted lines are not as they were written.
@@ -90,6 +93,7 @@ def summarise_intakes(
         day: ActivityRecord(
             known_on=day,
             intake=name,
+            known_from=first_night(root, day, delivery_of(name), own_night),
             transactions_sha256=lines[day].sha256,
             activity=pieces[day],
         )

@@ -37,7 +37,7 @@ from jobs.intake import (
 )
 from jobs.repairs import NothingToRepair, take_repair
 from jobs.session import job_session
-from lake import is_whole
+from lake import PieceAltered, PieceMissing, is_whole
 from ledger import Entry, days, entries, intake_id, intake_rules, known_by, pin_rules, was_taken
 from params import Params, Source, read_params
 from records import ActivityRecord, Delivery, IntakeRecord, RefusalRecord
@@ -250,7 +250,12 @@ def _read(
         record = IntakeRecord.find(root, day, intake)
         if record is not None and is_taken(root, record):
             continue
-        folder = check_copy(root, entry.folder, entry.files)
+        try:
+            folder = check_copy(root, entry.folder, entry.files)
+        except (PieceMissing, PieceAltered) as error:
+            # Nothing is wrong with the delivery, so nothing is kept against it.
+            refusals[day] = [str(error)]
+            continue
         try:
             if day not in accepted:
                 check_not_repeated(day, entry.files, folder, contents)

@@ -20,6 +20,7 @@ from jobs.session import job_session
 from lake import attempt
 from ledger import delivery_of, intake_rules, pin_rules, receive
 from params import Params, read_params
+from records import ActivityRecord
 from settings import Settings
 
 PARSER = job_parser(__doc__)
@@ -56,7 +57,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, day: date, file
         "accepted": record.accepted,
         "excluded": record.excluded,
         "quarantined": record.quarantined,
-        "known_from": str(entry.known_from),
+        "known_from": str(ActivityRecord.read(root, day, record.intake).known_from),
     }
 
 

@@ -40,7 +40,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     else:
         remedy = f"Write them again: {record.command('validate_delivery')}"
         [found] = summarise_intakes(
-            spark, root, params, record.source, {day: record.intake}, remedy
+            spark, root, params, record.source, {day: record.intake}, remedy, own_night=day
         ).values()
 
     facts = {"intake": record.intake, "rows": found.activity.rows, "was_there": was_there}

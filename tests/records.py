@@ -140,6 +140,7 @@ def put_activity(
     record = ActivityRecord(
         known_on=known_on,
         intake=intake(delivery),
+        known_from=known_from or known_on,
         transactions_sha256="t" * 64,
         activity=put_piece(root, folder, table),
     )

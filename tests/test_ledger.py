@@ -18,6 +18,7 @@ from ledger import (
     Known,
     RulesChanged,
     entries,
+    first_night,
     intake_id,
     intake_rules,
     known,
@@ -197,7 +198,11 @@ def take_in(root: Path, entry: Entry) -> None:
     name = intake_id(entry.delivery_id, RULES)
     piece = {"files": []}
     ActivityRecord(
-        known_on=entry.known_on, intake=name, transactions_sha256="t", activity=piece
+        known_on=entry.known_on,
+        intake=name,
+        known_from=first_night(root, entry.known_on, entry.delivery_id, own_night=None),
+        transactions_sha256="t",
+        activity=piece,
     ).write(root)
 
 

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 
 import catalog
-from expectations.intake import DeliveryRefused
+from expectations.refusal import DeliveryRefused
 from jobs import load_history
 from lake import is_whole
 from ledger import entries, intake_rules, known_by, pin_rules
@@ -291,9 +291,6 @@ def test_a_copy_that_is_gone_is_named_when_it_is_needed(spark, loaded):
         load(spark, loaded, with_source(countries=["France"]))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="known_from is decided when a delivery comes, not when taken"
-)
 def test_a_delivery_that_is_accepted_late_is_not_told_to_nights_that_did_without_it(spark, refused):
     run_record(LAST).write(refused.data_root)
     assert SECOND not in standing(refused, night=LAST)
