@@ -21,7 +21,7 @@ from jobs.pinned import NotPublished, published_record
 from lake import describe_piece
 from records import ActivityRecord, IntakeRecord, RecordOutdated, RunRecord, StageRecord
 from settings import PROJECT_ROOT
-from tests.jobs.published.conftest import CLOCKS_CHANGE, NIGHT
+from tests.jobs.published.conftest import CLOCKS_CHANGE, NIGHT, PARAMS
 
 EARLIER = NIGHT - timedelta(days=20)
 
@@ -260,7 +260,8 @@ def test_the_night_gets_a_certificate_that_training_sees_what_it_scored(shop):
     certificate = facts["certificate"]
     assert certificate["differ"] == 0
     assert certificate["cells"] == certificate["customers"] * len(FEATURE_NAMES) > 1000
-    assert certificate["as_of"] == ["2026-01-28", "2026-02-27", "2026-03-29"]
+    step = timedelta(days=PARAMS.training.as_of_step_days)
+    assert certificate["as_of"] == [str(CLOCKS_CHANGE - n * step) for n in (2, 1, 0)]
     assert StageRecord.read(shop.root, record, "audit_night").facts == facts
 
 
