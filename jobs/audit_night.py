@@ -395,9 +395,10 @@ def why_not_certified(engine: sa.Engine, record: RunRecord) -> str | None:
             "features have changed since that night; audit it in a checkout of "
             f"{record.code_version}"
         )
-    current = warehouse.current_run(engine, record.score_date)
-    if current != record.run_id:
-        return f"readers see run {current} of that night, and training its deliveries"
+    night = record.score_date
+    judged = warehouse.judged_runs(engine, night, night).get(night)
+    if judged != record.run_id:
+        return f"training sees that night as run {judged} did, by which it is judged"
     return None
 
 

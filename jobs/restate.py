@@ -370,7 +370,7 @@ def apply(settings: Settings, first: date, last: date, *, reason: str, actor: st
         raise NothingToRestate(
             f"no night from {first} to {last} had changed when they were computed; nothing to show."
         )
-    nights = [restated_night(root, each, reason, actor) for each in restatement.nights]
+    nights = [restated_night(root, each, actor) for each in restatement.nights]
     switched = warehouse.publish_restated(engine, nights, actor=actor, reason=reason)
     return {
         "nights": {str(each.score_date): each.run_id for each in restatement.nights},
@@ -383,15 +383,13 @@ def apply(settings: Settings, first: date, last: date, *, reason: str, actor: st
     }
 
 
-def restated_night(
-    root: Path, run: RestatedRun, reason: str, actor: str
-) -> warehouse.RestatedNight:
+def restated_night(root: Path, run: RestatedRun, actor: str) -> warehouse.RestatedNight:
     """A run of the lake on its way to readers."""
     record = RunRecord.read(root, run.score_date, run.run_id)
     scoring = StageRecord.read(root, record, "score_customers")
     arms = [] if record.challenger is None else checked_files(root, record, scoring, "arm_scores")
     return warehouse.RestatedNight(
-        run=replace(describe(root, record), reason=f"restatement: {reason}", published_by=actor),
+        run=replace(describe(root, record), published_by=actor),
         replaces=run.replaces,
         batches=read_batches(checked_files(root, record, scoring, catalog.PREDICTIONS.name)),
         arm_scores=read_batches(arms),

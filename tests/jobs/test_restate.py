@@ -13,7 +13,7 @@ from rich.console import Console
 
 import catalog
 import warehouse
-from jobs import load_history, open_run, restate, show_nights
+from jobs import audit_night, load_history, open_run, restate, show_nights
 from jobs.open_run import NotPublished
 from jobs.restate import NothingToRestate, Restatement
 from ledger import delivery_of, entries
@@ -165,6 +165,16 @@ def test_the_nights_go_on_being_judged_by_what_readers_had(restated):
     switch(restated)
     engine = warehouse.connect(restated.warehouse_url)
     assert warehouse.judged_runs(engine, NIGHTS[0], NIGHTS[-1]) == before
+
+
+def test_a_restated_night_passes_its_audit_and_its_certificate_is_the_first_runs(restated):
+    first = shown(restated)[CORRECTED]
+    switch(restated)
+    root, engine = restated.data_root, warehouse.connect(restated.warehouse_url)
+    record = RunRecord.read(root, CORRECTED, shown(restated)[CORRECTED])
+    assert audit_night.check_chain(root, engine, record, is_deep=False)["published_rows"] == 43
+    assert f"as run {first} did" in audit_night.why_not_certified(engine, record)
+    assert audit_night.why_not_certified(engine, RunRecord.read(root, CORRECTED, first)) is None
 
 
 def test_applying_is_refused_when_a_night_was_published_meanwhile(restated, spark):
