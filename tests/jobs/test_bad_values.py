@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 import catalog
-from expectations.intake import DeliveryRefused
+from expectations.refusal import DeliveryRefused
 from jobs import load_history
 from params import Limits, Text, read_params
 from settings import PROJECT_ROOT, Settings

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 
 import catalog
-from expectations.intake import DeliveryRefused
+from expectations.refusal import DeliveryRefused
 from jobs import load_history
 from lake import is_whole
 from ledger import entries, intake_rules, known_by, pin_rules

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
-from expectations.intake import DeliveryRefused
+from expectations.refusal import DeliveryRefused
 from jobs import load_history, split_deliveries, validate_delivery
 from jobs.intake import receive_delivery
 from lake import PieceAltered, PieceMissing
