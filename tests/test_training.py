@@ -9,16 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
-import catalog
 from lake import read_json
 from models.bundle import read_bundle
 from models.store import bundle_sha256
-from records import make_current
 from settings import PROJECT_ROOT
+from tests.records import put_activity
 
 UNTIL = date(2026, 3, 31)
 CUSTOMERS = 500
@@ -68,11 +66,7 @@ def write_lake(root: Path) -> None:
         )
         for day in range(30):
             known_on = begins + timedelta(days=day)
-            partition = catalog.ACTIVITY.partition(root, known_on=known_on, delivery_id="d1")
-            partition.mkdir(parents=True)
-            rows = table if day == 29 else table.slice(0, 0)
-            pq.write_table(rows, partition / "part-0.parquet")
-            make_current(root, known_on, "d1")
+            put_activity(root, known_on, table if day == 29 else table.slice(0, 0))
 
 
 class Checkout:

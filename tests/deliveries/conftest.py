@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from deliveries.cells import DeliveredCells
-from deliveries.files import delivered_files
 from deliveries.lines import read_lines
+from deliveries.receive import describe_delivery
 from params import Source, read_params
 
 DAY = date(2026, 4, 1)
@@ -109,7 +109,8 @@ def read(spark, tmp_path):
         with DeliveredCells(tmp_path) as cells:
             for folder in folders:
                 day = date.fromisoformat(folder.name)
-                cells.open_delivery(folder, day, delivered_files(folder, source.format), source)
+                files = describe_delivery(folder, source.format)
+                cells.open_delivery(folder, day, f"d-{day}", files, source)
             lines = read_lines(spark, cells.finish(), source)
             # Without a zone, Python shows what Spark holds, whatever the machine's zone.
             local = lines.invoiced_at.cast("timestamp_ntz")

@@ -11,11 +11,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from deliveries.cells import DeliveredCells
 from deliveries.contract import check_contract
 from deliveries.faults import Fault, Faults
 from deliveries.files import DeliveryUnreadable
 from deliveries.generator import Shop, days_between
-from deliveries.lines import read_lines
 from deliveries.receive import describe_delivery
 from jobs import generate_deliveries
 from params import read_params
@@ -223,13 +223,14 @@ def test_future_rows(shop):
     assert 0.05 < dates[DAY + timedelta(days=30)] / rows.num_rows < 0.15
 
 
-def test_corrupt_file(spark, shop, source, tmp_path):
+def test_corrupt_file(shop, source, tmp_path):
     shop("corrupt_file:2026-04-01").write_delivery(DAY, tmp_path / "day")
+    files = describe_delivery(tmp_path / "day", "parquet")
     with (
+        DeliveredCells(tmp_path) as cells,
         pytest.raises(DeliveryUnreadable, match=r"day/part-0\.parquet"),
-        read_lines(spark, {DAY: tmp_path / "day"}, source, tmp_path),
     ):
-        pass
+        cells.open_delivery(tmp_path / "day", DAY, "d1-r1", files, source)
 
 
 def test_shifted(shop):

@@ -137,7 +137,7 @@ def test_known_on_is_the_day_of_the_folder_when_many_are_read_at_once(deliver, r
 
 
 def test_source_file_is_the_name_as_delivered(deliver, read, source):
-    name = "sales +[1] 100%{2}.parquet"
+    name = "sales +(1) 100% = 2.parquet"
     [row] = read(source, deliver(line(), name=name))
     assert row.source_file == name
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import catalog
 from deliveries.cells import DeliveredCells
-from deliveries.files import delivered_files
 from deliveries.lines import read_lines
+from deliveries.receive import describe_delivery
 from expectations.features import unscorable
 from expectations.split import Layout, split_lines
 from features.activity import summarise_activity
@@ -143,7 +143,7 @@ def test_delivered_text(same, tmp_path_factory, pattern, ids, text, delivered):
 
 def lines_of(spark, folder, source) -> list:
     with DeliveredCells(folder.parent) as cells:
-        cells.open_delivery(folder, DAY, delivered_files(folder, source.format), source)
+        cells.open_delivery(folder, DAY, "d1-r1", describe_delivery(folder, source.format), source)
         return rows(read_lines(spark, cells.finish(), source))
 
 

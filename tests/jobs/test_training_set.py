@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -15,8 +16,8 @@ import warehouse
 from features.build import FEATURE_NAMES
 from features.golden import check_golden
 from jobs import build_training_set, list_training_window
-from jobs.build_training_set import WindowChanged
 from jobs.list_training_window import HistoryEndsEarly
+from lake import PieceAltered, PieceMissing
 from models.split import TooFewDates, as_of_dates
 from params import Params, read_params
 from settings import PROJECT_ROOT
@@ -79,23 +80,34 @@ def files_of(artifacts) -> list[dict]:
     return json.loads((artifacts / "training_window.json").read_text())["files"]
 
 
-def test_the_window_lists_the_current_deliveries_up_to_its_end(settings, lake, params, tmp_path):
-    corrected = deliver(lake, FIRST, visits_of(FIRST), delivery_id="00bb")
+def test_the_window_lists_each_delivery_known_by_its_end_with_the_nights_it_stood_in(
+    settings, lake, params, tmp_path
+):
+    corrected_from = FIRST + timedelta(20)
+    corrected = deliver(lake, FIRST, visits_of(FIRST), "00bb", known_from=corrected_from)
+    deliver(lake, FIRST + timedelta(1), [], "too late", known_from=UNTIL + timedelta(1))
 
     facts = list_training_window.run(settings, params, tmp_path)
 
+    days = [FIRST + timedelta(n) for n in range((UNTIL - FIRST).days + 1)]
     files = files_of(tmp_path)
-    assert [entry["known_on"] for entry in files] == [
-        str(FIRST + timedelta(n)) for n in range((UNTIL - FIRST).days + 1)
-    ]
-    assert files[0] == {
-        "path": f"lake/activity/known_on={FIRST}/delivery_id=00bb/part-00000.parquet",
+    assert [entry["known_on"] for entry in files] == [str(day) for day in [FIRST, *days]]
+    assert files[1] == {
+        "path": str(corrected.relative_to(lake)),
         "known_on": str(FIRST),
+        "known_from": str(corrected_from),
+        "known_until": None,
         "bytes": corrected.stat().st_size,
         "sha256": hashlib.sha256(corrected.read_bytes()).hexdigest(),
         "rows": len(visits_of(FIRST)),
     }
-    assert facts["rows"] == len(known_visits())
+    assert [(entry["known_from"], entry["known_until"]) for entry in (files[0], *files[2:])] == [
+        (None, str(corrected_from)),
+        (None, str(UNTIL + timedelta(1))),
+        *[(None, None)] * (len(days) - 2),
+    ]
+    assert facts["rows"] == len(known_visits()) + len(visits_of(FIRST))
+    assert facts["deliveries"] == len(days)
     assert facts["wrong_days"] == {}
 
 
@@ -261,7 +273,8 @@ def test_a_file_that_is_not_as_listed_is_named(spark, settings, lake, params, tm
     elif harm == "a byte more":
         path.write_bytes(content + b"0")
 
-    with pytest.raises(WindowChanged, match=f"{path} (is gone|has other content|has .* bytes)"):
+    error = PieceMissing if harm == "gone" else PieceAltered
+    with pytest.raises(error, match=rf"^1 of \d+ files of the lake are .*{path}.*list_training"):
         build_training_set.run(spark, settings, params, tmp_path)
     assert not (tmp_path / "training_set").exists()
 
@@ -322,3 +335,96 @@ def test_of_many_customers_a_bounded_sample_is_drawn_another_one_for_each_date(
         spark, settings, with_training(params, rows_per_date=6, seed=2), tmp_path
     )
     assert pq.read_table(path).to_pylist() != drawn
+
+
+def features_and_labels(spark, settings, params, artifacts) -> dict[tuple[date, str], dict]:
+    """The training set of this window, by as-of date and customer."""
+    list_training_window.run(settings, params, artifacts)
+    build_training_set.run(spark, settings, params, artifacts)
+    rows = pq.read_table(artifacts / "training_set/training_set.parquet").to_pylist()
+    return {(row["as_of"], row["customer_id"]): row for row in rows}
+
+
+def test_a_correction_is_seen_only_by_the_dates_whose_nights_could_have_seen_it(
+    spark, settings, lake, params, tmp_path
+):
+    first, second, third = as_of_dates(UNTIL, params.training)
+    corrected_day = first - timedelta(3)
+    before = features_and_labels(spark, settings, params, tmp_path / "before")
+    corrected = [one for one in visits_of(corrected_day) if one["customer_id"] != "c1"]
+    dear = visit("c1", on=corrected_day, micros=99_000_000)
+    deliver(lake, corrected_day, [*corrected, dear], "00bb", known_from=second)
+
+    after = features_and_labels(spark, settings, params, tmp_path / "after")
+
+    assert {key: row for key, row in after.items() if key[0] < second} == {
+        key: row for key, row in before.items() if key[0] < second
+    }
+    for day in (second, third):
+        added = after[day, "c1"]["spend_30d"] - before[day, "c1"]["spend_30d"]
+        [was] = [one for one in visits_of(corrected_day) if one["customer_id"] == "c1"]
+        assert added == pytest.approx(99 - was["purchase_micros"] / 1e6)
+
+
+def test_labels_are_those_known_on_the_last_day_of_the_window(
+    spark, settings, lake, params, tmp_path
+):
+    last = as_of_dates(UNTIL, params.training)[-1]
+    bought_on = UNTIL - timedelta(1)
+    strangers = [visit("c30", on=bought_on)]
+    assert last + timedelta(HORIZON_DAYS) >= bought_on
+    assert features_and_labels(spark, settings, params, tmp_path)[last, "c30"]["label"] == 0
+
+    deliver(lake, bought_on, [*visits_of(bought_on), *strangers], "00bb", known_from=UNTIL)
+    deliver(lake, bought_on, [], "00cc", known_from=UNTIL + timedelta(1))
+
+    assert features_and_labels(spark, settings, params, tmp_path)[last, "c30"]["label"] == 1
+
+
+def standing(told: list[tuple[int, int, list[dict]]], night: date) -> list[dict]:
+    """Plain: the visits of the delivery that stands for each day in a night."""
+    last = {}
+    for day, known_from, visits in told:
+        if FIRST + timedelta(known_from) <= night:
+            last[day] = visits
+    return [one for visits in last.values() for one in visits]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_training_row_is_what_a_night_of_its_date_saw_whatever_came_when(
+    spark, settings, params, tmp_path, seed
+):
+    """Two clocks against plain Python: days late, corrected once or twice, or not at all."""
+    chance = random.Random(seed)  # noqa: S311
+    told: list[tuple[int, int, list[dict]]] = []
+    length = (UNTIL - FIRST).days
+    for n in range(length + 1):
+        day = FIRST + timedelta(n)
+        known_from = min(n + chance.choice([0, 0, 0, 4, 9]), length)
+        for number in range(chance.choice([1, 1, 2, 3])):
+            names = [f"c{chance.randrange(12)}" for _ in range(4)]
+            visits = [
+                visit(name, on=day, known_on=day, micros=chance.randrange(10**9))
+                for name in dict.fromkeys(names)
+            ]
+            told.append((n, known_from, visits))
+            deliver(settings.data_root, day, visits, f"d{number}", FIRST + timedelta(known_from))
+            known_from += chance.randrange(15)
+
+    rows = features_and_labels(spark, settings, params, tmp_path)
+
+    days = as_of_dates(UNTIL, params.training)
+    expected = {}
+    for day in days:
+        expected |= expected_features(standing(told, day), [day], ACTIVE_DAYS)
+    assert {key: {name: row[name] for name in FEATURE_NAMES} for key, row in rows.items()} == (
+        expected
+    )
+    bought = {(one["customer_id"], one["activity_on"]) for one in standing(told, UNTIL)}
+    assert {key: row["label"] for key, row in rows.items()} == {
+        (day, name): int(
+            any((name, day + timedelta(n)) in bought for n in range(1, HORIZON_DAYS + 1))
+        )
+        for day, name in expected
+    }
+    assert len({len(standing(told, day)) for day in days}) > 1
