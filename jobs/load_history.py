@@ -59,6 +59,9 @@ PARSER.add_argument("--reason", help="why a refused delivery is accepted; kept w
 
 BYTES_OF_A_LINE = 60
 
+# A line with its payload takes as much memory as so many rows of activity.
+ROWS_OF_A_LINE = 2.5
+
 log = logging.getLogger(__name__)
 
 
@@ -300,7 +303,7 @@ def main(arguments: argparse.Namespace) -> dict:
         if found.refusals:
             raise DeliveryRefused(found.refusals)
         return totals(settings.data_root, found.rules, arguments.until)
-    engine = choose_engine(settings.spark, rows_of(found))
+    engine = choose_engine(settings.spark, round(ROWS_OF_A_LINE * rows_of(found)))
     with job_session(settings, f"load_history {arguments.until}", engine) as spark:
         return run(spark, settings, params, arguments.until, found, accepted)
 
