@@ -33,6 +33,7 @@ from jobs.engine import AUTO
 from jobs.entry import night_parser, start
 from jobs.intake import LINES, check_copy
 from jobs.pinned import published_record, scoring_params_sha256
+from jobs.publishing import STAGES_BEFORE, chain_sha256
 from jobs.session import engine_of, job_session
 from jobs.sorted_rows import compare_sorted
 from lake import (
@@ -331,6 +332,10 @@ def check_warehouse(root: Path, engine: sa.Engine, record: RunRecord) -> int:
         "scored": scored.facts["scored"],
         "fallback": sum(scored.facts["fallback"].values()),
     }
+    # Runs of older code have none.
+    if row["chain_sha256"] is not None:
+        stages = {name: _stage(root, record, name) for name in STAGES_BEFORE}
+        recorded["chain_sha256"] = chain_sha256(record, stages)
     for column, value in recorded.items():
         if row[column] != value:
             _fail(

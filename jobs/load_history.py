@@ -68,11 +68,13 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Found:
     """What there is to do: entries of the ledger to take in, by day in their order; the reasons for
-    which deliveries are not taken; and entries of repaired rows to take in again."""
+    which deliveries are not taken, and those for which persons took them all the same; and entries
+    of repaired rows to take in again."""
 
     rules: str
     pending: dict[date, list[Entry]] = field(default_factory=dict)
     refusals: dict[date, list[str]] = field(default_factory=dict)
+    accepted: dict[date, str] = field(default_factory=dict)
     repairs: list[Entry] = field(default_factory=list)
 
 
@@ -93,8 +95,8 @@ def run(
     Raises:
         DeliveryRefused: If deliveries must not be used; all others are taken in.
     """
-    accepted = accepted or {}
     found = find_lacking(settings, params, until, accepted) if found is None else found
+    accepted = {**found.accepted, **(accepted or {})}
     refusals = dict(found.refusals)
     # Two deliveries of one day are taken one after the other.
     for position in range(max(map(len, found.pending.values()), default=0)):
@@ -147,7 +149,8 @@ def find_lacking(
         # Earlier deliveries of the day stand in the nights that knew no better.
         relevant = [*(entry for entry in came[:-1] if was_taken(root, entry)), *came[-1:]]
         lacking = [entry for entry in relevant if not is_complete(root, entry, found.rules)]
-        if lacking and day not in accepted:
+        found.accepted.update(accepted_before(root, lacking))
+        if lacking and day not in {*accepted, *found.accepted}:
             refusal = refused_before(root, params, settings, found.rules, lacking[-1])
             if refusal is not None:
                 found.refusals[day] = [
@@ -187,6 +190,19 @@ def is_complete(root: Path, entry: Entry, rules: str) -> bool:
     if record is None or summary is None:
         return False
     return is_taken(root, record) and is_whole(root, summary.activity, catalog.ACTIVITY)
+
+
+def accepted_before(root: Path, lacking: Sequence[Entry]) -> dict[date, str]:
+    """The reason for which a person took the last of these before, under whatever rules, by day."""
+    for entry in lacking[-1:]:
+        pattern = catalog.INTAKE_RECORD.format(
+            known_on=entry.known_on, intake=intake_id(entry.delivery_id, "*")
+        )
+        for path in sorted(root.glob(pattern)):
+            record = IntakeRecord.at(path)
+            if record is not None and record.accepted_because:
+                return {entry.known_on: record.accepted_because}
+    return {}
 
 
 def refused_before(

@@ -2,11 +2,12 @@
 
 import getpass
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import warehouse
-from lake import check_pieces
+from lake import check_pieces, value_sha256
 from records import IntakeRecord, RunRecord, StageRecord
 
 STAGES_BEFORE = (
@@ -47,12 +48,29 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
         published_at=datetime.now(UTC),
         published_by=os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or getpass.getuser(),
         stage_seconds={name: stage.seconds for name, stage in stages.items()},
+        chain_sha256=chain_sha256(record, stages),
         challenger_version=challenger.version if challenger else None,
         challenger_bundle_sha256=challenger.bundle_sha256 if challenger else None,
         challenger_threshold_version=served.get("threshold_version"),
         challenger_percent=served.get("percent"),
         challenger_served=served.get("served", 0),
     )
+
+
+def chain_sha256(record: RunRecord, stages: Mapping[str, StageRecord]) -> str:
+    """The hash of what each job before publishing has read and written, by content.
+
+    It ties a run's row in the warehouse to the delivered bytes: each job's record names the hash of
+    what it read, which is the hash of what the one before it wrote.
+    """
+    links = {
+        name: {
+            "read": stage.inputs,
+            "wrote": {piece: one.sha256 for piece, one in stage.pieces.items()},
+        }
+        for name, stage in stages.items()
+    }
+    return value_sha256({"run": record.run_id, "delivery": record.intake, "stages": links})
 
 
 def checked_files(root: Path, record: RunRecord, scoring: StageRecord, name: str) -> list[Path]:

@@ -21,7 +21,7 @@ from expectations.features import unscorable
 from expectations.predictions import verify_predictions
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import kept, read_pieces, write_sorted
+from lake import Piece, kept, read_pieces, write_sorted
 from models.arms import bucket_column
 from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
 from models.bundle import Bundle, read_bundle
@@ -69,6 +69,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     remedy = f"Make them again: {record.command('build_features')}"
     features = read_pieces(spark, root, [described], remedy=remedy)
     previous = previous_scores(spark, root, record.previous_run_id)
+    before = previous_pieces(root, record.previous_run_id)
 
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", params.scoring.batch_rows)
     rows = unscorable(spark, features)
@@ -101,7 +102,10 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         stage="score_customers",
         seconds=time.perf_counter() - started,
         facts=facts,
-        inputs={"features": described.sha256},
+        inputs={
+            "features": described.sha256,
+            **{f"previous {name}": piece.sha256 for name, piece in before.items()},
+        },
         pieces=pieces,
         engine=engine_of(spark),
     ).write(root, record)
@@ -171,7 +175,7 @@ def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> Data
     if run_id is None:
         return spark.createDataFrame([], "customer_id string, previous_probability double")
     before = RunRecord.find(root, run_id)
-    pieces = StageRecord.read(root, before, "score_customers").pieces
+    pieces = previous_pieces(root, run_id)
     remedy = (
         f"Restore it, or make it again: {before.command('score_customers')}. Or publish a run of "
         "an earlier night and open this one again."
@@ -184,6 +188,13 @@ def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> Data
         both = read_pieces(spark, root, [pieces["arm_scores"]], catalog.ARM_SCORES, remedy)
         scores = scores.join(both.select("customer_id", "champion_probability"), on="customer_id")
     return scores.select("customer_id", F.col(probability).alias("previous_probability"))
+
+
+def previous_pieces(root: Path, run_id: str | None) -> dict[str, Piece]:
+    """What that run's score_customers wrote; nothing without a run."""
+    if run_id is None:
+        return {}
+    return StageRecord.read(root, RunRecord.find(root, run_id), "score_customers").pieces
 
 
 @contextmanager

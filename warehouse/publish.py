@@ -38,7 +38,8 @@ class PublishedRun:
     delivery, the latter two by rule; ``fallback`` counts customers by ``previous`` and
     ``default``. ``deliveries`` maps each day to the delivery used; ``stage_seconds`` each job to
     the time it took. ``published_at`` must carry a zone. The fields of the challenger are null when
-    there was none; ``challenger_served`` customers have its score.
+    there was none; ``challenger_served`` customers have its score. ``chain_sha256`` is of what each
+    job has read and written, from the delivered bytes on.
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class PublishedRun:
     challenger_bundle_sha256: str | None = None
     challenger_percent: int | None = None
     challenger_served: int = 0
+    chain_sha256: str | None = None
 
 
 class CountsDiffer(BadData):

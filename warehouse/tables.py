@@ -140,6 +140,7 @@ SCORING_RUNS = sa.Table(
     _column("stage_seconds", Json),
     _column("audit_number", sa.BigInteger),
     _column("hashed_columns", Json),
+    _column("chain_sha256", sa.Text, nullable=True),
     sa.UniqueConstraint("run_id", "score_date"),
     sa.CheckConstraint("delivered = accepted + quarantined + excluded", name="rows_add_up"),
     sa.CheckConstraint("population = scored + fallback", name="customers_add_up"),
@@ -154,7 +155,8 @@ the challenger are null when there was none; ``challenger_percent`` is the share
 published score is its own, 0 when it only scored in shadow. ``audit_number`` is the line of the
 audit log that tells of the publishing; runs are ordered by it, ``published_at`` is for people.
 ``hashed_columns`` names by table the columns that ``predictions_sha256`` is of, so that a column
-which is added later says nothing about earlier runs."""
+which is added later says nothing about earlier runs. ``chain_sha256`` is of what each job of the
+run has read and written, from the delivered bytes on; null for runs of older code."""
 
 PREDICTIONS = sa.Table(
     "predictions",

@@ -40,6 +40,7 @@ def upgrade() -> None:
     for table in ("scoring_runs", "current_runs"):
         number = sa.Column("audit_number", sa.BigInteger(), nullable=False, server_default="0")
         op.add_column(table, number)
+    op.add_column("scoring_runs", sa.Column("chain_sha256", sa.Text(), nullable=True))
     _number_what_is_there()
     _name_what_was_hashed()
     if op.get_bind().dialect.name == "postgresql":
@@ -61,7 +62,8 @@ def downgrade() -> None:
         op.execute("drop trigger scoring_runs_refuses_far_nights on scoring_runs")
         op.execute("drop function refuse_far_nights")
     drop_views(op.get_bind())
-    op.drop_column("scoring_runs", "hashed_columns")
+    for column in ("chain_sha256", "hashed_columns"):
+        op.drop_column("scoring_runs", column)
     for table in ("current_runs", "scoring_runs"):
         op.drop_column(table, "audit_number")
     before = importlib.import_module("warehouse.migrations.versions.0002_monitoring")
