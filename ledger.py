@@ -251,7 +251,8 @@ def known(root: Path, rules: str, until: date | None = None, *, strict: bool = T
     for day in days(root):
         if until is not None and day > until:
             break
-        taken, repairs = [], []
+        taken: list[Entry] = []
+        repairs: list[Entry] = []
         for entry in entries(root, day):
             intake = intake_id(entry.delivery_id, rules)
             key = {"known_on": day, "intake": intake}
