@@ -138,7 +138,7 @@ def publish(root, engine, record: RunRecord, both: pa.RecordBatch | None = None,
             challenger_percent=record.challenger.percent,
             challenger_served=batch["arm"].to_pylist().count("challenger"),
         )
-    before = warehouse.current_run(engine, record.score_date)
+    before = warehouse.pointer_of(engine, record.score_date)
     arm_scores = [] if both is None else [both]
     warehouse.publish(engine, run, [batch], replaces=before, arm_scores=arm_scores)
     finish(root, record, "publish_predictions")

@@ -157,7 +157,7 @@ def test_wrong_data_are_not_usual_a_week_later(spark, deployed, a_night):
     )
     wrong = warehouse.incidents(engine, NIGHT, NIGHT)[NIGHT]
     assert wrong == {("transactions", "customer_id")}
-    lines = measure_quality.describe_lines(spark, deployed.data_root, {NIGHT: "d1"})[NIGHT]
+    lines = measure_quality.describe_lines(spark, deployed.data_root, {NIGHT: intake()})[NIGHT]
     usual = measure_quality.usual_columns(lines, wrong)
     assert set(lines) - set(usual) == {"customer_id"}
     assert a_week_later.score_date - WEEK in warehouse.weekdays_before(a_week_later.score_date, 4)
@@ -184,7 +184,7 @@ def test_weeks_of_a_wrong_column_silence_no_check_of_another(spark, deployed, a_
 def test_windows_in_which_nobody_bought_anything_are_still(quiet_days, still):
     names = ("recency_days", "spend_7d", "trend_30d", "gap_mean_days")
     stats = {name: ColumnStats(10, 0, "double", low=quiet_days) for name in names}
-    assert measure_quality.still(stats) == still
+    assert measure_quality.unchanged_columns(stats) == still
 
 
 def test_common_categories_are_known_with_the_share_they_had(model_shop):

@@ -11,9 +11,10 @@ import catalog
 from deliveries.receive import DeliveryMissing, DeliveryUnfit, describe_delivery
 from errors import BadData
 from jobs import open_run
-from jobs.open_run import DaysMissing, scoring_params_sha256
-from jobs.registry import ModelDoesNotFit, open_registry
+from jobs.open_run import DaysMissing, NightTooFar, scoring_params_sha256
+from jobs.registry import ModelDoesNotFit, copy_history, open_registry
 from ledger import RulesChanged, delivery_id, entries
+from models.git import git
 from models.registry import VersionUnknown
 from models.store import BundleDiffers, BundleRefused
 from params import read_params
@@ -22,7 +23,7 @@ from tests.features.visits import deliver as deliver_activity
 from tests.jobs.challengers import register_challenger
 from tests.records import intake
 from tests.warehouse.nights import a_run, predictions
-from warehouse import connect, publish
+from warehouse import HistoryDiffers, Overtaken, audit_head, check_audit, connect, publish
 
 PARAMS = read_params()
 NIGHT = date(2026, 4, 8)
@@ -468,3 +469,66 @@ def test_parameters_that_later_code_does_not_know_are_said_with_the_command_to_r
     older = record.model_copy(update={"params": record.params | {"gone_since": 1}})
     with pytest.raises(RecordOutdated, match=r"gone_since(.|\n)*jobs\.open_run --score-date 2026-"):
         older.pinned_params  # noqa: B018
+
+
+# --- what a run remembers of the warehouse and the registry --------------------------------------
+
+
+def test_a_run_keeps_what_readers_saw_when_it_was_first_opened(ready):
+    """Cleared from the first task on, a failed run must not undo what was published since."""
+    failed = opened(ready)
+    deliver(ready, lines=4)
+    corrected = opened(ready)
+    engine = connect(ready.warehouse_url)
+    run = a_run(corrected.run_id, score_date=NIGHT)
+    publish(engine, run, [predictions("ada", "bob")], replaces=corrected.replaces)
+    deliver(ready, lines=3)
+
+    cleared = opened(ready)
+
+    assert cleared == failed
+    assert cleared.replaces is None
+    late = a_run(cleared.run_id, score_date=NIGHT)
+    with pytest.raises(Overtaken, match=f"run {corrected.run_id}, which was published"):
+        publish(engine, late, [predictions("ada", "bob")], replaces=cleared.replaces)
+    deliver(ready, lines=5)
+    assert opened(ready).replaces.run_id == corrected.run_id
+
+
+def test_the_head_of_the_audit_log_is_kept_with_the_run_and_with_each_new_tag(ready):
+    copy_history(ready, open_registry(ready, PARAMS))
+    record = opened(ready)
+    promote(ready, "v1.1.0")
+    state = open_registry(ready, PARAMS).read()
+
+    warehouse = connect(ready.warehouse_url)
+    assert record.audit == audit_head(warehouse)
+    assert record.audit.number > 0
+    assert state.promotions[-1].audit == record.audit
+    anchors = {"the run": record.audit, **state.anchors()}
+    assert list(anchors)[-1] == "promotion 2 of repurchase in the registry"
+    assert check_audit(warehouse, anchors) == record.audit.number
+
+
+def test_a_version_whose_tag_was_moved_stops_the_night(ready, model_shop):
+    copy_history(ready, open_registry(ready, PARAMS))
+    opened(ready)
+    code = model_shop / "code"
+    identity = ("-c", "user.name=mallory", "-c", "user.email=mallory@localhost")
+    message = git("--git-dir", ready.registry_url, "tag", "-l", "--format=%(contents)", "*@v1.0.0")
+    later = ("commit-tree", "-m", "other code", "HEAD^{tree}")
+    other = git(*identity, *later, folder=code).strip()
+    git(*identity, "tag", "-f", "-a", "repurchase@v1.0.0", "-m", message, other, folder=code)
+    moved = "+refs/tags/repurchase@v1.0.0"
+    git("push", "--quiet", ready.registry_url, moved, folder=code)
+
+    with pytest.raises(HistoryDiffers, match=r"repurchase v1\.0\.0 .* other commit .* was moved"):
+        opened(ready)
+
+
+def test_a_night_in_the_far_future_is_not_opened(ready):
+    far = date(9998, 4, 8)
+    deliver(ready, far)
+    with pytest.raises(NightTooFar, match=r"9998-04-08 .* 366 days after 2026-04-07"):
+        open_run.run(ready, PARAMS, far, accept_missing_days=True)
+    assert issubclass(NightTooFar, BadData)

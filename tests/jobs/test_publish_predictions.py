@@ -31,13 +31,16 @@ class Lake:
         run_id="run-1",
         population=None,
         tried=None,
+        replaces=None,
         arms: pa.RecordBatch | None = None,
         **facts,
     ) -> RunRecord:
         root = self.settings.data_root
         customers = sum(file.num_rows for file in files) if population is None else population
         pinned = {date(2026, 3, 31): intake("d1"), NIGHT: intake("d2")}
-        record = run_record(NIGHT, run_id=run_id, intakes=pinned, challenger=tried)
+        record = run_record(
+            NIGHT, run_id=run_id, intakes=pinned, challenger=tried, replaces=replaces
+        )
         outcomes = {
             "delivered": 10,
             "accepted": 7,
@@ -107,17 +110,35 @@ def test_publishing_again_changes_nothing(lake, settings):
 
     facts = publish_predictions.run(settings, record)
 
-    assert (facts["outcome"], facts["replaces"]) == ("unchanged", "run-1")
+    assert (facts["outcome"], facts["replaces"]) == ("unchanged", None)
 
 
 def test_a_superseding_run_takes_the_place_of_the_old_one(lake, settings, engine):
     publish_predictions.run(settings, lake.write(predictions("ada")))
 
-    later = lake.write(predictions("ada", "bob"), run_id="run-2")
+    later = lake.write(
+        predictions("ada", "bob"), run_id="run-2", replaces=warehouse.pointer_of(engine, NIGHT)
+    )
     facts = publish_predictions.run(settings, later)
 
     assert (facts["outcome"], facts["replaces"]) == ("published", "run-1")
     assert warehouse.current_run(engine, NIGHT) == "run-2"
+
+
+def test_what_replaces_another_run_after_all_must_name_the_one_that_readers_see(
+    lake, settings, engine
+):
+    older = lake.write(predictions("ada"))
+    publish_predictions.run(settings, lake.write(predictions("ada"), run_id="run-2"))
+
+    with pytest.raises(warehouse.Overtaken, match="--run-id run-1 --instead-of run-2"):
+        publish_predictions.run(settings, older)
+    with pytest.raises(warehouse.Overtaken, match="readers see run run-2"):
+        publish_predictions.run(settings, older, instead_of="run-7")
+    facts = publish_predictions.run(settings, older, instead_of="run-2")
+
+    assert (facts["outcome"], facts["replaces"]) == ("published", "run-2")
+    assert warehouse.current_run(engine, NIGHT) == "run-1"
 
 
 def test_a_dry_run_says_what_it_would_publish_and_changes_nothing(lake, settings, engine, caplog):
@@ -238,7 +259,7 @@ def test_a_run_that_was_rolled_back_stays_so_when_it_is_cleared(lake, settings, 
         predictions("ada", "bob"), run_id="run-2", replaces=warehouse.pointer_of(engine, NIGHT)
     )
     publish_predictions.run(settings, record)
-    roll_back_predictions.run(settings, NIGHT, "wrong prices", "eve")
+    roll_back_predictions.run(settings, NIGHT, reason="wrong prices", actor="eve")
 
     with pytest.raises(BadData) as refusal:
         publish_predictions.run(settings, record)

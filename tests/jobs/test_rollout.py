@@ -377,9 +377,11 @@ def test_the_predictions_of_a_night_go_back_with_nothing_but_the_warehouse(setti
         run = a_run(f"run-{number}", published_at=a_run().published_at + timedelta(hours=number))
         warehouse.publish(engine, run, [predictions("ada", "bob")], replaces=before)
 
-    facts = roll_back_predictions.run(settings, NIGHT, "wrong prices", "bob")
+    facts = roll_back_predictions.run(settings, NIGHT, reason="wrong prices", actor="bob")
 
     assert facts == {"score_date": "2026-04-01", "run_id": "run-1", "instead_of": "run-2"}
     assert warehouse.current_run(engine, NIGHT) == "run-1"
-    again = roll_back_predictions.run(settings, NIGHT, "it was right", "bob", run_id="run-2")
+    again = roll_back_predictions.run(
+        settings, NIGHT, reason="it was right", actor="bob", run_id="run-2"
+    )
     assert (again["run_id"], again["instead_of"]) == ("run-2", "run-1")
