@@ -165,7 +165,7 @@ def test_one_flipped_byte_is_refused_before_xgboost_sees_it(bundle_folder, posit
     model.write_bytes(damaged)
     # Loading it could end the process; reaching this call is the failure.
     monkeypatch.setattr("models.bundle.read_booster", lambda path: pytest.fail(f"loaded {path}"))
-    with pytest.raises(BundleRefused, match=f"not {expected}.*Remove the folder"):
+    with pytest.raises(BundleRefused, match=f"not {expected}.*open_run fetches the bundle again"):
         read_bundle(bundle_folder, expected)
 
 
