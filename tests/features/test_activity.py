@@ -192,7 +192,7 @@ def put(spark, tmp_path):
 
     def write(day: int, without: str | None = None):
         lines = spark.createDataFrame([line(known_on=date(2026, 3, day))], catalog.LINE)
-        table = summarise_activity(lines, "Europe/London").toArrow()
+        table = summarise_activity(lines, "Europe/London", MIDNIGHT).toArrow()
         table = table.drop_columns([without] if without else [])
         folder = catalog.ACTIVITY.partition(tmp_path, known_on=f"2026-03-0{day}", intake="ab-01")
         return put_piece(tmp_path, folder, table)

@@ -38,7 +38,7 @@ def registry(deployed, model_shop):
 
 
 def begin(settings, version="v1.2.0") -> dict:
-    return start_rollout.run(settings, PARAMS, version, "won the gate", "ada")
+    return start_rollout.run(settings, PARAMS, version, reason="won the gate", actor="ada")
 
 
 def tried(registry) -> tuple[str, int] | None:
@@ -64,7 +64,7 @@ def test_a_rollout_begins_in_shadow_and_the_warehouse_knows_why(deployed, regist
 
 def test_beginning_again_does_not_set_back_what_was_reached(deployed, registry):
     begin(deployed)
-    registry.challenge("v1.2.0", 5, "ada", "further")
+    registry.challenge("v1.2.0", 5, actor="ada", reason="further")
     assert begin(deployed) == {"version": "v1.2.0", "percent": 5, "number": 2}
 
 
@@ -78,10 +78,12 @@ def test_who_cannot_score_or_is_champion_is_not_tried(deployed, registry):
 
 def test_a_person_can_stop_a_rollout(deployed, registry):
     begin(deployed)
-    withdrawn = start_rollout.withdraw(deployed, PARAMS, "a hunch", "bob")
+    withdrawn = start_rollout.withdraw(deployed, PARAMS, reason="a hunch", actor="bob")
     assert withdrawn == {"withdrawn": "v1.2.0"}
     assert tried(registry) is None
-    assert start_rollout.withdraw(deployed, PARAMS, "again", "bob") == {"withdrawn": None}
+    assert start_rollout.withdraw(deployed, PARAMS, reason="again", actor="bob") == {
+        "withdrawn": None
+    }
     events = rows(deployed, "select event from audit_log order by number")
     assert events[-2:] == [("challenger_placed",), ("challenger_withdrawn",)]
 
@@ -112,7 +114,7 @@ def publish_night(settings, registry, night=NIGHT, unfit=(), tag="") -> RunRecor
         engine,
         run,
         [predictions("ada", "bob")],
-        replaces=warehouse.current_run(engine, night),
+        replaces=warehouse.pointer_of(engine, night),
         arm_scores=[arm_scores("ada", "bob")],
     )
     return record
@@ -152,7 +154,7 @@ def test_a_fit_challenger_goes_from_shadow_to_champion_by_itself(deployed, regis
 
 @pytest.mark.parametrize("percent", [0, 5])
 def test_an_unfit_challenger_is_withdrawn_on_its_first_night(deployed, registry, percent):
-    registry.challenge("v1.2.0", percent, "ada", "straight in")
+    registry.challenge("v1.2.0", percent, actor="ada", reason="straight in")
     record = publish_night(deployed, registry, unfit=["it gives all customers the same score"])
 
     facts = advance(deployed, record)
@@ -178,7 +180,7 @@ def test_advancing_again_after_the_same_night_changes_nothing_and_says_the_same(
     assert registry.read() == before
 
     # Even when the challenger has moved on since.
-    registry.challenge("v1.2.0", 50, "ada", "by hand")
+    registry.challenge("v1.2.0", 50, actor="ada", reason="by hand")
     assert advance(deployed, record)["action"] == "advance"
     assert tried(registry) == ("v1.2.0", 50)
 
@@ -186,7 +188,7 @@ def test_advancing_again_after_the_same_night_changes_nothing_and_says_the_same(
 def test_a_move_that_the_job_could_not_report_is_found_by_its_retry(deployed, registry):
     begin(deployed)
     record = publish_night(deployed, registry, unfit=["constant"])
-    registry.withdraw("airflow", "night of 2026-04-01: constant", token=record.run_id)
+    registry.withdraw(actor="airflow", reason="night of 2026-04-01: constant", token=record.run_id)
 
     facts = advance(deployed, record)
 
@@ -219,7 +221,7 @@ def test_nights_of_an_earlier_trial_do_not_count(deployed, registry):
     begin(deployed)
     publish_night(deployed, registry)
     # Between the trials lies the present: the moments of these nights are made up.
-    registry.withdraw("ada", "pause")
+    registry.withdraw(actor="ada", reason="pause")
     move = begin(deployed)
     assert move["number"] == 3
     engine = warehouse.connect(deployed.warehouse_url)
@@ -233,7 +235,7 @@ def test_nights_of_an_earlier_trial_do_not_count(deployed, registry):
 def test_a_night_opened_before_a_person_withdrew_the_challenger_moves_nothing(deployed, registry):
     begin(deployed)
     record = publish_night(deployed, registry)
-    registry.withdraw("bob", "by hand")
+    registry.withdraw(actor="bob", reason="by hand")
     facts = advance(deployed, record)
     assert facts["action"] == "none"
     assert "now nothing is being tried" in facts["reasons"][0]
@@ -357,7 +359,7 @@ def test_a_retry_of_a_roll_back_of_the_model_does_not_go_back_twice(deployed, re
 
 def test_the_model_goes_back_to_the_champion_before_and_the_trial_ends(deployed, registry):
     promote_model.run(deployed, PARAMS, version="v1.2.0", reason="better", actor="ada")
-    registry.challenge("v1.0.0", 0, "ada", "compare")
+    registry.challenge("v1.0.0", 0, actor="ada", reason="compare")
 
     facts = roll_back_to(deployed)
 
@@ -373,8 +375,9 @@ def test_the_model_goes_back_to_the_champion_before_and_the_trial_ends(deployed,
 def test_the_predictions_of_a_night_go_back_with_nothing_but_the_warehouse(settings):
     warehouse.migrate(settings.warehouse_url)
     engine = warehouse.connect(settings.warehouse_url)
-    for number, before in ((1, None), (2, "run-1")):
+    for number in (1, 2):
         run = a_run(f"run-{number}", published_at=a_run().published_at + timedelta(hours=number))
+        before = warehouse.pointer_of(engine, NIGHT)
         warehouse.publish(engine, run, [predictions("ada", "bob")], replaces=before)
 
     facts = roll_back_predictions.run(settings, NIGHT, reason="wrong prices", actor="bob")

@@ -31,8 +31,7 @@ def night(tmp_path):
             for start in range(0, 100, rows_per_file):
                 table = pa.Table.from_pylist(rows[start : start + rows_per_file])
                 pq.write_table(table, folder / name / f"part-{start:03}.parquet")
-            (folder / name / "_SUCCESS").touch()
-        return folder / "features", folder / "predictions"
+        return tuple(sorted((folder / name).iterdir()) for name in ("features", "predictions"))
 
     return write
 
@@ -55,18 +54,18 @@ def test_does_not_depend_on_how_rows_lie_in_files(night):
 
 
 def test_depends_on_the_seed(night):
-    folders = night()
-    one, other = (set(sample_scored(*folders, rows=30, seed=seed).index) for seed in (7, 8))
+    files = night()
+    one, other = (set(sample_scored(*files, rows=30, seed=seed).index) for seed in (7, 8))
     assert one != other
 
 
 def test_a_smaller_sample_is_part_of_a_larger_one(night):
-    folders = night()
-    small, large = (set(sample_scored(*folders, rows=rows, seed=7).index) for rows in (10, 30))
+    files = night()
+    small, large = (set(sample_scored(*files, rows=rows, seed=7).index) for rows in (10, 30))
     assert small < large
 
 
 def test_leaves_out_whom_the_model_did_not_score(night):
-    folders = night(statuses=("scored", "previous", "default", "scored"))
-    sample = sample_scored(*folders, rows=100, seed=7)
+    files = night(statuses=("scored", "previous", "default", "scored"))
+    sample = sample_scored(*files, rows=100, seed=7)
     assert sorted(sample["recency_days"] % 4) == [0.0] * 25 + [3.0] * 25
