@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import catalog
 from deliveries.cells import DeliveredCells
 from deliveries.contract import ContractBroken
-from deliveries.files import DeliveryUnreadable, delivered_files
+from deliveries.files import DeliveryUnreadable
+from deliveries.receive import describe_delivery
 from tests.deliveries.conftest import DAY, line
 
 HEADER = "invoice,product,customer,quantity,unit_price,invoiced_at,country\n"
@@ -105,13 +106,13 @@ def test_an_empty_file_is_a_delivery_of_no_rows(deliver, read, source):
 
 def test_a_footer_that_promises_other_rows_is_no_footer(deliver, source, tmp_path):
     folder = deliver(line())
-    [file] = delivered_files(folder, "parquet")
+    [file] = describe_delivery(folder, "parquet")
     more = file.model_copy(update={"rows": 5})
     with (
         DeliveredCells(tmp_path) as cells,
         pytest.raises(DeliveryUnreadable, match="its footer promises 5 rows, 1 are there"),
     ):
-        cells.open_delivery(folder, DAY, [more], source)
+        cells.open_delivery(folder, DAY, "d1-r1", [more], source)
 
 
 def test_text_of_every_width_is_read_alike(deliver, read, source):
