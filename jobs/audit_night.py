@@ -129,7 +129,8 @@ def check_chain(root: Path, engine: sa.Engine, record: RunRecord, *, is_deep: bo
         _read(root, ActivityRecord, catalog.ACTIVITY_RECORD, day, intake)
         for day, intake in record.all_intakes
     ]
-    pieces = {one.intake: one.activity for one in activity}
+    # As build_features names them: two days may have the same intake.
+    pieces = {f"{one.known_on} {one.intake}": one.activity for one in activity}
     _check_files(root, pieces.values(), record, checked)
     check_stages(root, record, pieces, checked)
     rows = check_warehouse(root, engine, record)

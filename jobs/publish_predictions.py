@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 import warehouse
 from jobs.entry import run_parser, start
-from jobs.publishing import checked_files, describe
+from jobs.publishing import checked_files, describe, keep_published, published_facts
 from lake import read_batches
 from records import Pointer, RunRecord, StageRecord
 from settings import Settings
@@ -67,21 +67,9 @@ def run(
             arm_scores=read_batches(arms),
         )
 
-    facts = {
-        "outcome": outcome,
-        "replaces": replaces and replaces.run_id,
-        "population": described.population,
-        "scored": described.scored,
-        "fallback": sum(described.fallback.values()),
-    }
-    if record.challenger is not None:
-        facts["challenger"] = described.challenger_served
+    facts = published_facts(described, outcome, replaces)
     if not dry_run:
-        seconds = time.perf_counter() - started
-        inputs = {name: piece.sha256 for name, piece in scoring.pieces.items()}
-        StageRecord(stage="publish_predictions", seconds=seconds, facts=facts, inputs=inputs).write(
-            root, record
-        )
+        keep_published(root, record, scoring, facts, seconds=time.perf_counter() - started)
     return facts
 
 

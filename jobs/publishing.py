@@ -8,7 +8,7 @@ from pathlib import Path
 
 import warehouse
 from lake import check_pieces, value_sha256
-from records import IntakeRecord, RunRecord, StageRecord
+from records import IntakeRecord, Pointer, RunRecord, StageRecord
 
 STAGES_BEFORE = (
     "validate_delivery",
@@ -89,3 +89,29 @@ def checked_files(root: Path, record: RunRecord, scoring: StageRecord, name: str
             f"{population}. {again}"
         )
     return check_pieces(root, [piece], again)
+
+
+def published_facts(
+    run: warehouse.PublishedRun, outcome: str, replaces: Pointer | None
+) -> dict[str, object]:
+    """What is said and kept about publishing a run."""
+    facts: dict[str, object] = {
+        "outcome": outcome,
+        "replaces": replaces and replaces.run_id,
+        "population": run.population,
+        "scored": run.scored,
+        "fallback": sum(run.fallback.values()),
+    }
+    if run.challenger_version is not None:
+        facts["challenger"] = run.challenger_served
+    return facts
+
+
+def keep_published(
+    root: Path, record: RunRecord, scoring: StageRecord, facts: dict, *, seconds: float
+) -> None:
+    """Leave the record that the run was published, with the hashes of what was."""
+    inputs = {name: piece.sha256 for name, piece in scoring.pieces.items()}
+    StageRecord(stage="publish_predictions", seconds=seconds, facts=facts, inputs=inputs).write(
+        root, record
+    )

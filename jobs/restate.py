@@ -12,6 +12,7 @@ import getpass
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -26,7 +27,7 @@ import catalog
 import warehouse
 from errors import BadData
 from jobs.entry import BAD_DATA_EXIT, day, job_parser, start
-from jobs.publishing import checked_files, describe
+from jobs.publishing import checked_files, describe, keep_published, published_facts
 from lake import check_pieces, read_batches, read_json, replacing, write_json
 from ledger import intake_rules, learnt_since, pin_rules, standing
 from models.sections import Points, Section, Table, sections_page, sections_text
@@ -370,8 +371,14 @@ def apply(settings: Settings, first: date, last: date, *, reason: str, actor: st
         raise NothingToRestate(
             f"no night from {first} to {last} had changed when they were computed; nothing to show."
         )
+    started = time.perf_counter()
     nights = [restated_night(root, each, actor) for each in restatement.nights]
     switched = warehouse.publish_restated(engine, nights, actor=actor, reason=reason)
+    for each, night in zip(restatement.nights, nights, strict=True):
+        record = RunRecord.read(root, each.score_date, each.run_id)
+        scoring = StageRecord.read(root, record, "score_customers")
+        facts = published_facts(night.run, "restated", each.replaces)
+        keep_published(root, record, scoring, facts, seconds=time.perf_counter() - started)
     return {
         "nights": {str(each.score_date): each.run_id for each in restatement.nights},
         "switched": switched,

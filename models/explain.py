@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import xgboost
 
-from models.apply import Model, feature_contributions
+from models.apply import Model
 from models.schema import Feature, feature_matrix
 
 SUM_TOLERANCE = 1e-4
@@ -62,7 +63,10 @@ def attribute(features: pa.Table, model: Model) -> Attribution:
         FeatureMismatch: If a feature the model was trained on is absent.
     """
     matrix = feature_matrix(features, model.schema)
-    [*parts, start] = feature_contributions(matrix, model)[:, 0]
+    # XGBoost's own, so that what scoring names as reasons is seen from a second side.
+    rows = xgboost.DMatrix(matrix, missing=np.nan, nthread=1)
+    own = model.booster.predict(rows, pred_contribs=True)[0].astype(np.float64)
+    [*parts, start] = own * model.calibration.slope
     [row] = matrix
     contributions = [
         Contribution(name, value, float(part))
@@ -75,7 +79,7 @@ def attribute(features: pa.Table, model: Model) -> Attribution:
     margin = model.booster.inplace_predict(matrix, predict_type="margin")
     return Attribution(
         tuple(sorted(contributions, key=lambda each: -abs(each.log_odds))),
-        float(start),
+        float(start + model.calibration.intercept),
         float(model.calibration.probability(margin)[0]),
         model.calibration.slope,
         model.calibration.intercept,
