@@ -104,7 +104,7 @@ def usable_dates(window: dict, training: Training) -> tuple[list[date], dict[str
 
 def sampled_share(activity: DataFrame, rows_per_date: int) -> float | None:
     """The share of the customers to draw for each as-of date; None if all are to be had."""
-    customers = activity.agg(F.count_distinct("customer_id")).first()[0]
+    customers = activity.select("customer_id").distinct().count()
     return None if customers <= rows_per_date else rows_per_date / customers
 
 
