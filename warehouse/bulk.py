@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGDialect, PGExecutionContext
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine.interfaces import IsolationLevel
 
 from warehouse.connection import connect, explained, without_rows
 from warehouse.tables import ARM_SCORES, PREDICTIONS
@@ -63,10 +65,10 @@ class AdbcDialect(PGDialect):
     def do_rollback(self, dbapi_connection) -> None:
         # After a cut connection there is nothing to roll back, and the error to be told of is the
         # one that came before.
-        with suppress(self.dbapi.Error):
+        with suppress(self.import_dbapi().Error):
             super().do_rollback(dbapi_connection)
 
-    def get_default_isolation_level(self, dbapi_conn) -> str:  # noqa: ARG002
+    def get_default_isolation_level(self, dbapi_conn) -> IsolationLevel:  # noqa: ARG002
         return "READ COMMITTED"
 
 
@@ -99,7 +101,10 @@ def _insert(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.Rec
 
 
 def _ingest(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
-    failures = []
+    failures: list[Exception] = []
+    # What only this driver can do.
+    driver: Any = connection.dialect.dbapi
+    adbc: Any = connection.connection
 
     def remembered() -> Iterator[pa.RecordBatch]:
         try:
@@ -110,9 +115,9 @@ def _ingest(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.Rec
 
     reader = pa.RecordBatchReader.from_batches(SCHEMAS[table.name], remembered())
     try:
-        with connection.connection.cursor() as cursor:
+        with adbc.cursor() as cursor:
             cursor.adbc_ingest(table.name, reader, mode="append")
-    except connection.dialect.dbapi.Error as error:
+    except driver.Error as error:
         # The driver passes on the text of an exception in its input, not the exception.
         if failures:
             raise failures[0] from None

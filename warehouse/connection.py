@@ -146,16 +146,16 @@ def without_rows(text: str) -> str:
 
 
 def _explain(context: sa.engine.ExceptionContext) -> None:
-    error, url = context.original_exception, context.engine.url
-    if not isinstance(error, context.dialect.dbapi.Error):
+    error, engine, driver = context.original_exception, context.engine, context.dialect.dbapi
+    if engine is None or driver is None or not isinstance(error, driver.Error):
         return
-    if context.connection is None and isinstance(error, context.dialect.dbapi.OperationalError):
-        raise WarehouseAway(url, error) from None
-    meaning = explained(url, error)
+    if context.connection is None and isinstance(error, driver.OperationalError):
+        raise WarehouseAway(engine.url, error) from None
+    meaning = explained(engine.url, error)
     if meaning is not None:
         raise meaning
     # Both are shown in a traceback.
-    for shown in (error, context.sqlalchemy_exception):
+    for shown in filter(None, (error, context.sqlalchemy_exception)):
         shown.args = tuple(without_rows(str(part)) for part in shown.args)
 
 

@@ -67,6 +67,7 @@ def migrate(url: str) -> str:
         if todo is not None:
             log.warning(todo)
         revision = _revision(connection)
+        assert revision is not None
     close_to_others(engine.url)
     return revision
 

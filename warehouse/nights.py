@@ -14,7 +14,7 @@ RESTATED = "nights_restated"
 def current_run(engine: sa.Engine, score_date: date) -> str | None:
     """The id of the run that readers see for ``score_date``; None if nothing is published."""
     pointer = pointer_of(engine, score_date)
-    return pointer and pointer.run_id
+    return pointer.run_id if pointer else None
 
 
 def pointer_of(engine: sa.Engine, score_date: date) -> Pointer | None:

@@ -25,7 +25,7 @@ class RollBack:
     """Readers see ``run_id`` for the night; ``instead_of`` is what they saw before, maybe it."""
 
     run_id: str
-    instead_of: str
+    instead_of: str | None
 
 
 def roll_back(
@@ -60,7 +60,7 @@ def roll_back(
             if token is not None and details["token"] == token:
                 return RollBack(run_id=details["run_id"], instead_of=details["instead_of"])
         pointer = pointer_within(connection, score_date)
-        current = pointer and pointer.run_id
+        current = pointer.run_id if pointer else None
         target = _target(connection, score_date, current, run_id)
         if target != current:
             number = append_audit(
@@ -93,11 +93,10 @@ def move_pointer(
     """Let the night show ``run_id``, as that line of the audit log says."""
     values = {"run_id": run_id, "moved_at": at, "audit_number": audit_number}
     if pointer_within(connection, score_date) is None:
-        statement = CURRENT_RUNS.insert().values(score_date=score_date, **values)
+        connection.execute(CURRENT_RUNS.insert().values(score_date=score_date, **values))
     else:
         night = CURRENT_RUNS.c.score_date == score_date
-        statement = CURRENT_RUNS.update().where(night).values(values)
-    connection.execute(statement)
+        connection.execute(CURRENT_RUNS.update().where(night).values(values))
 
 
 def _left_behind(connection: sa.Connection, score_date: date) -> set[str]:
@@ -135,7 +134,7 @@ def _target(
         before = published[published.index(current) + 1 :]
         left = _left_behind(connection, score_date)
         wanted = next((run_id for run_id in before if run_id not in left), None)
-    if wanted not in published:
+    if wanted is None or wanted not in published:
         raise NothingToRollBack(
             f"{score_date} shows run {current or 'none'}; there is no run {wanted or 'before it'} "
             f"to show instead. Published, the newest first: {', '.join(published) or 'none'}. "

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -254,7 +255,7 @@ def look_up(
 
 
 def _only_read(connection: sa.Connection, seconds: int) -> None:
-    driver = connection.connection.driver_connection
+    driver: Any = connection.connection.driver_connection
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("pragma query_only = on")
         # Neither other files nor copies of this one.

@@ -84,12 +84,12 @@ def full_of_broken_rows(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (cut_off, r"2026-04-02: .*part-0\.parquet cannot be read"),
-        (damaged_inside, r"2026-04-02: .*part-0\.parquet cannot be read"),
-        (a_link, "2026-04-02: .*'part-1.parquet' is a link"),
-        (still_uploading, "2026-04-02: .* is not whole"),
-        (without_a_column, "2026-04-02: .*'invoice'"),
-        (full_of_broken_rows, "2026-04-02: 1 of 6 rows .* break row rules"),
+        (cut_off, r"part-0\.parquet cannot be read"),
+        (damaged_inside, r"part-0\.parquet cannot be read"),
+        (a_link, "'part-1.parquet' is a link"),
+        (still_uploading, "is not whole"),
+        (without_a_column, "column 'invoice' .* is missing"),
+        (full_of_broken_rows, r"1 of 6 rows .* break row rules, .*\n  quantity_not_zero: 1 rows"),
     ],
 )
 def test_a_day_that_cannot_be_taken_is_named_and_the_others_are_taken_in(
@@ -100,9 +100,8 @@ def test_a_day_that_cannot_be_taken_is_named_and_the_others_are_taken_in(
     harm(settings)
 
     for _ in range(2):
-        with pytest.raises(DeliveryRefused, match=said) as refused:
+        with pytest.raises(DeliveryRefused, match=rf"^2026-04-02 refused: .*{said}"):
             load(spark, settings)
-        assert str(refused.value).startswith("1 delivery(ies) refused:")
         assert list(standing(settings)) == [FIRST, LAST]
 
     redeliver(settings, SECOND, good_rows(7, SECOND))
