@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -168,11 +168,11 @@ def check_inputs(root: Path, record: RunRecord) -> None:
     if name != record.run_id:
         _differs(record, f"the inputs in {path}, hashed as a run's id,", record.run_id, name)
     for rules in sorted({rules_of(intake) for intake in record.intakes.values()}):
-        path = root / catalog.RULES.format(rules=rules)
-        _exists(record, path)
-        found = value_sha256(_json(record, path))[:RULES_DIGITS]
+        kept = root / catalog.RULES.format(rules=rules)
+        _exists(record, kept)
+        found = value_sha256(_json(record, kept))[:RULES_DIGITS]
         if found != rules:
-            _differs(record, f"what {path} says", rules, found)
+            _differs(record, f"what {kept} says", rules, found)
     bundles = [record.bundle_sha256]
     bundles += [record.challenger.bundle_sha256] if record.challenger else []
     for sha256 in bundles:
@@ -301,7 +301,7 @@ def check_stages(
 
 def check_warehouse(root: Path, engine: sa.Engine, record: RunRecord) -> int:
     """Hold the warehouse against the records and the files; the number of rows it publishes."""
-    row = warehouse.published_run(engine, record.run_id)
+    row = _row(engine, record)
     taken = _read(root, IntakeRecord, catalog.INTAKE_RECORD, record.score_date, record.intake)
     scored = _stage(root, record, "score_customers")
     challenger = record.challenger
@@ -374,6 +374,13 @@ def check_warehouse(root: Path, engine: sa.Engine, record: RunRecord) -> int:
     return row["population"]
 
 
+def _row(engine: sa.Engine, record: RunRecord) -> dict:
+    row = warehouse.published_run(engine, record.run_id)
+    if row is None:
+        _fail(record, "scoring_runs has no row of it any more")
+    return row
+
+
 def check_log(engine: sa.Engine, record: RunRecord) -> int:
     """Hold the audit log against itself and the run against it; the number of its rows."""
     try:
@@ -381,7 +388,7 @@ def check_log(engine: sa.Engine, record: RunRecord) -> int:
     except warehouse.AuditBroken as error:
         raise NotAsRecorded(str(error)) from None
     logged = warehouse.logged_sha256(engine, record.run_id)
-    row = warehouse.published_run(engine, record.run_id)
+    row = _row(engine, record)
     if logged != row["predictions_sha256"]:
         _fail(
             record,
@@ -521,7 +528,10 @@ def _check_files(root: Path, pieces: Iterable[Piece], record: RunRecord, checked
         checked.bytes += file.bytes
 
 
-def _read(root: Path, kind: type, layout: str, day: date, intake: str):
+Kept = TypeVar("Kept", IntakeRecord, ActivityRecord)
+
+
+def _read(root: Path, kind: type[Kept], layout: str, day: date, intake: str) -> Kept:
     path = root / layout.format(known_on=day, intake=intake)
     try:
         found = kind.model_validate(read_json(path))

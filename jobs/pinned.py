@@ -67,7 +67,7 @@ def published_record(
     """
     name = current_run(engine, score_date) if run_id is None else run_id
     row = None if name is None else published_run(engine, name)
-    if row is None or row["score_date"] != score_date:
+    if name is None or row is None or row["score_date"] != score_date:
         what = "nothing" if run_id is None else f"no run {run_id}"
         raise NotPublished(
             f"{what} is published of {score_date}. Which nights are: python -m jobs.show_nights"

@@ -47,8 +47,8 @@ def compare_sorted(
             return found
         # Of whom all rows are there on both sides.
         until = min(heads)
-        blocks = [_block([one.take(until) for one in side], order) for side in sides]
-        _compare(*blocks, found)
+        was, now = (_block([one.take(until) for one in side], order) for side in sides)
+        _compare(was, now, found)
 
 
 class _Sorted:

@@ -102,17 +102,17 @@ def _candidates(root: Path) -> Iterator[Path]:
     yield from (path for path in _children(root / "bundles") if UNFINISHED.fullmatch(path.name))
     yield from (path for path in _children(root / "sessions") if path.suffix == ".json")
     for name in RECORDS:
-        for folder, _, files in os.walk(root / "lake" / name):
-            yield from (Path(folder, file) for file in files if UNFINISHED.fullmatch(file))
-    for folder, folders, files in os.walk(root / "reports"):
+        for parent, _, files in os.walk(root / "lake" / name):
+            yield from (Path(parent, file) for file in files if UNFINISHED.fullmatch(file))
+    for parent, folders, files in os.walk(root / "reports"):
         inside = [name for name in (*folders, *files) if UNFINISHED.fullmatch(name)]
-        yield from (Path(folder, name) for name in inside)
+        yield from (Path(parent, name) for name in inside)
         folders[:] = [name for name in folders if name not in inside]
     for dataset in _children(root / "lake"):
         if dataset.name not in RECORDS and not dataset.name.startswith("."):
-            for folder, folders, _ in os.walk(dataset):
+            for parent, folders, _ in os.walk(dataset):
                 attempts = [name for name in folders if ATTEMPT.fullmatch(name)]
-                yield from (Path(folder, name) for name in attempts)
+                yield from (Path(parent, name) for name in attempts)
                 folders[:] = [name for name in folders if name not in attempts]
 
 
