@@ -25,7 +25,7 @@ class Settings(BaseSettings):
         "", description="SQLAlchemy URL; default a SQLite file in data_root."
     )
     warehouse_owner_url: str = Field(
-        None,
+        "",
         description="The same warehouse as the owner of its tables, for migrate_warehouse alone; "
         "default SCORING_WAREHOUSE_URL.",
     )

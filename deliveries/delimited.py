@@ -103,8 +103,10 @@ class _Reader:
         self._number = self._width = self.characters = 0
         self._drawn: list[str] = []
         self._next_line: str | None = None
+        # Of a source without quotes, no line is asked for them.
+        self._quote = source.text.quote or '"'
         self._quoted = self._csv(_Drawn(self._draw))
-        self._well_formed = source.text.quote and _well_formed(source.text)
+        self._well_formed = _well_formed(source.text.separator, self._quote)
 
     def header(self) -> tuple[int, list[str]]:
         """The first row, and the number of its line."""
@@ -159,7 +161,8 @@ class _Reader:
     def _line_by_line(self, rows: Rows) -> bool:
         """Add the rows of the lines at hand; whether there were any."""
         width, before = self._width, self._number
-        numbers, values = [], []
+        numbers: list[int] = []
+        values: list[Sequence[str | None]] = []
         for line in self._lines:
             self._number += 1
             if not line:
@@ -172,9 +175,10 @@ class _Reader:
                 row = Malformed(line, problem)
             if isinstance(row, Malformed):
                 rows.malformed[len(rows.numbers) + len(numbers)] = row
-                row = [None] * width
+                values.append([None] * width)
+            else:
+                values.append(row)
             numbers.append(number)
-            values.append(row)
         rows.add(numbers, values)
         return self._number > before
 
@@ -192,11 +196,8 @@ class _Reader:
         self._number += line is not None
         return line
 
-    def _csv(self, lines: Iterable[str]) -> Iterator[list[str]] | None:
-        quote = self._text.quote
-        return quote and csv.reader(
-            lines, delimiter=self._text.separator, quotechar=quote, strict=True
-        )
+    def _csv(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        return csv.reader(lines, delimiter=self._text.separator, quotechar=self._quote, strict=True)
 
     def _row(self, line: str) -> list[str] | Malformed:
         self._drawn.clear()
@@ -226,7 +227,7 @@ class _Reader:
             return Malformed(line, problem)
 
         # What the reader takes though it should not leaves a quote in a value.
-        if self._text.quote in "".join(row):
+        if self._quote in "".join(row):
             whole = "".join(self._drawn).removesuffix("\n")
             if not self._well_formed.fullmatch(whole):
                 problem = "a quote opens inside a value"
@@ -243,17 +244,14 @@ class _Reader:
     def _draw(self) -> str:
         """The line at hand, then those that follow it, as long as a quote is open."""
         most = self._limits.lines_of_a_value
-        if self._next_line is not None:
-            line, self._next_line = self._next_line, None
-        elif len(self._drawn) < most:
+        line, self._next_line = self._next_line, None
+        if line is None and len(self._drawn) < most:
             line = self._line()
-            if line is None:
-                raise StopIteration
-        elif most == 1:
-            raise StopIteration
-        else:
+        elif line is None and most > 1:
             number = self._number - most + 1
             self._swallowed(number, f"a quoted value runs over more than {most} lines")
+        if line is None:
+            raise StopIteration
         self._drawn.append(line + "\n")
         return self._drawn[-1]
 
@@ -290,7 +288,7 @@ class _Drawn:
 
 def _blocks(path: Path, text: Text, limits: Limits) -> Iterator[list[str]]:
     """The lines without their ends (LF or CRLF); a carriage return left in one stands alone."""
-    codecs.register_error("mark", lambda error: (MARK, error.end))
+    codecs.register_error("mark", _mark)
     longest = CELLS_OF_A_LINE * limits.cell_characters
     with path.open(encoding=text.encoding, errors="mark", newline="\n") as file:
         rest, number = file.read(1).removeprefix("\ufeff"), 1
@@ -308,20 +306,26 @@ def _blocks(path: Path, text: Text, limits: Limits) -> Iterator[list[str]]:
             yield [rest.removesuffix("\r")]
 
 
-def _well_formed(text: Text) -> re.Pattern[str]:
-    separator, quote = re.escape(text.separator), re.escape(text.quote)
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return MARK, error.end
+
+
+def _well_formed(separator: str, quote: str) -> re.Pattern[str]:
+    separator, quote = re.escape(separator), re.escape(quote)
     value = rf"(?:{quote}(?>[^{quote}]|{quote}{quote})*+{quote}|[^{quote}{separator}]*+)"
     return re.compile(rf"{value}(?:{separator}{value})*+", re.DOTALL)
 
 
 def _unfit(line: str, text: Text) -> str:
-    place = UNFIT.search(line).start()
+    """What is wrong with a line in which ``UNFIT`` finds something."""
+    first = next(UNFIT.finditer(line))
     found = {
         "\r": "a carriage return without a line feed",
         "\0": "a NUL character",
         MARK: f"bytes that are not {text.encoding}",
-    }[line[place]]
-    return f"{found} at character {place + 1}"
+    }[first.group()]
+    return f"{found} at character {first.start() + 1}"
 
 
 def _shown(line: str) -> str:

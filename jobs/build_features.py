@@ -39,8 +39,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     root, active_days = settings.data_root, params.population.active_days
     golden = check_golden(spark, root / "bundles" / record.bundle_sha256)
     log.info("%d recorded customers came out as they did at training", golden)
+    # Two days may have the same intake: those without a line, for instance.
     pieces = {
-        intake: ActivityRecord.read(root, day, intake).activity
+        f"{day} {intake}": ActivityRecord.read(root, day, intake).activity
         for day, intake in record.all_intakes
     }
     # What the run has pinned was known in its night.

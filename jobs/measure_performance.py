@@ -248,8 +248,8 @@ def measure_cohort(
 
 def estimate_bias_of(root: Path, record: RunRecord, arm: str) -> Bias:
     """How far the estimates of that arm's model are off, as its bundle says."""
-    sha256 = record.challenger.bundle_sha256 if arm == "challenger" else record.bundle_sha256
-    return Bias(**read_json(root / "bundles" / sha256 / ESTIMATE_BIAS))
+    scored_by = record.challenger if arm == "challenger" and record.challenger else record
+    return Bias(**read_json(root / "bundles" / scored_by.bundle_sha256 / ESTIMATE_BIAS))
 
 
 def compare_arms(spark: SparkSession, root: Path, record: RunRecord, buyers: DataFrame) -> dict:
@@ -270,7 +270,7 @@ def compare_arms(spark: SparkSession, root: Path, record: RunRecord, buyers: Dat
         .alias(f"{arm}_units")
         for arm in arms
     ]
-    cells = (
+    cells: pd.DataFrame = (
         both.select(*steps, *units, F.coalesce("bought", F.lit(0)).alias("bought"))
         .groupBy("champion_step", "challenger_step")
         .agg(
@@ -279,11 +279,13 @@ def compare_arms(spark: SparkSession, root: Path, record: RunRecord, buyers: Dat
             *[F.sum(f"{arm}_units").alias(f"{arm}_units") for arm in arms],
         )
         .toPandas()
-        .sort_values(["champion_step", "challenger_step"], ignore_index=True)
     )
+    cells = cells.sort_values(["champion_step", "challenger_step"], ignore_index=True)
     customers = cells["customers"].to_numpy()
-    scores = [cells[f"{arm}_units"].to_numpy() / (customers * PROBABILITY_UNITS) for arm in arms]
-    return compare(*scores, cells["buyers"].to_numpy(), customers)
+    champion, challenger = (
+        cells[f"{arm}_units"].to_numpy() / (customers * PROBABILITY_UNITS) for arm in arms
+    )
+    return compare(champion, challenger, cells["buyers"].to_numpy(), customers)
 
 
 def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFrame]:

@@ -8,7 +8,7 @@ import argparse
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def read_rows(root: Path, piece: Piece) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def write_rows(path: Path, rows: list[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV, readable by their owner alone: their origin, then the source's columns."""
     raw = [dict(row["raw"]) for row in rows]
     columns = list(dict.fromkeys(name for values in raw for name in values))

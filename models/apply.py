@@ -138,7 +138,8 @@ def _texts(
     values: np.ndarray, positions: np.ndarray, directions: np.ndarray, schema: Sequence[Feature]
 ) -> pa.Array:
     """For each row the phrase of its value of a feature; null where the direction is 0."""
-    phrases, phrase_of = [], np.zeros(len(values), dtype=np.int64)
+    phrases: list[str] = []
+    phrase_of = np.zeros(len(values), dtype=np.int64)
     for position in np.unique(positions):
         for direction, verb in ((1, "raises"), (-1, "lowers")):
             here = np.flatnonzero((positions == position) & (directions == direction))

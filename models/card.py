@@ -152,7 +152,7 @@ def _dates(days: list[str]) -> str:
 def _left_out(left_out: dict[str, str]) -> str:
     if not left_out:
         return "No as-of date was left out."
-    by_reason = {}
+    by_reason: dict[str, list[str]] = {}
     for day, reason in left_out.items():
         by_reason.setdefault(reason.partition(": ")[2] or "too little history", []).append(day)
     reasons = "; ".join(f"{_dates(days)}, {reason}" for reason, days in by_reason.items())

@@ -95,8 +95,8 @@ def margin_contributions(booster: xgboost.Booster, matrix: np.ndarray) -> np.nda
     sums = np.zeros((matrix.shape[1] + 1, len(matrix)))
     sums[-1] = start
     for first in range(0, len(matrix), CHUNK_ROWS):
-        rows = slice(first, first + CHUNK_ROWS)
-        _add(groups, np.ascontiguousarray(matrix[rows].T), sums[:, rows])
+        chunk = slice(first, first + CHUNK_ROWS)
+        _add(groups, np.ascontiguousarray(matrix[chunk].T), sums[:, chunk])
     return sums
 
 

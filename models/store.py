@@ -145,7 +145,8 @@ def names_to_refuse(names: Iterable[str]) -> list[str]:
     >>> names_to_refuse(["A.json", "a.json", "a.json/b"])
     ['a.json', 'a.json/b']
     """
-    refused, taken = [], set()
+    refused: list[str] = []
+    taken: set[str] = set()
     for name in names:
         folded = name.casefold()
         parents = {str(parent) for parent in PurePosixPath(folded).parents} - {"."}

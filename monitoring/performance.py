@@ -213,7 +213,7 @@ def _weighted(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     return float(mean), float(((values - mean) ** 2) @ weights / total**2)
 
 
-def _around(value: float, error: float) -> dict[str, float]:
+def _around(value: float, error: float) -> dict[str, float | None]:
     reach = NORMAL_REACH * error
     return rounded({"value": value, "low": value - reach, "high": value + reach})
 
@@ -246,15 +246,15 @@ def estimate_bias(
     """
     promised = estimate(probabilities, contacted, rules, seed).metrics
     found = measure(probabilities, contacted, buyers, rules, seed).metrics
-    known = [
-        name
-        for name in METRICS
-        if promised[name]["value"] is not None and found[name]["value"] is not None
-    ]
-    return Bias(
-        {name: round(promised[name]["value"] - found[name]["value"], DIGITS) for name in known},
-        {name: round((found[name]["high"] - found[name]["low"]) / 2, DIGITS) for name in known},
-    )
+    value, reach = {}, {}
+    for name in METRICS:
+        said, true = promised[name]["value"], found[name]["value"]
+        low, high = found[name]["low"], found[name]["high"]
+        if said is None or true is None or low is None or high is None:
+            continue
+        value[name] = round(said - true, DIGITS)
+        reach[name] = round((high - low) / 2, DIGITS)
+    return Bias(value, reach)
 
 
 def corrected(estimated: Measured, bias: Bias) -> Measured:
@@ -265,11 +265,12 @@ def corrected(estimated: Measured, bias: Bias) -> Measured:
     """
     metrics = {}
     for name, found in estimated.metrics.items():
-        if found["value"] is None or name not in bias.value:
+        said, low, high = found["value"], found["low"], found["high"]
+        if said is None or low is None or high is None or name not in bias.value:
             metrics[name] = found
             continue
-        value = found["value"] - bias.value[name]
-        below, above = found["value"] - found["low"], found["high"] - found["value"]
+        value = said - bias.value[name]
+        below, above = said - low, high - said
         reach = bias.reach[name]
         shifted = {
             "value": value,

@@ -7,6 +7,7 @@ measured, by making changes in such nights.
 """
 
 from collections.abc import Collection, Mapping
+from datetime import date
 from itertools import combinations
 
 import numpy as np
@@ -73,7 +74,7 @@ def placebo_thresholds(
         day: _sample(rows[rows["as_of"] == day].drop(columns="as_of"), drift.sample_rows, random)
         for day in _apart(sorted(rows["as_of"].unique()), apart_days)
     }
-    pairs = list(combinations(parts, 2)) or [tuple(parts) * 2]
+    pairs = list(combinations(parts, 2)) or [(day, day) for day in parts]
     each = -(-drift.placebo_nights // len(pairs))
 
     nights = [
@@ -118,9 +119,9 @@ def is_deaf(heard: Mapping[str, float | None]) -> bool:
     return any(share is not None and share < HEARD_SHARE for share in large)
 
 
-def _apart(dates: list, days: int) -> list:
+def _apart(dates: list[date], days: int) -> list[date]:
     """The newest date, and of the others those that lie so many days from one another."""
-    chosen = []
+    chosen: list[date] = []
     for day in reversed(dates):
         if not chosen or (chosen[-1] - day).days >= days:
             chosen.append(day)
@@ -180,7 +181,7 @@ def _power(
     random: np.random.Generator,
 ) -> dict[str, dict[str, float | None]]:
     """By column and change, the share of the nights that it makes drifted by itself."""
-    power = {}
+    power: dict[str, dict[str, float | None]] = {}
     for name in pairs[0][0].columns:
         is_category = name in categories
         power[name] = {}

@@ -108,7 +108,7 @@ def put_intake(
     pieces: Mapping[str, Piece] | None = None,
     **values: object,
 ) -> IntakeRecord:
-    """Let a delivery have been taken in under today's rules; ten lines, all accepted."""
+    """Let a delivery have been taken in under today's rules; ten lines of the day, all accepted."""
     made = {
         "known_on": known_on,
         "intake": intake(delivery),
@@ -118,6 +118,8 @@ def put_intake(
         "accepted": 10,
         "quarantined": {},
         "excluded": {},
+        "of_the_day": values.get("delivered", 10),
+        "late": 0,
         "findings": [],
         "pieces": pieces or {},
     }

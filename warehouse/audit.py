@@ -39,15 +39,16 @@ def append_audit(connection: sa.Connection, event: str, details: dict) -> int:
 
     newest = sa.select(AUDIT_LOG).order_by(AUDIT_LOG.c.number.desc()).limit(1)
     before = connection.execute(newest).one_or_none()
+    number = before.number + 1 if before else 1
     row = {
-        "number": before.number + 1 if before else 1,
+        "number": number,
         "at": datetime.now(UTC),
         "event": event,
         "details": details,
         "previous_sha256": before.sha256 if before else BEGINNING,
     }
     connection.execute(AUDIT_LOG.insert().values(**row, sha256=row_sha256(row)))
-    return row["number"]
+    return number
 
 
 def audit_head(engine: sa.Engine) -> AuditAnchor:
@@ -73,7 +74,8 @@ def check_audit(engine: sa.Engine, anchors: Mapping[str, AuditAnchor] | None = N
     """
     number, sha256 = 0, BEGINNING
     hashes = {0: BEGINNING}
-    wanted = {anchor.number for anchor in (anchors or {}).values()}
+    anchors = anchors or {}
+    wanted = {anchor.number for anchor in anchors.values()}
     with engine.connect() as connection:
         for row in connection.execute(sa.select(AUDIT_LOG).order_by(AUDIT_LOG.c.number)).mappings():
             number += 1
@@ -92,7 +94,7 @@ def check_audit(engine: sa.Engine, anchors: Mapping[str, AuditAnchor] | None = N
                 hashes[number] = sha256
     lost = {
         where: anchor
-        for where, anchor in (anchors or {}).items()
+        for where, anchor in anchors.items()
         if hashes.get(anchor.number) != anchor.sha256
     }
     if lost:

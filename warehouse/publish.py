@@ -116,13 +116,13 @@ def publish(
         published = connection.execute(
             sa.select(c.predictions_sha256, c.hashed_columns).where(c.run_id == run.run_id)
         ).one_or_none()
-        if published is not None and pointer.run_id == run.run_id:
+        if published is not None and pointer is not None and pointer.run_id == run.run_id:
             # Columns that were added since say nothing about this run.
             columns = published.hashed_columns
             sha256 = sha256_as_published(run.run_id, batches, arm_scores, columns)
             _check_same(run, sha256, published.predictions_sha256)
             return "unchanged"
-        if published is not None or pointer not in (None, replaces):
+        if pointer is not None and (published is not None or pointer != replaces):
             raise Overtaken(_what_happened(connection, run, pointer, published is not None))
 
         content = Content(run.run_id, batches)

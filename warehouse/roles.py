@@ -122,5 +122,5 @@ def _of_reader() -> list[str]:
     ]
 
 
-def _names(*tables: sa.FromClause) -> str:
+def _names(*tables: sa.TableClause) -> str:
     return ", ".join(table.name for table in tables)

@@ -61,8 +61,8 @@ def drop_views(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"drop view if exists {name}")
 
 
-def _made_of(connection: sa.Connection) -> dict[str, str]:
-    """The hash of the query that each view here was made of."""
+def _made_of(connection: sa.Connection) -> dict[str, str | None]:
+    """The hash of the query that each view here was made of, null if that is not ours."""
     if connection.dialect.name == "postgresql":
         query = "select relname, obj_description(oid, 'pg_class') from pg_class where relkind = 'v'"
         rows = connection.exec_driver_sql(query)

@@ -64,7 +64,7 @@ def test_the_features_are_those_of_the_pinned_deliveries_each_time_it_runs(spark
     stage = StageRecord.read(root, record, "build_features")
     assert stage.facts == facts
     read = {
-        str(day): ActivityRecord.read(root, day, name).activity.sha256
+        f"{day} {name}": ActivityRecord.read(root, day, name).activity.sha256
         for day, name in record.intakes.items()
     }
     assert stage.inputs == {"activity": value_sha256(read)}
