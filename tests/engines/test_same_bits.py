@@ -203,7 +203,12 @@ def test_activity(same, zone, ends_at, lines):
 
 customers = st.sampled_from([f"c{n}" for n in range(20)])
 histories = st.lists(
-    st.tuples(visits, customers).map(lambda pair: pair[0] | {"customer_id": pair[1]}),
+    # Some of them near what 64 bits hold.
+    st.tuples(visits, customers, st.sampled_from([1, 9_000_000])).map(
+        lambda one: (
+            one[0] | {"customer_id": one[1], "purchase_micros": one[0]["purchase_micros"] * one[2]}
+        )
+    ),
     min_size=100,
     max_size=300,
 )
