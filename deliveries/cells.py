@@ -183,6 +183,12 @@ def _cells_of(
             )
 
 
+def has_rows(path: Path, source: Source) -> bool:
+    """Whether the reader finds a row in a file: days without trade may all have the same file."""
+    read = _csv_batches if source.format == "csv" else _parquet_batches
+    return any(cells.num_rows for cells in read(path, file_columns(path, source), source))
+
+
 class _Files:
     """Files of a bounded number of rows; at least one, and small deliveries share it."""
 
