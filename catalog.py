@@ -38,23 +38,25 @@ class Dataset:
 
 
 LINE = (
-    "invoice_id string, product_id string, customer_id string, quantity int, "
+    "invoice_id string, product_id string, customer_id string, quantity_micros bigint, "
     "unit_price_micros bigint, invoiced_at timestamp, country string, known_on date"
 )
-"""The canonical transaction line. ``quantity`` is negative for a return, ``unit_price_micros`` is
-in millionths of the currency unit, ``invoiced_at`` is UTC, ``customer_id`` is null for a sale
-without a customer, ``known_on`` the day of the delivery."""
+"""The canonical transaction line. ``quantity_micros`` is in millionths of a piece (or of the unit
+that goods are weighed in), negative for a return; ``unit_price_micros`` in millionths of the
+currency unit. ``invoiced_at`` is UTC, ``customer_id`` is null for a sale without a customer,
+``known_on`` the day of the delivery."""
 
 DELIVERED_LINE = (
     f"{LINE}, source_file string, source_line bigint, raw map<string, string>, malformed string, "
     "unusable_invoice_id string, unusable_product_id string, unusable_customer_id string, "
-    "unusable_country string, inexact_unit_price string, invoice_issuer string"
+    "unusable_country string, inexact_quantity string, inexact_unit_price string, "
+    "invoice_issuer string"
 )
 """A line as it is read from a delivery, before it is split.
 
 ``source_line`` is the number of its line in a text file, of its row in a Parquet file, from 1.
 ``raw`` holds the row as delivered. What stands in ``malformed``, in ``unusable_*`` or in
-``inexact_*`` says what is wrong with the line, the id or the price, which is null then; null if it
+``inexact_*`` says what is wrong with the line, the id or the number, which is null then; null if it
 is right. ``invoice_issuer`` is who numbers the invoices, where the source says that there are
 several.
 """
@@ -137,15 +139,16 @@ ACTIVITY = Dataset(
     "activity",
     "customer_id string, activity_on date, country string, "
     "purchase_invoice_ids array<string>, purchase_product_ids array<string>, "
-    "purchase_lines bigint, purchase_quantity bigint, purchase_micros bigint, "
-    "return_lines bigint, return_quantity bigint, return_micros bigint, known_on date",
+    "purchase_lines bigint, purchase_quantity_micros bigint, purchase_micros bigint, "
+    "return_lines bigint, return_quantity_micros bigint, return_micros bigint, known_on date",
     "lake/activity/known_on={known_on}/{intake}",
 )
 """One row per customer and business day with activity, from one delivery; exact and additive.
 
-Purchases have ``quantity > 0``, returns ``quantity < 0``; ``return_quantity`` and
-``return_micros`` are positive. The arrays are sorted and distinct. ``known_on`` is the day of the
-delivery. No nulls.
+Purchases have ``quantity_micros > 0``, returns ``quantity_micros < 0``; the sums of returns
+are positive. ``purchase_micros`` and ``return_micros`` are what the lines are worth,
+in millionths of the currency unit. The arrays are sorted and distinct. ``known_on`` is the day of
+the delivery. No nulls.
 
 Made by: summarise_activity, load_history. Used by: build_features, list_training_window,
 build_training_set, measure_performance.

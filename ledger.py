@@ -22,6 +22,7 @@ from settings import PROJECT_ROOT
 RULES_DIGITS = 8
 
 READING_CODE = (
+    "amounts.py",
     "business_day.py",
     "deliveries/cells.py",
     "deliveries/contract.py",

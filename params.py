@@ -118,7 +118,8 @@ class Source(_Zoned):
     day_ends_at: time = time(0)
     oldest_day: date = date(2000, 1, 1)
     not_merchandise: str
-    largest_quantity: int = Field(gt=0, lt=2**31)
+    quantity_decimals: int = Field(0, ge=0, le=6)
+    largest_quantity: int = Field(gt=0)
     largest_unit_price: float = Field(gt=0, lt=LARGEST_SUM // MICROS)
     largest_amount: float = Field(100_000, gt=0)
     countries: list[str] | None
@@ -159,13 +160,14 @@ class Source(_Zoned):
 
     @model_validator(mode="after")
     def _sums_fit(self) -> Self:
-        most = Decimal(str(self.largest_amount)) * MICROS * self.limits.delivery_rows
-        if most > LARGEST_SUM:
-            raise ValueError(
-                f"largest_amount ({self.largest_amount:,}) times limits.delivery_rows "
-                f"({self.limits.delivery_rows:,}) is more than the exact sums hold "
-                f"({LARGEST_SUM // MICROS:,}): lower one of them"
-            )
+        for name in ("largest_quantity", "largest_amount"):
+            largest = getattr(self, name)
+            if Decimal(str(largest)) * MICROS * self.limits.delivery_rows > LARGEST_SUM:
+                raise ValueError(
+                    f"{name} ({largest:,}) times limits.delivery_rows "
+                    f"({self.limits.delivery_rows:,}) is more than the exact sums hold "
+                    f"({LARGEST_SUM // MICROS:,}): lower one of them"
+                )
         return self
 
 

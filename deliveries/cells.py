@@ -48,10 +48,9 @@ LARGEST_EXPONENT = 40
 DIGITS = Context(prec=100)
 WHOLE_NUMBER = r"^\+?(-?)0*([0-9]+)(?:\.0*)?$"
 
-# Millionths are kept. What lies behind them is a fraction that would be dropped, unless it is no
-# larger than the distance between two doubles, as in 0.30000000000000004.
-MILLIONTH = Decimal("0.000001")
-INEXACT_PRICE = r"\.[0-9]{6}[0-9]*[1-9]"
+# What lies behind the decimals that are kept would be dropped, so it must be nothing, or no larger
+# than the distance between two doubles, as in 0.30000000000000004.
+PRICE_DECIMALS = 6
 NOISE_OF_A_DOUBLE = Decimal(2) ** -51
 
 # Control characters, formats (zero width, writing direction), private use, other line ends, what
@@ -97,7 +96,7 @@ SCHEMA = pa.schema(
         ("invoiced_at_local", pa.timestamp("us")),
         ("malformed", pa.string()),
         *((f"unusable_{name}", pa.string()) for name in IDS),
-        ("inexact_unit_price", pa.string()),
+        *((f"inexact_{name}", pa.string()) for name in NUMBERS),
         ("raw", pa.map_(pa.string(), pa.string())),
     ]
 )
@@ -113,7 +112,8 @@ SPARK_SCHEMA = ", ".join(
         *(("invoiced_at_offset", "bigint"), ("invoiced_at_instant", "timestamp")),
         *(("invoiced_at_local", "timestamp_ntz"), ("malformed", "string")),
         *((f"unusable_{name}", "string") for name in IDS),
-        *(("inexact_unit_price", "string"), ("raw", "map<string, string>")),
+        *((f"inexact_{name}", "string") for name in NUMBERS),
+        ("raw", "map<string, string>"),
     ]
 )
 """The same as Spark DDL."""
@@ -181,6 +181,12 @@ def _cells_of(
             raise DeliveryUnreadable(
                 path, f"its footer promises {file.rows:,} rows, {rows - rows_before:,} are there"
             )
+
+
+def has_rows(path: Path, source: Source) -> bool:
+    """Whether the reader finds a row in a file: days without trade may all have the same file."""
+    read = _csv_batches if source.format == "csv" else _parquet_batches
+    return any(cells.num_rows for cells in read(path, file_columns(path, source), source))
 
 
 class _Files:
@@ -361,9 +367,8 @@ def _cells(
             numbers = _by_value(
                 texts[position], lambda some: _numbers(_given(some, source), dialect)
             )
-            if name == "unit_price":
-                numbers, found["inexact_unit_price"] = _exact_prices(numbers)
-            found[name] = numbers
+            decimals = source.quantity_decimals if name == "quantity" else PRICE_DECIMALS
+            found[name], found[f"inexact_{name}"] = _exact(numbers, decimals)
         else:
             found[name], found[f"unusable_{name}"] = _ids(
                 values[position], texts[position], kinds.get(name, "text"), source, dialect
@@ -469,29 +474,30 @@ def _written_out(text: str) -> str | None:
     return f"{number:f}"
 
 
-def _exact_prices(numbers: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Prices of at most six decimals, and those that have more, which are null among the first."""
+def _exact(numbers: pa.Array, decimals: int) -> tuple[pa.Array, pa.Array]:
+    """Numbers of so many decimals, and those that have more, which are null among the first."""
     encoded = numbers.dictionary_encode()
-    inexact = pc.fill_null(pc.match_substring_regex(encoded.dictionary, INEXACT_PRICE), False)
+    has_more = rf"\.[0-9]{{{decimals}}}[0-9]*[1-9]"
+    inexact = pc.fill_null(pc.match_substring_regex(encoded.dictionary, has_more), False)
     nothing = pa.nulls(len(numbers), pa.string())
     if not pc.any(inexact).as_py():
         return numbers, nothing
     long = pc.filter(encoded.dictionary, inexact).to_pylist()
-    kept = pa.array([_without_noise(text) for text in long], pa.string())
-    prices = pc.replace_with_mask(encoded.dictionary, inexact, kept)
-    dropped = pc.if_else(pc.and_(inexact, pc.is_null(prices)), encoded.dictionary, None)
-    return prices.take(encoded.indices), dropped.take(encoded.indices)
+    kept = pa.array([_without_noise(text, decimals) for text in long], pa.string())
+    exact = pc.replace_with_mask(encoded.dictionary, inexact, kept)
+    dropped = pc.if_else(pc.and_(inexact, pc.is_null(exact)), encoded.dictionary, None)
+    return exact.take(encoded.indices), dropped.take(encoded.indices)
 
 
-def _without_noise(text: str) -> str | None:
-    """The price in millionths, if nothing but the noise of a double lies behind them.
+def _without_noise(text: str, decimals: int) -> str | None:
+    """The number in so many decimals, if nothing but the noise of a double lies behind them.
 
-    >>> _without_noise("0.30000000000000004"), _without_noise("0.000000001")
+    >>> _without_noise("0.30000000000000004", 6), _without_noise("0.000000001", 6)
     ('0.300000', None)
     """
-    price = Decimal(text)
-    rounded = price.quantize(MILLIONTH, ROUND_HALF_UP, DIGITS)
-    is_noise = abs(price - rounded) <= abs(price) * NOISE_OF_A_DOUBLE
+    number = Decimal(text)
+    rounded = number.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP, DIGITS)
+    is_noise = abs(number - rounded) <= abs(number) * NOISE_OF_A_DOUBLE
     return f"{rounded:f}" if is_noise else None
 
 

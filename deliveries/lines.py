@@ -9,8 +9,6 @@ from pyspark.sql import functions as F
 from deliveries.cells import SPARK_SCHEMA, names_zone
 from params import MICROS, Source
 
-# With an empty fraction, as writers give whole numbers that were kept as floats.
-WHOLE_NUMBER = r"^[+-]?[0-9]+(\.0*)?$"
 MICROS_OF_A_MINUTE = 60 * MICROS
 
 
@@ -26,9 +24,10 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
     """The rows of deliveries, one output row per delivered row.
 
     Text is trimmed; empty text and the source's null markers are null. A value that is not what
-    its column should hold (text where a number belongs, a fraction of a piece, a date that does
-    not exist or is outside the years 1 to 9999) is null in the canonical column and as delivered
-    in ``raw``. Prices become millionths exactly; one that has more decimals is null.
+    its column should hold (text where a number belongs, a date that does not exist or is
+    outside the years 1 to 9999) is null in the canonical column and as delivered in ``raw``.
+    Quantities and prices become millionths exactly; one that has more decimals than the source
+    allows is null.
 
     A distance from UTC behind a time is honoured, and a zone's name where the format has one; a
     time with any other zone is null. Timestamps without a zone are in ``source.timezone``. A time
@@ -48,7 +47,7 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
         "invoice_id",
         "product_id",
         "customer_id",
-        _whole_number("quantity").alias("quantity"),
+        _micros("quantity").alias("quantity_micros"),
         _micros("unit_price").alias("unit_price_micros"),
         _instant(source).alias("invoiced_at"),
         "country",
@@ -61,19 +60,15 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
         "unusable_product_id",
         "unusable_customer_id",
         "unusable_country",
+        "inexact_quantity",
         "inexact_unit_price",
         "invoice_issuer",
     )
 
 
-def _whole_number(name: str) -> Column:
-    whole = F.regexp_extract(name, r"^[+-]?[0-9]+", 0).try_cast("int")
-    return F.when(F.col(name).rlike(WHOLE_NUMBER), whole)
-
-
 def _micros(name: str) -> Column:
-    price = F.col(name).try_cast("decimal(24,6)")
-    return (price * F.lit(MICROS).cast("decimal(7,0)")).try_cast("bigint")
+    number = F.col(name).try_cast("decimal(24,6)")
+    return (number * F.lit(MICROS).cast("decimal(7,0)")).try_cast("bigint")
 
 
 def _instant(source: Source) -> Column:

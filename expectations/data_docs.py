@@ -52,11 +52,12 @@ def _said(promise: Expectation) -> str:
     [block] = InlineRenderer(render_object=promise.configuration).get_rendered_content()
     sentence = block.value.template or ""
     parameters = block.value.params or {}
-    unit = MICROS if promise.configuration.kwargs.get("column", "").endswith("_micros") else None
+    column = promise.configuration.kwargs.get("column", "")
+    of_what = "pieces" if column == "quantity_micros" else "of the currency"
     # Longer names first: `$min_value` is also the beginning of `$min_value_of_other`.
     for key in sorted(parameters, key=len, reverse=True):
         value = parameters[key]["value"]
-        if unit and isinstance(value, int | float):
-            value = f"{value / unit:,.2f} (of the currency)"
+        if column.endswith("_micros") and isinstance(value, int | float):
+            value = f"{value / MICROS:,.2f} ({of_what})"
         sentence = sentence.replace(f"${key}", str(value))
     return sentence

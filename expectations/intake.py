@@ -49,7 +49,7 @@ LINE_ORDER = (
     "invoiced_at",
     "invoice_id",
     "product_id",
-    "quantity",
+    "quantity_micros",
     "unit_price_micros",
     "country",
 )

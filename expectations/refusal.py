@@ -23,6 +23,7 @@ WHAT_TO_DO = (
 
 # What the columns of rules are called by the source.
 ORIGIN = {
+    "quantity_micros": "quantity",
     "unit_price_micros": "unit_price",
     "days_late": "invoiced_at",
     "invoiced_on": "invoiced_at",

@@ -14,7 +14,7 @@ IDENTITY = (
     "invoiced_at",
     "invoice_id",
     "product_id",
-    "quantity",
+    "quantity_micros",
     "unit_price_micros",
     "country",
 )

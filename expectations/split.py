@@ -12,6 +12,7 @@ from math import ceil
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from amounts import line_amount
 from business_day import business_day
 from expectations.promise import rule_of
 from expectations.transactions import (
@@ -103,9 +104,7 @@ def _payload(source: Source) -> Column:
 
 
 def _amount() -> Column:
-    # A product of bigint that overflows is an error on one engine and another number on the next.
-    quantity = F.abs(F.col("quantity").cast("bigint")).cast("decimal(10,0)")
-    amount = quantity * F.abs(F.col("unit_price_micros").cast("decimal(19,0)"))
+    amount = F.abs(line_amount("quantity_micros", "unit_price_micros"))
     largest = F.when(amount.isNotNull(), F.lit(LARGEST_SUM))
     return F.coalesce(amount.try_cast("bigint"), largest)
 

@@ -33,6 +33,7 @@ SAID_OF = {
     "product_id_usable": "unusable_product_id",
     "customer_id_usable": "unusable_customer_id",
     "country_usable": "unusable_country",
+    "quantity_exact": "inexact_quantity",
     "unit_price_exact": "inexact_unit_price",
 }
 """The rules that the reader of a delivery judges, each with the column that says what is wrong."""
@@ -80,16 +81,23 @@ def transaction_rules(source: Source) -> list[Expectation]:
             column="product_id",
         ),
         promise(
+            gxe.ExpectColumnValuesToBeNull,
+            "quantity_exact",
+            "The quantity has more decimals than quantity_decimals in params.yaml allows: they "
+            "would be dropped.",
+            column=SAID_OF["quantity_exact"],
+        ),
+        promise(
             gxe.ExpectColumnValuesToNotBeNull,
-            "quantity_whole_number",
-            "The quantity is absent or is not a whole number, so nobody knows what was sold.",
-            column="quantity",
+            "quantity_given",
+            "The quantity is absent or is not a number, so nobody knows what was sold.",
+            column="quantity_micros",
         ),
         promise(
             gxe.ExpectColumnValuesToNotBeInSet,
             "quantity_not_zero",
             "A line of nothing is neither a purchase nor a return.",
-            column="quantity",
+            column="quantity_micros",
             value_set=[0],
         ),
         promise(
@@ -97,9 +105,9 @@ def transaction_rules(source: Source) -> list[Expectation]:
             "quantity_plausible",
             "No real order or return is that large (largest_quantity in params.yaml): "
             "a keying error.",
-            column="quantity",
-            min_value=-source.largest_quantity,
-            max_value=source.largest_quantity,
+            column="quantity_micros",
+            min_value=-source.largest_quantity * MICROS,
+            max_value=source.largest_quantity * MICROS,
         ),
         promise(
             gxe.ExpectColumnValuesToBeNull,

@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import catalog
+from amounts import line_amount
 from business_day import business_day
 from lake import TAKE_IN_AGAIN, Piece, PieceMissing, read_pieces, write_deliveries
 from ledger import delivery_of, first_night
@@ -31,11 +32,8 @@ def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time) -> Da
         The columns of ``catalog.ACTIVITY``, without nulls. Summaries of two deliveries add up to
         the summary of both. A sum beyond 64 bits is an error.
     """
-    is_purchase, is_return = F.col("quantity") > 0, F.col("quantity") < 0
-    # A product of bigint that overflows is an error on one engine and another number on the next.
-    micros = F.col("quantity").cast("decimal(10,0)") * F.col("unit_price_micros").cast(
-        "decimal(19,0)"
-    )
+    quantity, amount = F.col("quantity_micros"), line_amount("quantity_micros", "unit_price_micros")
+    is_purchase, is_return = quantity > 0, quantity < 0
 
     dated = lines.where(is_purchase | is_return).withColumn(
         "activity_on", business_day("invoiced_at", timezone, day_ends_at)
@@ -46,11 +44,11 @@ def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time) -> Da
         _distinct("invoice_id", is_purchase).alias("purchase_invoice_ids"),
         _distinct("product_id", is_purchase).alias("purchase_product_ids"),
         F.count_if(is_purchase).alias("purchase_lines"),
-        _total(F.col("quantity"), is_purchase).alias("purchase_quantity"),
-        _total(micros, is_purchase).alias("purchase_micros"),
+        _total(quantity, is_purchase).alias("purchase_quantity_micros"),
+        _total(amount, is_purchase).alias("purchase_micros"),
         F.count_if(is_return).alias("return_lines"),
-        _total(-F.col("quantity"), is_return).alias("return_quantity"),
-        _total(-micros, is_return).alias("return_micros"),
+        _total(-quantity, is_return).alias("return_quantity_micros"),
+        _total(-amount, is_return).alias("return_micros"),
     )
     return summed.select(*catalog.ACTIVITY.columns)
 

@@ -40,10 +40,9 @@ def _within(days: int) -> Column:
 
 
 def _sum(column: str, days: int) -> Column:
-    """Not every engine notices when a sum of bigint overflows, so it is taken in more digits."""
-    value = F.when(_within(days), F.col(column))
-    sum_ = F.sum(value.cast("decimal(20,0)")).cast("bigint")
-    return F.coalesce(sum_, F.lit(0).cast("bigint"))
+    """In more digits than one row has: of ten billion rows none can be too large."""
+    value = F.when(_within(days), F.col(column)).otherwise(F.lit(0).cast("bigint"))
+    return F.sum(value.cast("decimal(20,0)"))
 
 
 def _distinct(column: str, days: int) -> Column:
@@ -52,16 +51,14 @@ def _distinct(column: str, days: int) -> Column:
 
 
 def total(column: str, days: int) -> Column:
-    """Exact sum of a bigint column over the last ``days`` days; 0 if there is nothing to sum.
-
-    A sum beyond 64 bits is an error.
-    """
+    """Exact sum of a bigint column over the last ``days`` days, ``decimal(30,0)``; 0 if there is
+    nothing to sum."""
     return F.col(f"{column}_{days}d")
 
 
 def amount(column: str, days: int) -> Column:
     """Sum of a column of millionths over the last ``days`` days, in currency units."""
-    return total(column, days) / MICROS
+    return ratio(total(column, days), F.lit(MICROS))
 
 
 def distinct(column: str, days: int) -> Column:
@@ -85,8 +82,8 @@ def change(recent: Column, recent_days: int, before: Column, before_days: int) -
     The difference of the two rates over their sum, as one division of integers. Null if both are 0.
     """
     # Wide enough for every product; only the two operands of the division are rounded.
-    recent_weighed = recent.cast("decimal(20,0)") * F.lit(before_days).cast("decimal(4,0)")
-    before_weighed = before.cast("decimal(20,0)") * F.lit(recent_days).cast("decimal(4,0)")
+    recent_weighed = recent.cast("decimal(31,0)") * F.lit(before_days).cast("decimal(4,0)")
+    before_weighed = before.cast("decimal(31,0)") * F.lit(recent_days).cast("decimal(4,0)")
     difference, sum_ = recent_weighed - before_weighed, recent_weighed + before_weighed
     return ratio(difference, sum_)
 

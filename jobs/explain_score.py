@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -496,9 +497,16 @@ def names_customer(raw: dict[str, str | None], column: str, customer: str) -> bo
 
 
 def excluded_text(row: dict) -> str:
-    """What was on an excluded line."""
+    """What was on an excluded line.
+
+    >>> line = {"invoice_id": "7", "product_id": "flour", "unit_price_micros": 990_000}
+    >>> excluded_text(line | {"quantity_micros": 1_250_000})
+    'invoice 7, 1.25 x flour at 0.99'
+    """
+    # As a decimal, which shows no more digits than there are.
+    quantity = Decimal(row["quantity_micros"]) / MICROS
     price = row["unit_price_micros"] / MICROS
-    return f"invoice {row['invoice_id']}, {row['quantity']} x {row['product_id']} at {price:,.2f}"
+    return f"invoice {row['invoice_id']}, {quantity:f} x {row['product_id']} at {price:,.2f}"
 
 
 def unused_section(unused: Sequence[Unused]) -> list[Section]:

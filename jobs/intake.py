@@ -3,10 +3,10 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date
-from itertools import islice
 from pathlib import Path
 
 import catalog
+from deliveries.cells import has_rows
 from deliveries.receive import copy_delivery, describe_delivery
 from errors import BadData
 from lake import (
@@ -17,6 +17,7 @@ from lake import (
     is_whole,
 )
 from ledger import DeliveredFile, Entry, days, delivery_id, entries, has_copy, receive, was_taken
+from params import Source
 from records import IntakeRecord
 
 RECEIVE_AGAIN = (
@@ -74,7 +75,11 @@ def contents_taken(root: Path) -> dict[str, date]:
 
 
 def check_not_repeated(
-    known_on: date, files: Sequence[DeliveredFile], folder: Path, contents: Mapping[str, date]
+    known_on: date,
+    files: Sequence[DeliveredFile],
+    folder: Path,
+    contents: Mapping[str, date],
+    source: Source,
 ) -> None:
     """Raise DeliveryRepeated if a file with rows was delivered for another day already.
 
@@ -84,19 +89,11 @@ def check_not_repeated(
     """
     for file in files:
         other = contents.get(file.sha256, known_on)
-        if other != known_on and has_rows(folder / file.name, file):
+        if other != known_on and has_rows(folder / file.name, source):
             raise DeliveryRepeated(
                 f"{file.name} of {known_on} holds what was delivered for {other}, byte for byte: "
                 f"its lines would count twice. Ask upstream for the delivery of {known_on}."
             )
-
-
-def has_rows(path: Path, file: DeliveredFile) -> bool:
-    """Whether a file has more than a header: days without trade may all have the same."""
-    if file.rows is not None:
-        return file.rows > 0
-    with path.open("rb") as text:
-        return sum(bool(line.strip()) for line in islice(text, 2)) > 1
 
 
 LINES = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS, catalog.QUARANTINED_TRANSACTIONS)

@@ -277,7 +277,7 @@ def _read(
             continue
         try:
             if day not in accepted:
-                check_not_repeated(day, entry.files, folder, contents)
+                check_not_repeated(day, entry.files, folder, contents, source)
             deliveries.append(cells.open_delivery(folder, day, intake, entry.files, source))
         except BadData as error:
             refusals[day] = [str(error)]

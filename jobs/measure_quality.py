@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 import catalog
@@ -31,13 +31,15 @@ from monitoring.quality import (
     judge_lines,
     shares,
 )
-from params import Params
+from params import MICROS, Params
 from records import IntakeRecord, RunRecord, StageRecord
 from settings import Settings
 
 PARSER = run_parser(__doc__)
 
-NUMBERS = ("quantity", "unit_price_micros")
+NUMBERS = {"quantity": "quantity_micros", "unit_price": "unit_price_micros"}
+"""What is in millionths, by the name under which it is judged and shown in whole units."""
+
 CATEGORIES = ("country",)
 TEXTS = ("invoice_id", "product_id", "customer_id", "invoiced_at")
 
@@ -114,11 +116,12 @@ def describe_lines(
     )
 
     measures = {"rows": F.count("*"), "invoices": F.count_distinct("invoice_id")}
-    for name in (*TEXTS, *CATEGORIES, *NUMBERS):
-        measures[f"missing {name}"] = F.count_if(F.col(name).isNull())
-    for name in NUMBERS:
-        measures[f"median {name}"] = F.percentile(name, 0.5)
-        measures[f"low {name}"], measures[f"high {name}"] = F.min(name), F.max(name)
+    columns = {name: name for name in (*TEXTS, *CATEGORIES)} | NUMBERS
+    for name, column in columns.items():
+        measures[f"missing {name}"] = F.count_if(F.col(column).isNull())
+    for name, column in NUMBERS.items():
+        measures[f"median {name}"] = F.percentile(column, 0.5)
+        measures[f"low {name}"], measures[f"high {name}"] = F.min(column), F.max(column)
     aggregated = both.groupBy("known_on").agg(*[m.alias(name) for name, m in measures.items()])
     found = {row["known_on"]: row for row in aggregated.collect()}
     counted = {name: both.groupBy("known_on", name).count().collect() for name in CATEGORIES}
@@ -130,20 +133,26 @@ def describe_lines(
                 rows=row["rows"],
                 invoices=row["invoices"],
                 missing=row[f"missing {name}"],
-                kind=types[name],
-                median=row[f"median {name}"] if name in NUMBERS else None,
-                low=row[f"low {name}"] if name in NUMBERS else None,
-                high=row[f"high {name}"] if name in NUMBERS else None,
+                kind=types[column],
+                median=_in_units(row, f"median {name}"),
+                low=_in_units(row, f"low {name}"),
+                high=_in_units(row, f"high {name}"),
                 categories={
                     each[name]: each["count"]
                     for each in counted.get(name, [])
                     if each["known_on"] == day and each[name] is not None
                 },
             )
-            for name in (*TEXTS, *CATEGORIES, *NUMBERS)
+            for name, column in columns.items()
         }
         for day, row in found.items()
     }
+
+
+def _in_units(row: Row, measure: str) -> float | None:
+    """A measure in whole units instead of millionths; null where it was not taken, or is."""
+    value = row.asDict().get(measure)
+    return None if value is None else value / MICROS
 
 
 def describe_features(

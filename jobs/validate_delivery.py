@@ -54,7 +54,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         folder = check_copy(root, record.folder, record.files)
         with DeliveredCells(root) as cells:
             try:
-                check_not_repeated(day, record.files, folder, contents_taken(root))
+                check_not_repeated(day, record.files, folder, contents_taken(root), source)
                 delivery = cells.open_delivery(folder, day, record.intake, record.files, source)
             except BadData as error:
                 refuse(root, day, record.intake, [str(error)], params, source)

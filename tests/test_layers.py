@@ -12,6 +12,7 @@ import pytest
 from settings import PROJECT_ROOT
 
 FOUNDATION = {
+    "amounts",
     "business_day",
     "catalog",
     "errors",

@@ -56,10 +56,10 @@ def write_lake(root: Path) -> None:
                 "purchase_invoice_ids": [[f"{customer}-{delivery}"] for customer in buys],
                 "purchase_product_ids": [["p1"] for _ in buys],
                 "purchase_lines": ones,
-                "purchase_quantity": ones,
+                "purchase_quantity_micros": ones,
                 "purchase_micros": amount * 1_000_000,
                 "return_lines": ones * 0,
-                "return_quantity": ones * 0,
+                "return_quantity_micros": ones * 0,
                 "return_micros": ones * 0,
                 "known_on": pa.array([known_on] * len(buys), pa.date32()),
             }

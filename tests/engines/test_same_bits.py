@@ -175,7 +175,7 @@ def test_the_split_of_a_delivery(same, layout, rules, dirty):
             st.sampled_from("1234"),
             st.sampled_from(["tea", "jam"]),
             st.sampled_from(["ada", "bob", "Åsa"]),
-            st.integers(-20_000, 20_000),
+            st.integers(-20_000_000_000, 20_000_000_000),
             st.integers(0, 5_000_000_000),
             st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),  # noqa: DTZ001
             st.sampled_from(["France", "Åland"]),
@@ -203,7 +203,12 @@ def test_activity(same, zone, ends_at, lines):
 
 customers = st.sampled_from([f"c{n}" for n in range(20)])
 histories = st.lists(
-    st.tuples(visits, customers).map(lambda pair: pair[0] | {"customer_id": pair[1]}),
+    # Some of them near what 64 bits hold.
+    st.tuples(visits, customers, st.sampled_from([1, 9_000_000])).map(
+        lambda one: (
+            one[0] | {"customer_id": one[1], "purchase_micros": one[0]["purchase_micros"] * one[2]}
+        )
+    ),
     min_size=100,
     max_size=300,
 )
@@ -334,7 +339,7 @@ def test_files_are_sorted_over_all_their_parts(same, tmp_path):
 
 
 def test_a_day_beyond_what_64_bits_hold_stops_both(spark, apache):
-    large = [("1", "tea", "ada", 20_000, 2**62, datetime(2026, 4, 1), "France", DAY)] * 3  # noqa: DTZ001
+    large = [("1", "tea", "ada", 20_000_000_000, 2**62, datetime(2026, 4, 1), "France", DAY)] * 3  # noqa: DTZ001
     for engine in (spark, apache):
         lines = engine.createDataFrame(large, catalog.LINE)
         with pytest.raises(Exception, match=r"CAST_OVERFLOW|out of range Int64"):

@@ -27,7 +27,7 @@ def good_line(**values: object) -> dict:
         "invoice_id": "536365",
         "product_id": "85123A",
         "customer_id": "17850",
-        "quantity": 6,
+        "quantity_micros": 6_000_000,
         "unit_price_micros": 2_550_000,
         "invoiced_at": datetime(2026, 4, 1, 8, 26, tzinfo=UTC),
         "country": "United Kingdom",
@@ -39,6 +39,7 @@ def good_line(**values: object) -> dict:
         "unusable_product_id": None,
         "unusable_customer_id": None,
         "unusable_country": None,
+        "inexact_quantity": None,
         "inexact_unit_price": None,
         "invoice_issuer": None,
     }

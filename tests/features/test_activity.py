@@ -34,7 +34,7 @@ def line(
 ) -> tuple:
     """An accepted line; ``at`` is UTC."""
     at = at if isinstance(at, datetime) else datetime.fromisoformat(at).replace(tzinfo=UTC)
-    values = locals() | {"invoiced_at": at}
+    values = locals() | {"invoiced_at": at, "quantity_micros": round(quantity * 1_000_000)}
     return tuple(values[field] for field in LINE_FIELDS)
 
 
@@ -125,8 +125,9 @@ def test_purchases_and_returns_are_summed_apart_and_both_are_positive(summarise)
         line(quantity=2, product_id="jam", unit_price_micros=1),
         line(quantity=-1, product_id="bun", invoice_id="C9"),
     )
-    assert (row.purchase_lines, row.purchase_quantity, row.purchase_micros) == (2, 5, 7_500_002)
-    assert (row.return_lines, row.return_quantity, row.return_micros) == (1, 1, 2_500_000)
+    assert (row.purchase_lines, row.purchase_micros) == (2, 7_500_002)
+    assert (row.return_lines, row.return_micros) == (1, 2_500_000)
+    assert (row.purchase_quantity_micros, row.return_quantity_micros) == (5_000_000, 1_000_000)
     assert (row.purchase_invoice_ids, row.purchase_product_ids) == (["1"], ["jam", "tea"])
 
 
@@ -139,6 +140,13 @@ def test_a_day_of_returns_only_has_no_nulls(summarise):
 def test_amounts_beyond_32_bits_are_exact(summarise):
     [row] = summarise(line(quantity=80_995, unit_price_micros=60_000_000_001))
     assert row.purchase_micros == 80_995 * 60_000_000_001
+
+
+def test_the_amount_of_weighed_goods_is_rounded_once_for_each_line_away_from_zero(summarise):
+    half = line(quantity=0.5, unit_price_micros=3)
+    [row] = summarise(half, half, line(quantity=-0.5, unit_price_micros=3))
+    assert (row.purchase_micros, row.return_micros) == (4, 2)
+    assert (row.purchase_quantity_micros, row.return_quantity_micros) == (1_000_000, 500_000)
 
 
 def test_the_country_of_a_day_is_where_something_was_bought(summarise):

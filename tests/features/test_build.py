@@ -235,6 +235,9 @@ def test_a_saturday_and_a_sunday_are_the_weekend(described):
     assert described(*week)["ada"].weekend_share_365d == 2 / 7
 
 
-def test_a_sum_beyond_64_bits_stops_instead_of_wrapping_around(described):
-    with pytest.raises(Exception, match=r"CAST_OVERFLOW|out of range Int64"):
-        described(*[visit(days_ago=n, micros=2**62) for n in range(3)])
+def test_days_at_the_limit_add_up_to_more_than_one_of_them_holds(described):
+    most = 2**63 - 1
+    days = [visit(days_ago=n, micros=most, return_micros=most) for n in range(365)]
+    ada = described(*days)["ada"]
+    assert ada.spend_365d == ada.returned_365d == float(365 * most) / 1_000_000
+    assert (ada.returned_share_365d, ada.spend_trend_30d) == (1.0, 0.0)

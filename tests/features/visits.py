@@ -37,10 +37,10 @@ def visit(
         "purchase_invoice_ids": sorted(invoices),
         "purchase_product_ids": sorted(products) if invoices else [],
         "purchase_lines": len(invoices),
-        "purchase_quantity": len(invoices),
+        "purchase_quantity_micros": 1_000_000 * len(invoices),
         "purchase_micros": micros if invoices else 0,
         "return_lines": int(return_micros > 0),
-        "return_quantity": int(return_micros > 0),
+        "return_quantity_micros": 1_000_000 * (return_micros > 0),
         "return_micros": return_micros,
         "known_on": known_on or on,
     }

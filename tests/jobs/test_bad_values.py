@@ -127,7 +127,8 @@ BAD_VALUES = {
     "customer_id_usable": {"customer": "\u202e17850"},
     "country_usable": {"country": "Fran\ufffdce"},
     "invoice_id_given": {"invoice": "NULL"},
-    "quantity_whole_number": {"quantity": "1.5"},
+    "quantity_exact": {"quantity": "1.5"},
+    "quantity_given": {"quantity": "two dozen"},
     "quantity_not_zero": {"quantity": "-0"},
     "unit_price_exact": {"unit_price": "1e-9"},
     "unit_price_given": {"unit_price": "0x1F"},
@@ -308,9 +309,9 @@ def test_the_dialect_of_an_erp_system_is_read(take):
         "3;85123A;17850;2;1.23;01.04.2026 12:00;Österreich\n"
     )
     taken = take(lines.encode("cp1252"), text=text, timestamp_format="dd.MM.yyyy HH:mm")
-    assert [(row["quantity"], row["unit_price_micros"]) for row in taken.accepted] == [
-        (-5, 2_500_000),
-        (2, 1_234_500_000),
+    assert [(row["quantity_micros"], row["unit_price_micros"]) for row in taken.accepted] == [
+        (-5_000_000, 2_500_000),
+        (2_000_000, 1_234_500_000),
     ]
     assert [row["invoiced_at"] for row in taken.accepted] == [
         datetime(2026, 4, 1, 10, tzinfo=UTC),
@@ -358,13 +359,39 @@ def test_a_column_that_tells_duplicates_or_issuers_apart_is_part_of_the_contract
         take(written(text_line()), duplicates=["invoice", "line_number"])
 
 
+def test_goods_are_weighed_exactly_in_as_many_decimals_as_the_source_allows(take):
+    weighed = {"0.125": "19.99", "1.2500": "2", "0.30000000000000004": "10", "-0.125": "19.99"}
+    lines = [text_line(invoice=of, quantity=of, unit_price=at) for of, at in weighed.items()]
+    taken = take(written(*lines, text_line(quantity="0.0625")), quantity_decimals=3)
+
+    assert taken.totals["quarantined"] == {"quantity_exact": 1}
+    [beyond] = taken.quarantined
+    assert beyond["reason"].endswith("Here: 0.0625")
+    quantities = {row["invoice_id"]: row["quantity_micros"] for row in taken.accepted}
+    assert sorted(quantities.values()) == [-125_000, 125_000, 300_000, 1_250_000]
+    [day] = taken.activity
+    assert (day["purchase_quantity_micros"], day["return_quantity_micros"]) == (1_675_000, 125_000)
+    # 0.125 x 19.99 + 1.25 x 2 + 0.3 x 10, and the first of them back.
+    assert (day["purchase_micros"], day["return_micros"]) == (7_998_750, 2_498_750)
+
+
+def test_a_quantity_is_plausible_in_its_own_unit(take):
+    lines = [text_line(quantity=of, invoice=of, unit_price="1") for of in ("20000", "20000.001")]
+    taken = take(written(*lines), quantity_decimals=3)
+    assert (taken.totals["accepted"], taken.totals["quarantined"]) == (
+        1,
+        {"quantity_plausible": 1},
+    )
+
+
 def test_the_largest_amounts_that_are_allowed_never_overflow(take):
     source = PARAMS.source("generated")
     most = text_line(quantity="20000", unit_price="5")
     taken = take(written(*[most | {"invoice": str(number)} for number in range(30)]))
     assert taken.activity[0]["purchase_micros"] == 30 * round(source.largest_amount) * 1_000_000
-    with pytest.raises(ValueError, match=r"largest_amount .* is more than the exact sums hold"):
-        type(source).model_validate(source.model_dump() | {"largest_amount": 1e9})
+    for limit in ("largest_amount", "largest_quantity"):
+        with pytest.raises(ValueError, match=rf"{limit} .* is more than the exact sums hold"):
+            type(source).model_validate(source.model_dump() | {limit: 10**9})
 
 
 PIECES = st.sampled_from(

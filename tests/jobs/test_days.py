@@ -11,7 +11,7 @@ import catalog
 from expectations.refusal import DeliveryRefused
 from jobs import load_history
 from ledger import intake_rules, known_by, pin_rules
-from params import read_params
+from params import Text, read_params
 from records import IntakeRecord
 from settings import Settings
 
@@ -113,6 +113,35 @@ def test_yesterdays_file_again_is_refused_also_when_its_bytes_are_others(
         load_history.run(spark, settings, PARAMS, until=DAYS[1])
 
     assert list(taken(settings, DAYS[1])) == [DAYS[0]]
+
+
+def text_params(settings: Settings, **changes):
+    """The source as text files, changed."""
+    text = PARAMS.source(settings.source).model_copy(update={"format": "csv"} | changes)
+    return PARAMS.model_copy(update={"sources": {settings.source: text}})
+
+
+def deliver_text(settings: Settings, day: date, content: bytes) -> None:
+    folder = catalog.incoming_folder(settings.data_root, day)
+    folder.mkdir(parents=True)
+    (folder / "part-0.csv").write_bytes(content)
+
+
+def test_the_same_header_without_rows_may_come_every_day_in_any_encoding(spark, settings):
+    params = text_params(settings, text=Text(encoding="utf-16"))
+    for day in DAYS[:2]:
+        deliver_text(settings, day, (",".join(INCOMING.names) + "\n").encode("utf-16"))
+
+    assert load_history.run(spark, settings, params, until=DAYS[1])["deliveries"] == 2
+
+
+def test_a_file_of_one_row_without_a_header_is_not_taken_for_another_day(spark, settings):
+    params = text_params(settings, text=Text(column_names=INCOMING.names))
+    for day in DAYS[:2]:
+        deliver_text(settings, day, b"1,85123A,ada,2,2.5,2026-04-01 12:00,France\n")
+
+    with pytest.raises(DeliveryRefused, match="holds what was delivered for 2026-04-01, byte for"):
+        load_history.run(spark, settings, params, until=DAYS[1])
 
 
 def test_a_day_whose_day_and_month_are_swapped_is_refused(spark, settings):

@@ -27,7 +27,7 @@ WEEK = timedelta(weeks=1)
 LINES = pa.schema(
     [
         *[(name, pa.string()) for name in ("invoice_id", "product_id", "customer_id")],
-        ("quantity", pa.int32()),
+        ("quantity_micros", pa.int64()),
         ("unit_price_micros", pa.int64()),
         ("invoiced_at", pa.timestamp("us", tz="UTC")),
         ("country", pa.string()),
@@ -46,7 +46,7 @@ def put_lines(root, day: date, customers: list[str | None], quantity: int = 3) -
             "invoice_id": [f"i{n}" for n in range(count)],
             "product_id": ["p"] * count,
             "customer_id": chosen,
-            "quantity": [quantity + n % 3 for n in range(count)],
+            "quantity_micros": [1_000_000 * (quantity + n % 3) for n in range(count)],
             "unit_price_micros": [1_000_000 + n for n in range(count)],
             "invoiced_at": [None] * count,
             "country": ["Norway" if n % 4 else "Spain" for n in range(count)],
@@ -121,7 +121,7 @@ def test_a_usual_night_is_usual_and_every_column_has_its_rows(spark, deployed, a
         }
     assert rows["transactions", "customer_id", "missing_share"].value == 0.12
     assert rows["transactions", "quantity", "median"].value == 4.0
-    assert rows["transactions", "quantity", "type"].detail == "int"
+    assert rows["transactions", "quantity", "type"].detail == "bigint"
     assert rows["transactions", "*", "quarantined_share"].value == 5 / 1005
     assert rows["predictions", "*", "default_share"].value == 0.01
     histogram = rows["features", "recency_days", "histogram"].detail

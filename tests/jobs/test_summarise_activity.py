@@ -27,7 +27,7 @@ def record(settings):
 def accept(spark, root, invoiced_at) -> IntakeRecord:
     """Let the delivery have been taken in: one accepted line."""
     row = spark.sql(
-        "select '1' invoice_id, 'tea' product_id, 'ada' customer_id, 2 quantity, "
+        "select '1' invoice_id, 'tea' product_id, 'ada' customer_id, 2000000L quantity_micros, "
         f"1500000L unit_price_micros, timestamp'{invoiced_at}' invoiced_at, 'Spain' country, "
         f"date'{DAY}' known_on"
     )
