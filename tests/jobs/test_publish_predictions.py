@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import catalog
 import warehouse
 from errors import BadData
-from jobs import publish_predictions, roll_back_predictions
+from jobs import publish_predictions, publishing, roll_back_predictions
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
 from tests.harm import HARMS
@@ -54,7 +54,7 @@ class Lake:
             "fallback": {"previous": 0, "default": 0},
             "threshold_version": "aa11",
         }
-        for stage in publish_predictions.STAGES_BEFORE[:-1]:
+        for stage in publishing.STAGES_BEFORE[:-1]:
             finish(root, record, stage)
         pieces = {"predictions": put_dataset(root, record, catalog.PREDICTIONS_LAYOUT, *files)}
         if arms is not None:
