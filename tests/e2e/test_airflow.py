@@ -80,12 +80,14 @@ QUICK_TRAINING = {
     "bootstrap_rounds": 20,
 }
 
-# When, by whom and from which commit a run was published, and how long its jobs took, may differ.
+# When, by whom and from which commit a run was published, how long its jobs took, and the bytes in
+# which an engine wrote its files may differ.
 OF_THE_RUN_ITSELF = {
     "reason",
     "published_at",
     "published_by",
     "stage_seconds",
+    "chain_sha256",
     "moved_at",
     "code_version",
 }
