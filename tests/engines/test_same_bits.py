@@ -43,6 +43,8 @@ few = settings(
 texts = st.text(max_size=8) | st.sampled_from(
     ["a\0", "\u200b", "x" * 65, "e\u0301", "", " ", "\u00a0a\t", "ß", "NULL", "'", '"', "a,b"]
 )
+# A malformed line may leave the rest of a value that runs over several, which refuses the file.
+one_line_texts = texts.map(lambda text: text.replace("\n", " "))
 numbers = (
     st.floats(width=64)
     | st.sampled_from([0.0000005, -0.0000005, 2.675, 1e-9, 1e22, -0.0, 17850.0, 1 / 3])
@@ -113,12 +115,12 @@ def test_delivered_parquet(same, tmp_path_factory, unit, delivered):
     st.lists(
         st.builds(
             line,
-            invoice=texts,
-            customer=texts | number_texts,
+            invoice=one_line_texts,
+            customer=one_line_texts | number_texts,
             quantity=number_texts,
             unit_price=number_texts,
             invoiced_at=time_texts,
-            country=texts,
+            country=one_line_texts,
         ),
         min_size=100,
         max_size=200,
