@@ -32,6 +32,7 @@ LINES = pa.schema(
         ("invoiced_at", pa.timestamp("us", tz="UTC")),
         ("country", pa.string()),
         ("known_on", pa.date32()),
+        ("line_key", pa.string()),
     ]
 )
 
@@ -51,6 +52,7 @@ def put_lines(root, day: date, customers: list[str | None], quantity: int = 3) -
             "invoiced_at": [None] * count,
             "country": ["Norway" if n % 4 else "Spain" for n in range(count)],
             "known_on": [day] * count,
+            "line_key": [None] * count,
         }
         schema = LINES if is_ours else LINES.append(pa.field("rule", pa.string()))
         if not is_ours:
