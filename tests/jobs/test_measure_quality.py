@@ -147,6 +147,13 @@ def test_lost_customers_another_unit_and_a_hollow_feature_are_incidents(spark, d
     }
 
 
+def test_a_marker_for_nothing_that_became_a_customer_is_an_incident(spark, deployed, a_night):
+    facts = measure_quality.run(spark, deployed, PARAMS, a_night(["ada"] * 1000))
+    assert [each.partition("(")[0] for each in facts["incidents"]] == [
+        "transactions.customer_id: 0 of 1000 rows "
+    ]
+
+
 def test_wrong_data_are_not_usual_a_week_later(spark, deployed, a_night):
     record = a_night([*(["ada"] * 400), *([None] * 600)])
     assert measure_quality.run(spark, deployed, PARAMS, record)["incidents"]
