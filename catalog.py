@@ -68,7 +68,11 @@ Made by: outside (or generate_deliveries, split_deliveries). Used by: await_deli
 load_history.
 """
 
-TRANSACTIONS = Dataset("transactions", LINE, "lake/transactions/known_on={known_on}/{intake}")
+KEPT_LINE = f"{LINE}, line_key string"
+"""A line as the lake holds it. Lines with the same ``line_key`` are the same line; it is null where
+the source names no columns that tell its lines apart."""
+
+TRANSACTIONS = Dataset("transactions", KEPT_LINE, "lake/transactions/known_on={known_on}/{intake}")
 """Accepted lines of one delivery.
 
 Made by: validate_delivery, load_history. Used by: summarise_activity, load_history,
@@ -77,7 +81,7 @@ measure_quality.
 
 EXCLUDED_TRANSACTIONS = Dataset(
     "excluded_transactions",
-    f"{LINE}, rule string",
+    f"{KEPT_LINE}, rule string",
     "lake/excluded/transactions/known_on={known_on}/{intake}",
 )
 """Lines that are right but not ours to score, each with the rule that says so.

@@ -28,6 +28,7 @@ READING_CODE = (
     "deliveries/contract.py",
     "deliveries/delimited.py",
     "deliveries/lines.py",
+    "deliveries/values.py",
     "expectations/repeats.py",
     "expectations/split.py",
     "expectations/transactions.py",

@@ -6,7 +6,8 @@ from pathlib import Path
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from deliveries.cells import SPARK_SCHEMA, names_zone
+from deliveries.cells import SPARK_SCHEMA
+from deliveries.values import names_zone
 from params import MICROS, Source
 
 MICROS_OF_A_MINUTE = 60 * MICROS

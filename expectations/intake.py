@@ -52,6 +52,7 @@ LINE_ORDER = (
     "quantity_micros",
     "unit_price_micros",
     "country",
+    "line_key",
 )
 
 
@@ -117,7 +118,13 @@ def take_deliveries(
         overlap = limits.overlap_days
         if repaired or (overlap and any(has_late(day, rows) for day, rows in dates.items())):
             earlier = lines_before(spark, root, before, intakes, overlap, repaired)
-            marked = mark_repeated(tagged, earlier, overlap, are_repaired=repaired is not None)
+            marked = mark_repeated(
+                tagged,
+                earlier,
+                overlap,
+                have_keys=isinstance(source.duplicates, list),
+                are_repaired=repaired is not None,
+            )
             tagged = files.enter_context(kept(marked, root))
         counts = count_outcomes(tagged)
         for delivery in deliveries:

@@ -65,13 +65,18 @@ def with_context(lines: DataFrame, source: Source, timezone: str, layout: Layout
     price without its sign, or the largest there is; and ``copy_number int``, 1 for the first line
     with this payload in its delivery, 2 for the next, null for a line that is nobody's copy. The
     payload is what the source says makes two lines the same. The first copy is the one that comes
-    first in the first file. ``delivered_before_on date`` is null here (see
-    ``repeats.mark_repeated``).
+    first in the first file. ``line_key string`` is the payload where the source names its columns,
+    else null. ``delivered_before_on date`` is null here (see ``repeats.mark_repeated``).
 
     ``invoice_id`` gets what makes it unique in front: the day, or who issued it.
     """
-    lines = lines.withColumn("_payload", _payload(source))
-    lines = lines.withColumn("_hash", F.xxhash64("_payload"))
+    lines = (
+        lines.withColumn("invoiced_on", business_day("invoiced_at", timezone, source.day_ends_at))
+        .withColumn("invoice_id", _unique_invoice(source))
+        .withColumn("line_key", _line_key(source))
+        .withColumn("_payload", _payload(source))
+        .withColumn("_hash", F.xxhash64("_payload"))
+    )
     part = F.pmod("_hash", F.lit(layout.per_day))
     # The hash makes sorting fast; the payload behind it makes equality exact.
     copies = Window.partitionBy("known_on", "_part", "_hash", "_payload").orderBy(
@@ -82,11 +87,9 @@ def with_context(lines: DataFrame, source: Source, timezone: str, layout: Layout
         lines.withColumn("_part", part)
         .repartition(layout.partitions, "known_on", "_part")
         .withColumn("copy_number", F.when(F.col("_payload").isNotNull(), number))
-        .withColumn("invoiced_on", business_day("invoiced_at", timezone, source.day_ends_at))
         .withColumn("days_late", F.date_diff("known_on", "invoiced_on"))
         .withColumn("delivered_before_on", F.lit(None).cast("date"))
         .withColumn("amount_micros", _amount())
-        .withColumn("invoice_id", _unique_invoice(source))
         .drop("_payload", "_hash", "_part")
     )
 
@@ -95,12 +98,28 @@ def _payload(source: Source) -> Column:
     """What two lines have in common if one is a copy of the other; null if nothing can be."""
     if source.duplicates == "all columns":
         return F.array_sort(F.map_entries("raw"))
-    nothing = F.lit(None).cast("array<string>")
-    if source.duplicates == "never":
+    return F.col("line_key")
+
+
+def _line_key(source: Source) -> Column:
+    """The values of the columns that tell lines apart; null if there are none, or all are empty.
+
+    For the invoice's number stands what makes it unique: lines of other days are other lines.
+    """
+    nothing = F.lit(None).cast("string")
+    if not isinstance(source.duplicates, list):
         return nothing
-    named = F.array(*[F.col("raw").getItem(name) for name in source.duplicates])
-    is_given = F.col("malformed").isNull() & (F.size(F.array_compact(named)) > 0)
-    return F.when(is_given, named).otherwise(nothing)
+    invoice = source.columns.invoice_id
+    values = [
+        F.col("invoice_id") if name == invoice else F.col("raw").getItem(name)
+        for name in source.duplicates
+    ]
+    # With their lengths, so that "a,b" and "c" are not "a" and "b,c".
+    texts = [
+        F.coalesce(F.concat(F.length(value), F.lit(":"), value), F.lit("-")) for value in values
+    ]
+    is_given = F.col("malformed").isNull() & F.coalesce(*values).isNotNull()
+    return F.when(is_given, F.concat_ws(",", *texts)).otherwise(nothing)
 
 
 def _amount() -> Column:

@@ -222,16 +222,18 @@ def reference_edges(bundle: Bundle) -> dict[str, Sequence[float]]:
 
 def usual(bundle: Bundle) -> dict[str, Usual]:
     """What the bundle says of each feature."""
-    missing = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS)).missing
+    thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
     names = list(bundle.categories)
     reference = pq.read_table(bundle.folder / "reference.parquet", columns=names).to_pandas()
     had = {name: reference[name].value_counts() / len(reference) for name in names}
     return {
         feature.name: Usual(
-            missing[feature.name],
+            thresholds.missing[feature.name],
             feature.low,
             feature.high,
             {value: float(had[feature.name].get(value, 0.0)) for value in feature.categories},
+            # A bundle that does not say is not asked whether less is missing.
+            thresholds.least_missing.get(feature.name, 0.0),
         )
         for feature in bundle.schema
     }

@@ -74,9 +74,9 @@ class Thresholds:
     ``columns`` maps each column to the threshold of its own distance, ``night`` to the higher one
     from which on it makes the whole night one that has drifted. Both come from ``nights`` quiet
     nights between ``pairs`` pairs of dates. ``missing`` is, by feature, the largest share of
-    customers without a value on any of those dates. ``power`` is, by column and change, the share
-    of nights that such a change makes drifted, null where it cannot be made; ``deaf`` names the
-    columns that could lose their meaning unnoticed.
+    customers without a value on any of those dates, ``least_missing`` the smallest. ``power`` is,
+    by column and change, the share of nights that such a change makes drifted, null where it cannot
+    be made; ``deaf`` names the columns that could lose their meaning unnoticed.
     """
 
     columns: Mapping[str, float]
@@ -84,6 +84,7 @@ class Thresholds:
     nights: int
     pairs: int
     missing: Mapping[str, float]
+    least_missing: Mapping[str, float] = field(default_factory=dict)
     power: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     deaf: Sequence[str] = ()
 

@@ -95,13 +95,16 @@ def placebo_thresholds(
 
     chosen = [pairs[at] for at in np.linspace(0, len(pairs) - 1, POWER_NIGHTS).astype(int)]
     power = _power([(parts[a], parts[b]) for a, b in chosen], night, categories, random)
-    missing = rows.drop(columns=["as_of", PROBABILITY]).isna().groupby(rows["as_of"]).mean().max()
+    missing = rows.drop(columns=["as_of", PROBABILITY]).isna().groupby(rows["as_of"]).mean()
     return Thresholds(
         columns,
         night,
         len(distances),
         len(pairs),
-        {name: round(share, DIGITS) for name, share in missing.items()},
+        *(
+            {name: round(share, DIGITS) for name, share in shares.items()}
+            for shares in (missing.max(), missing.min())
+        ),
         power,
         [name for name, heard in power.items() if is_deaf(heard)],
     )

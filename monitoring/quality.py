@@ -66,15 +66,16 @@ class ColumnStats:
 class Usual:
     """What a feature looked like in the rows the model was made from.
 
-    ``missing_share`` is the largest of any date of the training set: some features come and go with
-    the seasons. ``categories`` are those the model knows, each with its share of the reference. The
-    rest is of the rows it was fitted on.
+    ``missing_share`` is the largest of any date of the training set and ``least_missing_share`` the
+    smallest: some features come and go with the seasons. ``categories`` are those the model knows,
+    each with its share of the reference. The rest is of the rows it was fitted on.
     """
 
     missing_share: float
     low: float | None
     high: float | None
     categories: Mapping[str, float] = field(default_factory=dict)
+    least_missing_share: float = 0.0
 
     def reach(self) -> tuple[float, float] | None:
         """The range, widened by itself on both sides: everybody grows older, but not by that."""
@@ -187,17 +188,26 @@ def shares(dataset: str, rows: int, counts: Mapping[str, int]) -> list[QualityFi
 def _missing(
     dataset: str, name: str, now: ColumnStats, past: Sequence[ColumnStats], rules: Quality
 ) -> QualityFinding:
-    most = max((day.missing_share for day in past), default=None)
-    usually = "nothing is known of this weekday" if most is None else f"at most {most:.1%}"
+    shares = [day.missing_share for day in past]
+    usually = f"{min(shares):.1%} to {max(shares):.1%}" if shares else "nothing is known"
+    margin, rows = rules.missing_margin, now.independent
     return QualityFinding(
         dataset,
         name,
         "missing_share",
         now.missing_share,
         f"{now.missing} of {now.rows} rows ({now.missing_share:.1%}) have no value; on this "
-        f"weekday before: {usually}. Ask upstream, and have the day delivered again",
-        high=None if most is None else _beyond_chance(most, now.independent, rules.missing_margin),
+        f"weekday before: {usually}. {_why_missing(now.missing_share, shares)}, and have the day "
+        "delivered again",
+        low=1 - _beyond_chance(1 - min(shares), rows, margin) if shares else None,
+        high=_beyond_chance(max(shares), rows, margin) if shares else None,
     )
+
+
+def _why_missing(share: float, usually: Sequence[float]) -> str:
+    if usually and share < min(usually):
+        return "Does upstream write something new for nothing (null_markers in params.yaml)? Ask"
+    return "Ask upstream"
 
 
 def _beyond_chance(share: float, independent: int, margin: float) -> float:
@@ -221,7 +231,9 @@ def _missing_feature(
         "missing_share",
         now.missing_share,
         f"{now.missing_share:.1%} of the customers have no value; on the dates the model learnt "
-        f"from at most {reference.missing_share:.1%} had none. Look for missing deliveries",
+        f"from {reference.least_missing_share:.1%} to {reference.missing_share:.1%} had none. Look "
+        "for missing deliveries, or for what is there and should not be",
+        low=max(0.0, reference.least_missing_share - rules.missing_margin),
         high=min(1.0, reference.missing_share + rules.missing_margin),
     )
 

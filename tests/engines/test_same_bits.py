@@ -13,6 +13,7 @@ from deliveries.cells import DeliveredCells
 from deliveries.lines import read_lines
 from deliveries.receive import describe_delivery
 from expectations.features import unscorable
+from expectations.repeats import mark_repeated
 from expectations.split import Layout, split_lines
 from features.activity import summarise_activity
 from features.build import build_features
@@ -161,13 +162,16 @@ def lines_of(spark, folder, source) -> list:
 def test_the_split_of_a_delivery(same, layout, rules, dirty):
     strict = SOURCE.model_copy(update={"countries": ["France", "United Kingdom"]} | rules)
     built = [good_line(**one, source_line=number) for number, one in enumerate(dirty)]
-    same(
-        lambda spark: rows(
-            split_lines(
-                spark, spark.createDataFrame(built, DELIVERED), strict, "Europe/London", layout
-            )
-        )
-    )
+
+    def ask(spark):
+        lines = spark.createDataFrame(built, DELIVERED)
+        tagged = split_lines(spark, lines, strict, "Europe/London", layout)
+        came = tagged.where("outcome = 'accepted' and quantity_micros > 0")
+        have_keys = isinstance(strict.duplicates, list)
+        marked = mark_repeated(tagged, came, 7, have_keys=have_keys, are_repaired=True)
+        return rows(tagged), rows(marked)
+
+    same(ask)
 
 
 @few
@@ -298,13 +302,13 @@ def test_what_is_seen_of_the_lines_of_a_day(same, tmp_path):
     days = {DAY - timedelta(days=7): "d1", DAY: "d2"}
     delivered = [
         (str(n), "tea", None if n % 5 == 0 else f"c{n % 40}", n % 7 - 2, n * 333_333, None,
-         "France" if n % 3 else None, day)
+         "France" if n % 3 else None, day, None)
         for day in days for n in range(200)
     ]  # fmt: skip
 
     def ask(spark):
         root = tmp_path / spark.session_id
-        frame = spark.createDataFrame(delivered, catalog.LINE)
+        frame = spark.createDataFrame(delivered, catalog.KEPT_LINE)
         ours = frame.where("customer_id is not null")
         excluded = frame.where("customer_id is null").selectExpr("*", "'no_customer' as rule")
         both = ((catalog.TRANSACTIONS, ours), (catalog.EXCLUDED_TRANSACTIONS, excluded))

@@ -45,11 +45,18 @@ def rows_of(day: date, count: int = 20, **values) -> list[dict]:
     return [{"invoice": f"{day}-{number}"} | good | values for number in range(count)]
 
 
-def deliver(settings: Settings, day: date, rows: list[dict], name="part-0.parquet", **options):
+def deliver(
+    settings: Settings,
+    day: date,
+    rows: list[dict],
+    name="part-0.parquet",
+    schema=INCOMING,
+    **options,
+):
     """Put a delivery down."""
     folder = catalog.incoming_folder(settings.data_root, day)
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=INCOMING), folder / name, **options)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / name, **options)
 
 
 def taken(settings: Settings, until: date, params=PARAMS) -> dict[date, IntakeRecord]:
@@ -82,6 +89,46 @@ def test_a_late_line_that_did_not_come_before_is_welcome(spark, settings):
     totals = load_history.run(spark, settings, PARAMS, until=DAYS[1])
 
     assert (totals["accepted"], totals["quarantined"]) == (63, {"delivered_before": 2})
+
+
+NUMBERED = INCOMING.append(pa.field("line", pa.int64()))
+
+
+def numbered(settings: Settings, **changes):
+    """A source that tells the lines of an invoice apart by their number."""
+    key = {"duplicates": ["invoice", "line"]}
+    source = PARAMS.source(settings.source).model_copy(update=key | changes)
+    return PARAMS.model_copy(update={"sources": {settings.source: source}})
+
+
+def test_a_line_with_a_number_of_its_own_did_not_come_before_though_all_else_is_equal(
+    spark, settings
+):
+    [twice] = rows_of(DAYS[0], 1)
+    deliver(settings, DAYS[0], [twice | {"line": 1}], schema=NUMBERED)
+    again = [twice | {"line": number} for number in (1, 2, 2)]
+    today = rows_of(DAYS[1], 40, line=1)
+    deliver(settings, DAYS[1], [*today, *again], schema=NUMBERED)
+
+    totals = load_history.run(spark, settings, numbered(settings), until=DAYS[1])
+
+    assert totals["quarantined"] == {"delivered_before": 1, "exact_duplicate": 1}
+    assert totals["accepted"] == 42
+
+
+def test_lines_with_one_number_are_two_where_invoices_start_again_every_day(spark, settings):
+    params = numbered(settings, invoices_restart_daily=True)
+    [yesterdays], [todays] = rows_of(DAYS[0], 1), rows_of(DAYS[1], 1)
+    numbers = {"invoice": "7", "line": 1}
+    deliver(settings, DAYS[0], [yesterdays | {"line": 1}], schema=NUMBERED)
+    both = [todays | numbers, yesterdays | numbers]
+    deliver(settings, DAYS[1], both, schema=NUMBERED)
+    deliver(settings, DAYS[2], [*rows_of(DAYS[2], 40, line=1), *both], schema=NUMBERED)
+
+    totals = load_history.run(spark, settings, params, until=DAYS[2])
+
+    assert totals["quarantined"] == {"delivered_before": 2}
+    assert totals["accepted"] == 43
 
 
 def test_a_line_is_looked_for_in_the_last_days_only(spark, settings):

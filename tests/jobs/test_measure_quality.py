@@ -32,6 +32,7 @@ LINES = pa.schema(
         ("invoiced_at", pa.timestamp("us", tz="UTC")),
         ("country", pa.string()),
         ("known_on", pa.date32()),
+        ("line_key", pa.string()),
     ]
 )
 
@@ -51,6 +52,7 @@ def put_lines(root, day: date, customers: list[str | None], quantity: int = 3) -
             "invoiced_at": [None] * count,
             "country": ["Norway" if n % 4 else "Spain" for n in range(count)],
             "known_on": [day] * count,
+            "line_key": [None] * count,
         }
         schema = LINES if is_ours else LINES.append(pa.field("rule", pa.string()))
         if not is_ours:
@@ -143,6 +145,13 @@ def test_lost_customers_another_unit_and_a_hollow_feature_are_incidents(spark, d
     assert warehouse.incident_nights(warehouse.connect(deployed.warehouse_url), NIGHT, NIGHT) == {
         NIGHT
     }
+
+
+def test_a_marker_for_nothing_that_became_a_customer_is_an_incident(spark, deployed, a_night):
+    facts = measure_quality.run(spark, deployed, PARAMS, a_night(["ada"] * 1000))
+    assert [each.partition("(")[0] for each in facts["incidents"]] == [
+        "transactions.customer_id: 0 of 1000 rows "
+    ]
 
 
 def test_wrong_data_are_not_usual_a_week_later(spark, deployed, a_night):

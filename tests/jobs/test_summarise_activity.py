@@ -29,7 +29,7 @@ def accept(spark, root, invoiced_at) -> IntakeRecord:
     row = spark.sql(
         "select '1' invoice_id, 'tea' product_id, 'ada' customer_id, 2000000L quantity_micros, "
         f"1500000L unit_price_micros, timestamp'{invoiced_at}' invoiced_at, 'Spain' country, "
-        f"date'{DAY}' known_on"
+        f"date'{DAY}' known_on, cast(null as string) line_key"
     )
     folder = catalog.TRANSACTIONS.partition(root, known_on=DAY, intake=intake())
     return put_intake(root, DAY, pieces={"transactions": put_piece(root, folder, row.toArrow())})

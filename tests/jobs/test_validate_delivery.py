@@ -158,7 +158,7 @@ def test_every_row_of_a_night_is_accepted_quarantined_or_excluded_and_found_agai
     assert stage.inputs == {"delivery": found.delivery_id}
 
     accepted = partition(settings, catalog.TRANSACTIONS, DAY)
-    assert list(accepted[0]) == [name.split()[0] for name in catalog.LINE.split(", ")]
+    assert list(accepted[0]) == [name.split()[0] for name in catalog.KEPT_LINE.split(", ")]
     [late] = [line for line in accepted if line["invoice_id"] == "late"]
     assert late["invoiced_at"] == datetime(2026, 3, 20, 12, tzinfo=UTC)
     assert late["unit_price_micros"] == 2_500_000

@@ -46,12 +46,15 @@ def thresholds():
     return placebo_thresholds(dates(), DRIFT, CATEGORIES, 30)
 
 
-def test_it_is_kept_how_many_customers_at_most_had_no_value(thresholds):
+def test_it_is_kept_how_many_customers_at_most_and_at_least_had_no_value(thresholds):
     assert set(thresholds.missing.values()) == {0.0}
     seasonal = dates(spend_gbp_90d=lambda spend, n: spend.where(np.arange(len(spend)) >= 150 * n))
-    missing = placebo_thresholds(seasonal, DRIFT, CATEGORIES, 30).missing
-    assert missing["spend_gbp_90d"] == 0.5
-    assert missing["visits_30d"] == 0.0
+    gone = seasonal.drop(index=seasonal.index[seasonal["as_of"] == seasonal["as_of"].min()])
+    found = placebo_thresholds(gone, DRIFT, CATEGORIES, 30)
+    assert found.missing["spend_gbp_90d"] > found.least_missing["spend_gbp_90d"] > 0
+    found = placebo_thresholds(seasonal, DRIFT, CATEGORIES, 30)
+    assert (found.missing["spend_gbp_90d"], found.least_missing["spend_gbp_90d"]) == (0.5, 0.0)
+    assert found.missing["visits_30d"] == 0.0
 
 
 def verdict(thresholds, current: pd.DataFrame) -> str:

@@ -66,8 +66,25 @@ def test_the_sentence_names_column_shares_and_next_step():
     found = incidents(judge_lines(a_day(missing=600), [a_day(missing=20)], RULES))
     assert found["customer_id missing_share"] == (
         "transactions.customer_id: 600 of 1000 rows (60.0%) have no value; on this weekday before: "
-        "at most 2.0%. Ask upstream, and have the day delivered again"
+        "2.0% to 2.0%. Ask upstream, and have the day delivered again"
     )
+
+
+def test_a_marker_for_nothing_that_became_a_value_is_an_incident():
+    before = [a_day(missing=250), a_day(missing=400)]
+    assert incidents(judge_lines(a_day(missing=200), before, RULES)) == {}
+    found = incidents(judge_lines(a_day(missing=0), before, RULES))
+    assert found["customer_id missing_share"] == (
+        "transactions.customer_id: 0 of 1000 rows (0.0%) have no value; on this weekday before: "
+        "25.0% to 40.0%. Does upstream write something new for nothing (null_markers in "
+        "params.yaml)? Ask, and have the day delivered again"
+    )
+
+
+def test_a_feature_that_was_often_missing_and_no_longer_is_is_an_incident():
+    usual = USUAL | {"spend": Usual(0.3, 0.0, 100.0, least_missing_share=0.2)}
+    assert incidents(judge_features(customers(missing=160), usual, RULES)) == {}
+    assert "spend missing_share" in incidents(judge_features(customers(missing=140), usual, RULES))
 
 
 def test_a_first_week_has_nothing_to_be_compared_with():
