@@ -13,6 +13,7 @@ import importlib
 import logging
 import platform
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -277,6 +278,8 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep the folders of violations")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
+    # However it ends, the server that it has started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     kinds = [KINDS[name] for name in arguments.only or KINDS]
     backends = [arguments.database] if arguments.database else BACKENDS

@@ -130,6 +130,7 @@ def _become(
     try:
         os.setsid()
         die_with_parent()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number, path in ((1, output), (2, output.with_suffix(".log"))):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
         sys.stdout = os.fdopen(1, "w", closefd=False)

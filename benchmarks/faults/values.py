@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from lake import file_sha256
 from warehouse.tables import METADATA, Instant
 
-TIMED = {"stage_seconds", "seconds", "received_at"}
-"""Fields that hold a time."""
+NOT_COMPARED = {"stage_seconds", "seconds", "received_at", "code_version"}
+"""Fields that hold a time, or the commit of a checkout in which somebody may be at work."""
 
 TIMED_HASHES = {("audit_log", "sha256"), ("audit_log", "previous_sha256")}
 """Columns with a hash that covers a time."""
@@ -68,12 +68,14 @@ def _warehouse(url: str) -> Iterator[tuple[str, object]]:
                 column
                 for column in table.c
                 if not isinstance(column.type, Instant)
-                and column.name not in TIMED
+                and column.name not in NOT_COMPARED
                 and (table.name, column.name) not in TIMED_HASHES
             ]
-            rows = connection.execute(sa.select(*columns)).all()
-            for number, row in enumerate(sorted(repr(tuple(row)) for row in rows)):
-                yield f"warehouse {table.name} {number}", row
+            rows = sorted(map(tuple, connection.execute(sa.select(*columns))), key=repr)
+            yield f"warehouse {table.name} rows", len(rows)
+            for number, row in enumerate(rows):
+                for column, value in zip(columns, row, strict=True):
+                    yield f"warehouse {table.name} {number} {column.name}", value
 
 
 def _lake(root: Path) -> Iterator[tuple[str, object]]:
@@ -91,7 +93,7 @@ def _flat(root: Path, name: str, value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, dict | list):
         yield f"{name} size", len(value)
         for key, each in value.items() if isinstance(value, dict) else enumerate(value):
-            if key not in TIMED:
+            if key not in NOT_COMPARED:
                 yield from _flat(root, f"{name} {key}", each)
         if isinstance(value, dict) and value.keys() == {"path", "rows", "bytes", "sha256"}:
             path = root / value["path"]
