@@ -22,7 +22,7 @@ NOT_QUICK := $(addprefix --ignore=tests/,dags/test_run_job.py models/test_store.
 # What is compared with a file that people read.
 GOLDEN := $(addprefix tests/,dags/test_dags.py features/test_dictionary.py models/test_card.py jobs/test_show_nights.py)
 
-.PHONY: help run test quick check ui night train lock golden env clean
+.PHONY: help run test quick check ui night faults train lock golden env clean
 
 help:   ## What one can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ ui: $(READY)   ## Airflow with its UI on this machine; Ctrl-C stops it
 
 night: $(READY)   ## Run one night through Airflow: make night DATE=2026-04-01
 	@python -m local.airflow nights --from "$(DATE)" --until "$(DATE)"
+
+faults: $(READY)   ## Do to a night what can happen to one, 200 times: make faults [COUNT=200 SEED=1]; an hour
+	@python -m benchmarks.faults --count $(or $(COUNT),200) --seed $(or $(SEED),1) --page docs/faults.md
 
 train: $(READY)   ## Train in this checkout: dvc repro
 	@dvc repro

@@ -47,6 +47,10 @@ class PieceAltered(Exception):
     """A file of the lake is not what was written: other bytes, or other columns."""
 
 
+class RecordDamaged(ValueError):
+    """A JSON file is not whole."""
+
+
 class PieceFile(BaseModel):
     """One file of a piece; ``path`` is relative to ``Settings.data_root``."""
 
@@ -364,8 +368,16 @@ def read_json(path: Path) -> dict:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        RecordDamaged: If it is not whole.
     """
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecordDamaged(
+            f"{path} is not what was written ({error}). Restore it from a backup. What lies in "
+            "lake/intakes can also be removed and made again: python -m jobs.load_history --until "
+            "<its day>."
+        ) from error
 
 
 def file_sha256(path: Path) -> str:

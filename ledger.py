@@ -183,11 +183,12 @@ def first_night(root: Path, known_on: date, delivery: str, own_night: date | Non
     Args:
         own_night: The night that takes it in, which has pinned it; null if none does.
     """
-    pattern = catalog.ACTIVITY_RECORD.format(known_on=known_on, intake=f"{delivery}-*")
-    if before := [read_json(path)["known_from"] for path in root.glob(pattern)]:
-        return date.fromisoformat(min(before))
     came = [one.known_from for one in entries(root, known_on) if one.delivery_id == delivery]
     told = came[-1] if came else known_on
+    pattern = catalog.ACTIVITY_RECORD.format(known_on=known_on, intake=f"{delivery}-*")
+    # Older code kept no night of its own: the one that was told was so.
+    if before := [read_json(path).get("known_from", str(told)) for path in root.glob(pattern)]:
+        return date.fromisoformat(min(before))
     opened = [day for day in _opened_nights(root) if told <= day != own_night]
     return max([told, *(day + timedelta(days=1) for day in opened)])
 

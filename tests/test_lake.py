@@ -15,6 +15,7 @@ from lake import (
     Piece,
     PieceAltered,
     PieceMissing,
+    RecordDamaged,
     check_pieces,
     file_sha256,
     is_whole,
@@ -225,3 +226,11 @@ def test_a_file_that_must_be_new_is_written_by_one_of_many(tmp_path):
         [winner] = [one for one in pool.map(write, range(40)) if one is not None]
     assert read_json(path) == {"by": winner}
     assert [one.name for one in tmp_path.iterdir()] == ["entry.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"rows": 1', b"\xff\xfe"])
+def test_a_record_that_is_not_whole_is_named_with_what_to_do(tmp_path, content):
+    path = tmp_path / "record.json"
+    path.write_bytes(content)
+    with pytest.raises(RecordDamaged, match=r"record.json is not what was written .*backup"):
+        read_json(path)

@@ -95,8 +95,10 @@ HISTORY = {
 """What else was bought, and by whom."""
 
 
-def build_shop(spark: SparkSession, settings: Settings, folder: Path) -> None:
-    """History up to 31 March, a champion that reads its features, and three published nights."""
+def build_shop(
+    spark: SparkSession, settings: Settings, folder: Path, nights: Iterable[date] = NIGHTS
+) -> None:
+    """History up to 31 March, a champion that reads its features, and published nights."""
     root = settings.data_root
     for day in (FIRST + timedelta(days=n) for n in range((EVE - FIRST).days + 1)):
         deliver(root, day, *HISTORY.get(day, ()))
@@ -105,7 +107,7 @@ def build_shop(spark: SparkSession, settings: Settings, folder: Path) -> None:
     deliver(root, NIGHTS[0], bought("ada", invoice="a4", quantity=-1, unit_price=3.5))
     deliver(root, NIGHTS[1])
     deliver(root, NIGHTS[2], bought("ada", invoice="a5", quantity=3, unit_price=1.5))
-    for night in NIGHTS:
+    for night in nights:
         run_night(spark, settings, night)
 
 

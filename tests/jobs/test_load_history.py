@@ -8,7 +8,7 @@ import pytest
 import catalog
 from expectations.refusal import DeliveryRefused
 from jobs import load_history
-from lake import is_whole
+from lake import is_whole, read_json, write_json
 from ledger import entries, intake_rules, known_by, pin_rules
 from params import Params, read_params
 from records import ActivityRecord, IntakeRecord, RefusalRecord
@@ -298,3 +298,18 @@ def test_a_delivery_that_is_accepted_late_is_not_told_to_nights_that_did_without
 
     assert SECOND not in standing(refused, night=LAST)
     assert SECOND in standing(refused, night=LAST + timedelta(1))
+
+
+def test_days_taken_in_by_code_that_kept_no_first_night_are_taken_in_again(spark, loaded):
+    run_record(LAST).write(loaded.data_root)
+    for day, record in standing(loaded).items():
+        name = catalog.ACTIVITY_RECORD.format(known_on=day, intake=record.intake)
+        kept = read_json(loaded.data_root / name)
+        del kept["known_from"]
+        write_json(loaded.data_root / name, kept)
+
+    other = with_source(countries=["France", "Norway"])
+    assert load(spark, loaded, other)["deliveries"] == 2
+
+    # The nights that used them still know them.
+    assert list(standing(loaded, night=LAST, params=other)) == DAYS[:2]

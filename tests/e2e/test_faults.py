@@ -1,0 +1,33 @@
+"""A few cases of the fault matrix (`make faults`), drawn from a seed, on both databases."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from settings import PROJECT_ROOT
+
+SEED = 20
+CASES = 10
+
+
+def faults(*arguments: str) -> subprocess.CompletedProcess:
+    # Jobs are forked from a process without threads, which a test's own is not.
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.faults", f"--seed={SEED}", *arguments],
+        cwd=PROJECT_ROOT,
+        env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+
+
+@pytest.mark.e2e
+def test_whatever_happens_to_a_night_it_ends_as_an_undisturbed_one(tmp_path):
+    page = tmp_path / "faults.md"
+    done = faults(f"--count={CASES}", f"--page={page}")
+    assert done.returncode == 0, done.stderr
+    assert f"{CASES} cases, 0 violations" in done.stderr
+    assert "**0 violations.**" in page.read_text()
