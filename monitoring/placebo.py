@@ -96,15 +96,17 @@ def placebo_thresholds(
     chosen = [pairs[at] for at in np.linspace(0, len(pairs) - 1, POWER_NIGHTS).astype(int)]
     power = _power([(parts[a], parts[b]) for a, b in chosen], night, categories, random)
     missing = rows.drop(columns=["as_of", PROBABILITY]).isna().groupby(rows["as_of"]).mean()
+    most, least_missing = (
+        {name: round(share, DIGITS) for name, share in shares.items()}
+        for shares in (missing.max(), missing.min())
+    )
     return Thresholds(
         columns,
         night,
         len(distances),
         len(pairs),
-        *(
-            {name: round(share, DIGITS) for name, share in shares.items()}
-            for shares in (missing.max(), missing.min())
-        ),
+        most,
+        least_missing,
         power,
         [name for name, heard in power.items() if is_deaf(heard)],
     )
