@@ -81,8 +81,13 @@ def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], d
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
     )
-    # What these have to say below a warning is about themselves; the second sets its own level.
-    for library in ("great_expectations", "great_expectations.data_context.types.base", "py4j"):
+    # What these have to say below a warning is about themselves; the third sets its own level.
+    for library in (
+        "alembic.runtime.plugins",
+        "great_expectations",
+        "great_expectations.data_context.types.base",
+        "py4j",
+    ):
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         result = job(arguments)
