@@ -147,8 +147,12 @@ def _become(
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # On a full disk this fails; whatever happens, this process must not go on as its parent.
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException:
+            os._exit(code or 1)
         os._exit(code)
 
 

@@ -52,12 +52,15 @@ class Reader:
         self.away = 0
 
     def __enter__(self) -> "Reader":
+        # A word to stop that comes early waits until it is listened to.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 self._read()
             finally:
                 os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,8 +78,11 @@ class Reader:
             is_over = True
 
         signal.signal(signal.SIGTERM, stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         engine = sa.create_engine(self.url, pool_pre_ping=True)
-        while not is_over:
+        has_looked = False
+        while not (is_over and has_looked):
+            has_looked = True
             try:
                 with engine.connect() as connection:
                     self.seen[look_through(connection)] += 1

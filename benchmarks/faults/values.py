@@ -11,8 +11,14 @@ import sqlalchemy as sa
 from lake import file_sha256
 from warehouse.tables import METADATA, Instant
 
-NOT_COMPARED = {"stage_seconds", "seconds", "received_at", "code_version"}
-"""Fields that hold a time, or the commit of a checkout in which somebody may be at work."""
+NOT_COMPARED = {
+    *("stage_seconds", "seconds", "received_at"),
+    # The commit of a checkout in which somebody may be at work.
+    "code_version",
+    # What the last try of a job found done: published or unchanged, summarised or there before.
+    *("outcome", "was_there"),
+}
+"""Fields of records and tables that may differ."""
 
 TIMED_HASHES = {("audit_log", "sha256"), ("audit_log", "previous_sha256")}
 """Columns with a hash that covers a time."""

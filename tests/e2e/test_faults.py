@@ -9,7 +9,7 @@ import pytest
 from settings import PROJECT_ROOT
 
 SEED = 20
-CASES = 10
+CASES = 8
 
 
 def faults(*arguments: str) -> subprocess.CompletedProcess:
