@@ -180,7 +180,7 @@ def write_page(outcomes: Sequence[Outcome], seed: int, path: Path) -> None:
         "",
         f"{len(faults)} faults, {len(faults) - sum(bool(e.violation) for e in faults)} recovered; "
         f"{len(changes)} mutations, {sum(bool(e.violation) for e in changes)} published or not "
-        f"mended; {looks:,} looks of the reader. **{len(violations)} violations.**",
+        f"mended; {looks:,} looks of the reader. **Violations: {len(violations)}.**",
         "",
         "## Faults",
         "",

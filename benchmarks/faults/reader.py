@@ -9,7 +9,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+import warehouse
 from benchmarks.faults.processes import die_with_parent
+from warehouse.connection import readers_engine
 from warehouse.tables import LATEST_PREDICTIONS
 
 PAUSE_SECONDS = 0.04
@@ -79,15 +81,19 @@ class Reader:
 
         signal.signal(signal.SIGTERM, stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-        engine = sa.create_engine(self.url, pool_pre_ping=True)
-        has_looked = False
-        while not (is_over and has_looked):
-            has_looked = True
-            try:
-                with engine.connect() as connection:
-                    self.seen[look_through(connection)] += 1
-            except sa.exc.DBAPIError:
-                self.away += 1
+        # Connects for each look, and never makes a file that is not there.
+        engine = readers_engine(warehouse.connect(self.url))
+        while not is_over:
+            self._look(engine)
             time.sleep(PAUSE_SECONDS)
+        # At what the case has left.
+        self._look(engine)
         self.path.write_text(json.dumps({"seen": self.seen, "away": self.away}))
         os._exit(0)
+
+    def _look(self, engine: sa.Engine) -> None:
+        try:
+            with engine.connect() as connection:
+                self.seen[look_through(connection)] += 1
+        except (sa.exc.DBAPIError, ConnectionError):
+            self.away += 1
