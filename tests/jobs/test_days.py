@@ -14,21 +14,11 @@ from ledger import intake_rules, known_by, pin_rules
 from params import Text, read_params
 from records import IntakeRecord
 from settings import Settings
+from tests.jobs.test_validate_delivery import INCOMING
 
 PARAMS = read_params()
 DAY = date(2026, 4, 1)
 DAYS = [DAY + timedelta(days=number) for number in range(4)]
-INCOMING = pa.schema(
-    {
-        "invoice": pa.string(),
-        "product": pa.string(),
-        "customer": pa.string(),
-        "quantity": pa.int64(),
-        "unit_price": pa.float64(),
-        "invoiced_at": pa.timestamp("us", tz="UTC"),
-        "country": pa.string(),
-    }
-)
 
 
 def rows_of(day: date, count: int = 20, **values) -> list[dict]:
