@@ -8,7 +8,9 @@ again.
 """
 
 import json
+import logging
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -33,6 +35,9 @@ KILLED = (
     " It was killed, or ran out of memory: SCORING_SPARK_EMBEDDED_MEMORY and "
     "SCORING_SPARK_DRIVER_MEMORY say how much it may take (docs/runbook.md#engines)."
 )
+
+LOGGED = re.compile(r"[0-9-]{10} [0-9:,]{8,12} (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
+"""The beginning of a line of a job's log."""
 
 GRACE_SECONDS = 20
 """How long a job that is told to stop may take before it is killed."""
@@ -61,8 +66,8 @@ class JobProcess:
     readers: list[Thread] = field(default_factory=list)
 
     @classmethod
-    def start(cls, command: list[str], log: Callable[[str], None]) -> "JobProcess":
-        """Start ``command``; every line it writes goes to ``log``."""
+    def start(cls, command: list[str], log: Callable[[int, str], None]) -> "JobProcess":
+        """Start ``command``; every line it writes goes to ``log``, with its level."""
         # Where it exists, setpriv lets the job end with the worker that started it. Spark's Java
         # process ends by itself when the job does.
         setpriv = shutil.which("setpriv")
@@ -93,12 +98,16 @@ class JobProcess:
             reader.start()
         return job
 
-    def _read(self, name: str, log: Callable[[str], None]) -> None:
+    def _read(self, name: str, log: Callable[[int, str], None]) -> None:
         stream = self.process.stdout if name == "result_line" else self.process.stderr
+        level = logging.INFO
         for line in stream or ():
             if line.strip():
                 setattr(self, name, line.rstrip())
-                log(line.rstrip())
+                # A message of several lines has its level in the first.
+                if found := LOGGED.match(line):
+                    level = logging.getLevelNamesMapping()[found["level"]]
+                log(level, line.rstrip())
 
     @property
     def error(self) -> str:
@@ -150,7 +159,9 @@ class _StartsJob:
         """
         command = job_command(self.job, self.arguments)
         self.log.info("$ %s", shlex.join(["python", *command[1:]]))
-        self.running = JobProcess.start(command, lambda line: self.log.info("%s", line))
+        self.running = JobProcess.start(
+            command, lambda level, line: self.log.log(level, "%s", line)
+        )
         if self.running.wait() == BAD_DATA_EXIT:
             raise AirflowFailException(f"{self.job}: {self.running.error}")
         return self.running

@@ -86,6 +86,31 @@ def test_what_a_job_logs_is_in_the_log_of_the_task(stand_in, capsys):
 
 
 @pytest.mark.usefixtures("_outside_airflow")
+def test_an_error_of_a_job_is_an_error_in_the_log_of_the_task_all_its_lines(stand_in, capsys):
+    line = "2026-04-02 02:00:01,123 %s %s"
+    said = [
+        line % ("INFO", "reading"),
+        line % ("ERROR", "refused: 6 rows"),
+        "→ what to do: ask",
+        line % ("WARNING", "thin"),
+    ]
+    stand_in("talk", f"import sys; print({chr(10).join(said)!r}, file=sys.stderr); print('{{}}')")
+    run_job("talk").execute({})
+    logged = capsys.readouterr().out.splitlines()
+    levels = {
+        text: next(one for one in logged if text in one).lower()
+        for text in ("reading", "refused: 6 rows", "→ what to do: ask", "thin")
+    }
+    assert ["error" in one.split("refused")[0] for one in levels.values()] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert "warning" in levels["thin"]
+
+
+@pytest.mark.usefixtures("_outside_airflow")
 def test_bad_data_fails_at_once_with_the_reason(stand_in):
     stand_in("judge", 'import sys; print("column x is missing", file=sys.stderr); sys.exit(20)')
     with pytest.raises(AirflowFailException, match="judge: column x is missing"):
