@@ -17,7 +17,7 @@ endif
 QUICK := $(addprefix tests/,test_layers.py test_doctests.py test_lake.py expectations features models \
 	monitoring deliveries plugins dags)
 NOT_QUICK := $(addprefix --ignore=tests/,dags/test_run_job.py models/test_store.py models/test_golden.py \
-	monitoring/test_performance.py) --deselect tests/monitoring/test_drift.py::test_false_alarms_are_rare_at_the_smallest_sample
+	models/test_registry.py monitoring/test_performance.py) --deselect tests/monitoring/test_drift.py::test_false_alarms_are_rare_at_the_smallest_sample
 
 # What is compared with a file that people read.
 GOLDEN := $(addprefix tests/,dags/test_dags.py features/test_dictionary.py models/test_card.py jobs/test_show_nights.py)
