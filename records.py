@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,6 +35,30 @@ class _Record(BaseModel):
             return None
 
 
+class _OfIntake(_Record):
+    """A record of one intake; ``LAYOUT`` is where in the lake it lies."""
+
+    LAYOUT: ClassVar[str]
+
+    known_on: date
+    intake: str
+
+    @classmethod
+    def path(cls, root: Path, known_on: date, intake: str) -> Path:
+        """The file of the record of that intake."""
+        return root / cls.LAYOUT.format(known_on=known_on, intake=intake)
+
+    @classmethod
+    def find(cls, root: Path, known_on: date, intake: str) -> Self | None:
+        """The record of that intake, if there is one."""
+        return cls.at(cls.path(root, known_on, intake))
+
+    def write(self, root: Path) -> None:
+        """Put the record into the lake; from now on what it says counts."""
+        path = self.path(root, self.known_on, self.intake)
+        write_json(path, self.model_dump(mode="json"))
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A delivery that keeps the contract, about to be taken in.
@@ -52,7 +76,7 @@ class Delivery:
     findings: list[str]
 
 
-class IntakeRecord(_Record):
+class IntakeRecord(_OfIntake):
     """What was found in one delivery under certain rules, and the pieces that its lines became.
 
     ``quarantined`` counts rows by the first rule they break, ``excluded`` by the rule that
@@ -64,8 +88,8 @@ class IntakeRecord(_Record):
     and ``accepted_because`` is the reason they gave.
     """
 
-    known_on: date
-    intake: str
+    LAYOUT = catalog.INTAKE_RECORD
+
     delivery_id: str
     source: str
     delivered: int
@@ -80,11 +104,6 @@ class IntakeRecord(_Record):
     accepted_despite: list[str] = []
     accepted_because: str | None = None
 
-    def write(self, root: Path) -> None:
-        """Put the record into the lake; from now on its pieces count."""
-        key = {"known_on": self.known_on, "intake": self.intake}
-        write_json(root / catalog.INTAKE_RECORD.format(**key), self.model_dump(mode="json"))
-
     @classmethod
     def read(cls, root: Path, known_on: date, intake: str) -> "IntakeRecord":
         """The record of that intake.
@@ -92,7 +111,7 @@ class IntakeRecord(_Record):
         Raises:
             FileNotFoundError: If the delivery was never validated, or was refused.
         """
-        path = root / catalog.INTAKE_RECORD.format(known_on=known_on, intake=intake)
+        path = cls.path(root, known_on, intake)
         if not path.exists():
             raise FileNotFoundError(
                 f"the delivery of {known_on} was not taken in as {intake} (no {path}). Run "
@@ -101,52 +120,30 @@ class IntakeRecord(_Record):
             )
         return cls.model_validate(read_json(path))
 
-    @classmethod
-    def find(cls, root: Path, known_on: date, intake: str) -> "IntakeRecord | None":
-        """The record of that intake, if there is one."""
-        path = root / catalog.INTAKE_RECORD.format(known_on=known_on, intake=intake)
-        return cls.at(path)
 
-
-class RefusalRecord(_Record):
+class RefusalRecord(_OfIntake):
     """Why a delivery must not be used. ``quarantined`` are the rows at fault, null where none could
     be read. ``judged_by`` is the hash of the limits it was held to."""
 
-    known_on: date
-    intake: str
+    LAYOUT = catalog.REFUSAL_RECORD
+
     delivery_id: str
     reasons: list[str]
     judged_by: str
     quarantined: Piece | None = None
 
-    def write(self, root: Path) -> None:
-        """Put the record into the lake."""
-        key = {"known_on": self.known_on, "intake": self.intake}
-        write_json(root / catalog.REFUSAL_RECORD.format(**key), self.model_dump(mode="json"))
 
-    @classmethod
-    def find(cls, root: Path, known_on: date, intake: str) -> "RefusalRecord | None":
-        """The record of that refusal, if there is one."""
-        path = root / catalog.REFUSAL_RECORD.format(known_on=known_on, intake=intake)
-        return cls.at(path)
-
-
-class ActivityRecord(_Record):
+class ActivityRecord(_OfIntake):
     """The piece of activity that an intake became, and the hash of the lines it was made from.
 
     ``known_from`` is the first night that may use it.
     """
 
-    known_on: date
-    intake: str
+    LAYOUT = catalog.ACTIVITY_RECORD
+
     known_from: date
     transactions_sha256: str
     activity: Piece
-
-    def write(self, root: Path) -> None:
-        """Put the record into the lake; from now on nights may use the delivery."""
-        key = {"known_on": self.known_on, "intake": self.intake}
-        write_json(root / catalog.ACTIVITY_RECORD.format(**key), self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, root: Path, known_on: date, intake: str) -> "ActivityRecord":
@@ -155,19 +152,13 @@ class ActivityRecord(_Record):
         Raises:
             FileNotFoundError: If the intake was not summarised.
         """
-        path = root / catalog.ACTIVITY_RECORD.format(known_on=known_on, intake=intake)
+        path = cls.path(root, known_on, intake)
         if not path.exists():
             raise FileNotFoundError(
                 f"intake {intake} of {known_on} has no activity (no {path}). Make it again: "
                 f"python -m jobs.load_history --until {known_on}"
             )
         return cls.model_validate(read_json(path))
-
-    @classmethod
-    def find(cls, root: Path, known_on: date, intake: str) -> "ActivityRecord | None":
-        """The record of that activity, if there is one."""
-        path = root / catalog.ACTIVITY_RECORD.format(known_on=known_on, intake=intake)
-        return cls.at(path)
 
 
 class Challenger(_Record):
