@@ -115,6 +115,11 @@ def entries(root: Path, known_on: date) -> list[Entry]:
     return [Entry.model_validate(read_json(path)) for path in sorted(folder.glob("[0-9]*.json"))]
 
 
+def deliveries_for(root: Path, known_on: date) -> list[Entry]:
+    """Every delivery of that whole day, the first one first: repaired rows are none."""
+    return [entry for entry in entries(root, known_on) if entry.repairs is None]
+
+
 def days(root: Path) -> list[date]:
     """The days for which a delivery came, sorted."""
     folders = (root / "lake/ledger").glob("known_on=*")
@@ -185,9 +190,9 @@ def first_night(root: Path, known_on: date, delivery: str, own_night: date | Non
     """
     came = [one.known_from for one in entries(root, known_on) if one.delivery_id == delivery]
     told = came[-1] if came else known_on
-    pattern = catalog.ACTIVITY_RECORD.format(known_on=known_on, intake=f"{delivery}-*")
     # Older code kept no night of its own: the one that was told was so.
-    if before := [read_json(path).get("known_from", str(told)) for path in root.glob(pattern)]:
+    paths = records_of(root, catalog.ACTIVITY_RECORD, known_on, delivery)
+    if before := [read_json(path).get("known_from", str(told)) for path in paths]:
         return date.fromisoformat(min(before))
     opened = [day for day in _opened_nights(root) if told <= day != own_night]
     return max([told, *(day + timedelta(days=1) for day in opened)])
@@ -257,6 +262,15 @@ def rules_of(intake: str) -> str:
     'ab12cd34'
     """
     return intake.rpartition("-")[2]
+
+
+def records_of(root: Path, layout: str, known_on: date, delivery: str) -> list[Path]:
+    """The records of a delivery under whatever rules, sorted by the rules' names.
+
+    Args:
+        layout: Where records of that kind lie, from the catalog.
+    """
+    return sorted(root.glob(layout.format(known_on=known_on, intake=intake_id(delivery, "*"))))
 
 
 # ------------------------------------------------------------------------------- what was known
@@ -368,8 +382,7 @@ def learnt_since(
 
 def _other_rules(root: Path, day: date, delivery: str) -> str | None:
     """Other rules under which the delivery was taken in, if there are any."""
-    record = catalog.ACTIVITY_RECORD.format(known_on=day, intake=f"{delivery}-*")
-    paths = sorted(root.glob(record))
+    paths = records_of(root, catalog.ACTIVITY_RECORD, day, delivery)
     return rules_of(paths[-1].name.split(".")[0]) if paths else None
 
 

@@ -25,7 +25,7 @@ from errors import BadData
 from jobs.entry import night_parser, start
 from jobs.registry import open_registry, usable_bundle
 from lake import Piece, PieceAltered, check_pieces, rows_where
-from ledger import delivery_of, entries
+from ledger import delivery_of, entries, rules_of
 from models.bundle import Bundle, read_bundle
 from models.explain import Attribution, attribute, figure
 from models.sections import Points, Section, Table, sections_page, sections_text
@@ -296,18 +296,13 @@ def rules_used(record: RunRecord, score: warehouse.CustomerScore) -> dict[str, s
         "parameters": record.params_sha256[:HASH_DIGITS],
         "code of features/": record.features_sha256[:HASH_DIGITS],
         "code of the night": record.code_sha256[:HASH_DIGITS],
-        "rules of intake": rules_of(record),
+        "rules of intake": rules_of(record.intake),
     }
 
 
 def rules_changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
     """What of it differs."""
     return [f"{name}: {before[name]} -> {new}" for name, new in now.items() if before[name] != new]
-
-
-def rules_of(record: RunRecord) -> str:
-    """The short name of the rules by which the night's own delivery was taken in."""
-    return record.intake.rpartition("-")[2]
 
 
 def values_changed(before: Seen, now: Seen) -> list[str]:
@@ -434,7 +429,7 @@ def origin_section(root: Path, record: RunRecord, activity: Sequence[dict]) -> S
     return Section(
         "Where it comes from",
         [
-            f"Commit {record.code_version}: {short}, rules of intake {rules_of(record)}. Of "
+            f"Commit {record.code_version}: {short}, rules of intake {rules_of(record.intake)}. Of "
             f"{len(record.intakes)} deliveries, the night's own and those of the days above:",
             Table(
                 ["day", "delivery", "known from", "file", "sha256"],

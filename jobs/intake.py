@@ -16,7 +16,16 @@ from lake import (
     file_sha256,
     is_whole,
 )
-from ledger import DeliveredFile, Entry, days, delivery_id, entries, has_copy, receive, was_taken
+from ledger import (
+    DeliveredFile,
+    Entry,
+    days,
+    deliveries_for,
+    delivery_id,
+    has_copy,
+    receive,
+    was_taken,
+)
 from params import Source
 from records import IntakeRecord
 
@@ -45,7 +54,7 @@ def receive_delivery(
         DeliveryMissing, DeliveryUnfit: If it is not there whole, or must not be read.
     """
     folder = catalog.incoming_folder(root, known_on)
-    earlier = [entry for entry in entries(root, known_on) if entry.repairs is None]
+    earlier = deliveries_for(root, known_on)
     if earlier and has_copy(root, earlier[-1]):
         if not folder.exists() and not folder.is_symlink():
             return earlier[-1]
@@ -68,8 +77,7 @@ def contents_taken(root: Path) -> dict[str, date]:
     """The hashes of all files that stand in the lake, each with the day it was delivered for."""
     contents: dict[str, date] = {}
     for day in days(root):
-        came = [entry for entry in entries(root, day) if entry.repairs is None]
-        taken = [entry for entry in came if was_taken(root, entry)]
+        taken = [entry for entry in deliveries_for(root, day) if was_taken(root, entry)]
         contents |= {file.sha256: day for entry in taken[-1:] for file in entry.files}
     return contents
 

@@ -38,7 +38,17 @@ from jobs.intake import (
 from jobs.repairs import NothingToRepair, take_repair
 from jobs.session import job_session
 from lake import PieceAltered, PieceMissing, is_whole
-from ledger import Entry, days, entries, intake_id, intake_rules, known_by, pin_rules, was_taken
+from ledger import (
+    Entry,
+    days,
+    entries,
+    intake_id,
+    intake_rules,
+    known_by,
+    pin_rules,
+    records_of,
+    was_taken,
+)
 from params import Params, Source, read_params
 from records import ActivityRecord, Delivery, IntakeRecord, RefusalRecord
 from settings import Settings
@@ -149,7 +159,8 @@ def find_lacking(
         # Earlier deliveries of the day stand in the nights that knew no better.
         relevant = [*(entry for entry in came[:-1] if was_taken(root, entry)), *came[-1:]]
         lacking = [entry for entry in relevant if not is_complete(root, entry, found.rules)]
-        found.accepted.update(accepted_before(root, lacking))
+        if lacking and (reason := accepted_before(root, lacking[-1])):
+            found.accepted[day] = reason
         if lacking and day not in {*accepted, *found.accepted}:
             refusal = refused_before(root, params, settings, found.rules, lacking[-1])
             if refusal is not None:
@@ -192,17 +203,13 @@ def is_complete(root: Path, entry: Entry, rules: str) -> bool:
     return is_taken(root, record) and is_whole(root, summary.activity, catalog.ACTIVITY)
 
 
-def accepted_before(root: Path, lacking: Sequence[Entry]) -> dict[date, str]:
-    """The reason for which a person took the last of these before, under whatever rules, by day."""
-    for entry in lacking[-1:]:
-        pattern = catalog.INTAKE_RECORD.format(
-            known_on=entry.known_on, intake=intake_id(entry.delivery_id, "*")
-        )
-        for path in sorted(root.glob(pattern)):
-            record = IntakeRecord.at(path)
-            if record is not None and record.accepted_because:
-                return {entry.known_on: record.accepted_because}
-    return {}
+def accepted_before(root: Path, entry: Entry) -> str | None:
+    """The reason for which a person took a refused delivery before, under whatever rules."""
+    for path in records_of(root, catalog.INTAKE_RECORD, entry.known_on, entry.delivery_id):
+        record = IntakeRecord.at(path)
+        if record is not None and record.accepted_because:
+            return record.accepted_because
+    return None
 
 
 def refused_before(

@@ -29,7 +29,7 @@ from errors import BadData
 from jobs.entry import BAD_DATA_EXIT, day, job_parser, start
 from jobs.publishing import checked_files, describe, keep_published, published_facts
 from lake import check_pieces, read_batches, read_json, replacing, write_json
-from ledger import intake_rules, learnt_since, pin_rules, standing
+from ledger import intake_rules, learnt_since, pin_rules, rules_of, standing
 from models.sections import Points, Section, Table, sections_page, sections_text
 from params import read_params
 from records import Pointer, RunRecord, StageRecord
@@ -159,8 +159,7 @@ def changed_nights(
         used = {day: record.named_intakes(day) for day in record.intakes}
         days = learnt_since(used, now, night)
         is_under_others = todays_rules and (
-            record.intake.rpartition("-")[2] != rules
-            or record.params != params.model_dump(mode="json")
+            rules_of(record.intake) != rules or record.params != params.model_dump(mode="json")
         )
         if days or is_under_others:
             found[night] = days
@@ -309,7 +308,7 @@ def why(root: Path, run: RestatedRun) -> str:
         RunRecord.read(root, run.score_date, run_id) for run_id in (run.replaces.run_id, run.run_id)
     )
     others = {
-        "rules of intake": lambda record: record.intake.rpartition("-")[2],
+        "rules of intake": lambda record: rules_of(record.intake),
         "code of features/": lambda record: record.features_sha256,
         "code of the night": lambda record: record.code_sha256,
         "parameters": lambda record: record.params_sha256,

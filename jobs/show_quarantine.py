@@ -19,7 +19,7 @@ from rich.table import Table
 import catalog
 from jobs.entry import job_parser, start
 from lake import Piece, check_pieces, read_batches
-from ledger import Entry, days, entries, intake_id, intake_rules, pin_rules
+from ledger import Entry, days, deliveries_for, intake_id, intake_rules, pin_rules, records_of
 from params import read_params
 from records import IntakeRecord, RefusalRecord
 from settings import Settings
@@ -77,7 +77,7 @@ def run(
 
 def last_quarantine(root: Path, day: date, rules: str) -> Piece | None:
     """The rows at fault of the delivery that came last for a day, taken or refused."""
-    for entry in reversed([one for one in entries(root, day) if one.repairs is None]):
+    for entry in reversed(deliveries_for(root, day)):
         # Under other rules the rows were others, but better these than none.
         for intake in [intake_id(entry.delivery_id, rules), *other_intakes(root, entry)]:
             record = IntakeRecord.find(root, day, intake)
@@ -91,10 +91,8 @@ def last_quarantine(root: Path, day: date, rules: str) -> Piece | None:
 
 def other_intakes(root: Path, entry: Entry) -> list[str]:
     """Everything that a delivery was taken in as, or refused as, under whatever rules."""
-    pattern = catalog.INTAKE_RECORD.format(
-        known_on=entry.known_on, intake=intake_id(entry.delivery_id, "*")
-    )
-    return sorted({path.name.split(".")[0] for path in root.glob(pattern)})
+    paths = records_of(root, catalog.INTAKE_RECORD, entry.known_on, entry.delivery_id)
+    return sorted({path.name.split(".")[0] for path in paths})
 
 
 def read_rows(root: Path, piece: Piece) -> Iterator[dict[str, Any]]:
