@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from errors import BadData
@@ -50,14 +51,18 @@ def examples(files: Iterable[Path], source: Source, rules: Iterable[str]) -> dic
         files: Of quarantined transactions.
     """
     columns = _columns(source)
-    wanted = set(rules)
-    found: dict[str, list[str]] = {rule: [] for rule in sorted(wanted)}
+    found: dict[str, list[str]] = {rule: [] for rule in sorted(set(rules))}
     for path in files:
+        lacking = [rule for rule, texts in found.items() if len(texts) < EXAMPLES]
+        if not lacking:
+            break
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    if row["rule"] in wanted and len(found[row["rule"]]) < EXAMPLES:
-                        found[row["rule"]].append(_place(row, source, columns.get(row["rule"])))
+                for rule in lacking:
+                    positions = pc.indices_nonzero(pc.equal(batch["rule"], rule))
+                    first = batch.take(positions[: EXAMPLES - len(found[rule])])
+                    shown = [_place(row, source, columns.get(rule)) for row in first.to_pylist()]
+                    found[rule].extend(shown)
     return {rule: texts for rule, texts in found.items() if texts}
 
 
