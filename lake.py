@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,6 +165,28 @@ def read_pieces(
                 f"code. {remedy}"
             )
     return spark.read.schema(dataset.schema).parquet(*map(str, paths))
+
+
+def read_together(
+    spark: "SparkSession",
+    root: Path,
+    pieces: Sequence[Mapping[str, Piece]],
+    datasets: Sequence[Dataset],
+) -> "DataFrame":
+    """All rows of several datasets, in the columns of the first one.
+
+    Args:
+        pieces: As records keep them, by the name of their dataset.
+
+    Raises:
+        PieceMissing, PieceAltered: See ``read_pieces``.
+    """
+    frames = [
+        read_pieces(spark, root, [each[dataset.name] for each in pieces], dataset)
+        for dataset in datasets
+    ]
+    columns = datasets[0].columns
+    return reduce(lambda both, more: both.unionByName(more.select(*columns)), frames[1:], frames[0])
 
 
 def rows_where(

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -30,7 +29,7 @@ from expectations.split import (
 from expectations.transactions import DELIVERED_BEFORE, NOT_BROKEN, verify_transactions
 from expectations.verdict import ExpectationsBroken
 from expectations.volume import Dated, Volume, dated, judge_volume, same_weekday
-from lake import Piece, kept, read_pieces, value_sha256, write_deliveries
+from lake import Piece, kept, read_together, value_sha256, write_deliveries
 from ledger import delivery_of
 from params import Params, Source, Validation
 from records import Delivery, IntakeRecord, RefusalRecord
@@ -241,15 +240,8 @@ def lines_before(
     records += [repaired] if repaired else []
     if not records:
         return None
-    return reduce(
-        DataFrame.unionByName,
-        [
-            read_pieces(spark, root, [one.pieces[dataset.name] for one in records], dataset).select(
-                *catalog.TRANSACTIONS.columns
-            )
-            for dataset in (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS)
-        ],
-    )
+    datasets = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS)
+    return read_together(spark, root, [one.pieces for one in records], datasets)
 
 
 def refuse(
@@ -340,9 +332,7 @@ def _notes(
         for outcome in DATASETS
     }
     split = " + ".join(f"{rows:,} {outcome}" for outcome, rows in totals.items())
-    refused = [
-        f"{day}: {reason}" for day, reasons in against.items() for reason in reasons if reasons
-    ]
+    refused = [f"{day}: {reason}" for day, reasons in against.items() for reason in reasons]
     return [f"{sum(totals.values()):,} rows delivered = {split}", *refused]
 
 

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import catalog
 import warehouse
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import read_json, read_pieces
+from lake import read_json, read_pieces, read_together
 from models.bundle import Bundle, read_bundle
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
 from monitoring.quality import (
@@ -105,15 +104,8 @@ def describe_lines(
     A day without such lines is left out.
     """
     records = [IntakeRecord.read(root, day, name) for day, name in intakes.items()]
-    both = reduce(
-        DataFrame.unionByName,
-        [
-            read_pieces(spark, root, [one.pieces[dataset.name] for one in records], dataset).select(
-                *catalog.TRANSACTIONS.columns
-            )
-            for dataset in (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS)
-        ],
-    )
+    datasets = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS)
+    both = read_together(spark, root, [one.pieces for one in records], datasets)
 
     measures = {"rows": F.count("*"), "invoices": F.count_distinct("invoice_id")}
     columns = {name: name for name in (*TEXTS, *CATEGORIES)} | NUMBERS
