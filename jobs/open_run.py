@@ -17,7 +17,7 @@ from features.build import features_sha256
 from jobs.engine import choose_engine
 from jobs.entry import night_parser, start
 from jobs.intake import receive_delivery
-from jobs.pinned import night_code_sha256, scoring_params_sha256
+from jobs.pinned import NotPublished, night_code_sha256, scoring_params_sha256
 from jobs.registry import check_usable, open_registry
 from ledger import (
     Entry,
@@ -77,10 +77,6 @@ log = logging.getLogger("jobs.open_run")
 
 class NightTooFar(BadData):
     """The score date is far after everything that is known, and would hide the nights before it."""
-
-
-class NotPublished(BadData):
-    """A night that is to be computed again was never published."""
 
 
 class DaysMissing(BadData):

@@ -30,7 +30,7 @@ NIGHT_CODE = (
 
 
 class NotPublished(BadData):
-    """Nothing is published of the night, or not the run that was asked for."""
+    """Nothing is published of a night that is asked for, or not that run."""
 
 
 def night_code_sha256() -> str:

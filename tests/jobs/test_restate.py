@@ -14,7 +14,7 @@ from rich.console import Console
 import catalog
 import warehouse
 from jobs import audit_night, load_history, open_run, restate, show_nights
-from jobs.open_run import NotPublished
+from jobs.pinned import NotPublished
 from jobs.restate import NothingToRestate, Restatement
 from ledger import delivery_of, entries
 from models.sections import SCREEN, Section, sections_text
