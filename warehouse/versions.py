@@ -50,17 +50,14 @@ class Version(Protocol):
     def token(self) -> str | None: ...
 
 
-class Move(Protocol):
-    """A move of the champion."""
+class _Change(Protocol):
+    """A change of who scores, as the registry numbers and signs it."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def number(self) -> int: ...
-
-    @property
-    def version(self) -> str: ...
 
     @property
     def previous(self) -> str | None: ...
@@ -75,17 +72,18 @@ class Move(Protocol):
     def at(self) -> datetime: ...
 
 
-class Trial(Protocol):
+class Move(_Change, Protocol):
+    """A move of the champion."""
+
+    @property
+    def version(self) -> str: ...
+
+
+class Trial(_Change, Protocol):
     """A move of the challenger; ``version`` and ``percent`` are null when it was withdrawn.
 
     ``against`` is the number of the promotion that made the champion it was tried beside.
     """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def number(self) -> int: ...
 
     @property
     def version(self) -> str | None: ...
@@ -95,18 +93,6 @@ class Trial(Protocol):
 
     @property
     def against(self) -> int: ...
-
-    @property
-    def previous(self) -> str | None: ...
-
-    @property
-    def reason(self) -> str: ...
-
-    @property
-    def actor(self) -> str: ...
-
-    @property
-    def at(self) -> datetime: ...
 
 
 # Null in the rows from before these columns were there.
