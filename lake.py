@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from datetime import date
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
@@ -260,7 +260,7 @@ def write_deliveries(
     from pyspark.sql import functions as F
     from pyspark.sql.types import StructType
 
-    promised = StructType.fromDDL(dataset.schema)
+    promised = cast(StructType, StructType.fromDDL(dataset.schema))
     types = dict(frame.dtypes)
     wrong = [
         column.name

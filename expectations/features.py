@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import great_expectations.expectations as gxe
-from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.expectation import ColumnMapExpectation
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -47,7 +47,7 @@ LARGEST = 1e12
 SCORABLE_SHARE = 0.95
 
 
-def feature_rules() -> list[Expectation]:
+def feature_rules() -> list[ColumnMapExpectation]:
     """The promises about single rows; a customer whose row breaks one cannot be scored."""
     windowed = [f"{subject}_{days}d" for subject in WINDOWED for days in WINDOWS]
     largest = {f"purchase_days_{days}d": days for days in WINDOWS}

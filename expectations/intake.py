@@ -132,7 +132,7 @@ def take_deliveries(
 
         quarantined = _write(tagged, QUARANTINED, root, intakes, counts)
         volumes = _volumes(deliveries, dates, before, limits, source.closed_days)
-        against = {}
+        against: dict[date, list[str]] = {}
         for delivery in deliveries:
             day, found = delivery.known_on, counts.get(delivery.known_on, {})
             paths = [root / file.path for file in quarantined[day].files]
@@ -143,8 +143,8 @@ def take_deliveries(
                 continue
             against[day] += _overlapping(delivery, found, limits.overlap_max_share)
             stops = not is_history or volumes[day].outcome == "misdated"
-            if volumes[day].is_refused and stops:
-                against[day].append(volumes[day].finding)
+            if (refusal := volumes[day].refusal) and stops:
+                against[day].append(refusal)
 
         warnings, broken = [], None
         try:

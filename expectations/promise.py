@@ -4,22 +4,24 @@ A promise is one expectation with the name people know it by and the reason it i
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from great_expectations.core import ExpectationSuite
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metadata_types import FailureSeverity
 
+Kind = TypeVar("Kind", bound=Expectation)
+
 WARN, FAIL = FailureSeverity.WARNING, FailureSeverity.CRITICAL
 
 
 def promise(
-    kind: type[Expectation],
+    kind: type[Kind],
     rule: str,
     reason: str,
     severity: FailureSeverity = WARN,
     **arguments: Any,
-) -> Expectation:
+) -> Kind:
     """The expectation ``kind(**arguments)``, called ``rule``, made because of ``reason``.
 
     A broken promise of severity ``FAIL`` stops the night; one of severity ``WARN`` is recorded.

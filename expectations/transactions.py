@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import great_expectations.expectations as gxe
-from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.expectation import ColumnMapExpectation
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -44,7 +44,7 @@ REASON_OF_ID = (
 )
 
 
-def transaction_rules(source: Source) -> list[Expectation]:
+def transaction_rules(source: Source) -> list[ColumnMapExpectation]:
     """The promises about single lines; a line that breaks one is quarantined.
 
     They speak of the canonical columns, of those that ``split.with_context`` adds, and of nothing

@@ -11,6 +11,8 @@ from types import MappingProxyType
 import great_expectations as gx
 from great_expectations.core import ExpectationValidationResult
 from great_expectations.core.batch_definition import BatchDefinition
+from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.datasource.fluent.interfaces import Batch
 from great_expectations.expectations.expectation import ColumnMapExpectation, Expectation
 from great_expectations.expectations.registry import get_metric_kwargs
 from great_expectations.validator.metric_configuration import MetricConfiguration
@@ -108,7 +110,7 @@ def verify(
 
 
 def breaks(
-    spark: SparkSession, frame: DataFrame, promises: Sequence[Expectation]
+    spark: SparkSession, frame: DataFrame, promises: Sequence[ColumnMapExpectation]
 ) -> dict[str, Column]:
     """For each promise about single rows, the condition of a row that breaks it; never null.
 
@@ -145,7 +147,7 @@ def _detailed(one: Expectation, rows: int, found: ExpectationValidationResult) -
     values = found.result.get("partial_unexpected_list", [])
     return Outcome(
         promise=one,
-        is_kept=found.success,
+        is_kept=bool(found.success),
         rows=rows,
         broken=found.result.get("unexpected_count"),
         examples=list(dict.fromkeys(value for value in values if value is not None)),
@@ -154,12 +156,16 @@ def _detailed(one: Expectation, rows: int, found: ExpectationValidationResult) -
 
 
 def _results(
-    judged: gx.core.batch.Batch, name: str, promises: Sequence[Expectation], detail: dict
+    judged: Batch, name: str, promises: Sequence[Expectation], detail: dict
 ) -> dict[str, ExpectationValidationResult]:
     if not promises:
         return {}
     verdict = judged.validate(suite(name, list(promises)), result_format=detail)
-    results = {result.expectation_config.meta["rule"]: result for result in verdict.results}
+    results = {
+        config.meta["rule"]: result
+        for result in verdict.results
+        if (config := result.expectation_config)
+    }
     for rule, result in results.items():
         if (
             "raised_exception" not in result.exception_info
@@ -175,6 +181,6 @@ def _batch_definition(
     name: str,
 ) -> tuple[gx.data_context.EphemeralDataContext, BatchDefinition]:
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_spark("spark", persist=False)
     return context, source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)

@@ -46,9 +46,9 @@ class Volume:
     finding: str | None = None
 
     @property
-    def is_refused(self) -> bool:
-        """Whether the night must stop."""
-        return self.outcome in ("thin", "empty", "misdated")
+    def refusal(self) -> str | None:
+        """Why the night must stop; null if it may go on."""
+        return self.finding if self.outcome in ("thin", "empty", "misdated") else None
 
 
 def dated(known_on: date, rows: Mapping[date | None, int]) -> Dated:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -149,7 +150,7 @@ def run(
         eve = score_date - timedelta(days=1)
         history = known_by(root, rules, night=known_in, until=eve)
         check_history(history, score_date, root, accept_missing_days)
-        inputs = {
+        inputs: dict[str, Any] = {
             "score_date": score_date,
             "intakes": {**history, score_date: intake_id(entry.delivery_id, rules)},
             "repairs": repairs_by(

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -302,10 +303,10 @@ def compare(
     """Every stage of the night, as recorded and as computed again, in their order."""
     compared = {}
     for stage in stages(engine, root, beside, record, customer):
-        sides = [
+        recorded, computed = (
             [_only(each, customer) for each in side] for side in (stage.recorded, stage.computed)
-        ]
-        found = compare_sorted(*sides, stage.order)
+        )
+        found = compare_sorted(recorded, computed, stage.order)
         found.examples[:0] = stage.differing_counts
         compared[stage.name] = found
         log.info("%s: %d of %d customers differ", stage.name, found.differ, found.customers)
@@ -316,11 +317,15 @@ def stages(
     engine: sa.Engine, root: Path, beside: Path, record: RunRecord, customer: str | None
 ) -> Iterator[Stage]:
     """What is compared, one after the other; a stage whose files are lost says so and has none."""
-    key = {"known_on": record.score_date, "intake": record.intake}
-    was, now = (IntakeRecord.read(each, **key) for each in (root, beside))
+    both = root, beside
+    stage = partial(_stage, root, beside)
+    day, intake = record.score_date, record.intake
+    was, now = (IntakeRecord.read(each, known_on=day, intake=intake) for each in both)
     lines = catalog.TRANSACTIONS.name
-    yield _stage(
-        *("lines", root, beside, was.pieces[lines], now.pieces[lines]),
+    yield stage(
+        "lines",
+        was.pieces[lines],
+        now.pieces[lines],
         order=LINE_ORDER,
         counts=tuple(
             f"{name}: {getattr(was, name)}, now {getattr(now, name)}"
@@ -328,35 +333,26 @@ def stages(
             if getattr(was, name) != getattr(now, name)
         ),
     )
-    yield _stage(
-        *("activity", root, beside),
-        *(ActivityRecord.read(each, **key).activity for each in (root, beside)),
-        order=(KEY, "activity_on"),
-    )
     before, after = (
-        {
-            name: StageRecord.read(each, record, name)
-            for name in ("build_features", "score_customers")
-        }
-        for each in (root, beside)
+        ActivityRecord.read(each, known_on=day, intake=intake).activity for each in both
     )
-    yield _stage(
-        *("features", root, beside),
-        *(each["build_features"].pieces["features"] for each in (before, after)),
+    yield stage("activity", before, after, order=(KEY, "activity_on"))
+    before, after = (
+        StageRecord.read(each, record, "build_features").pieces["features"] for each in both
     )
-    scored = after["score_customers"].pieces
+    yield stage("features", before, after)
+    recorded, scored = (StageRecord.read(each, record, "score_customers").pieces for each in both)
     for name in scored:
-        pieces = (each["score_customers"].pieces[name] for each in (before, after))
-        yield _stage(name, root, beside, *pieces)
+        yield stage(name, recorded[name], scored[name])
     if "arm_scores" in scored:
         yield _published(engine, beside, record, scored, "arm_scores", customer)
     yield _published(engine, beside, record, scored, "predictions", customer)
 
 
 def _stage(
-    name: str,
     root: Path,
     beside: Path,
+    name: str,
     was: Piece,
     now: Piece,
     order: Sequence[str] = (),
@@ -367,12 +363,12 @@ def _stage(
         recorded = check_pieces(root, [was], "It cannot be compared.")
     except (PieceMissing, PieceAltered) as error:
         return Stage(name, [], [], differing_counts=(*counts, str(error)))
-    # Files of lines are sorted each by itself; of one customer's rows the order is ours.
-    if order:
-        sides = [[read_batches([path]) for path in paths] for paths in (recorded, computed)]
-    else:
-        sides = [[read_batches(paths)] for paths in (recorded, computed)]
-    return Stage(name, *sides, order, counts)
+
+    def rows(paths: Sequence[Path]) -> list[Iterator[pa.RecordBatch]]:
+        # Files of lines are sorted each by itself; of one customer's rows the order is ours.
+        return [read_batches([path]) for path in paths] if order else [read_batches(paths)]
+
+    return Stage(name, rows(recorded), rows(computed), order, counts)
 
 
 def _published(
@@ -396,7 +392,7 @@ def _only(batches: Iterator[pa.RecordBatch], customer: str | None) -> Iterator[p
 
 def show_customer(root: Path, beside: Path, record: RunRecord, customer: str) -> dict:
     """The customer's features and prediction, as recorded and as computed again; JSON-able."""
-    shown_rows = {}
+    shown_rows: dict[str, dict] = {}
     for side, folder in (("recorded", root), ("computed", beside)):
         for stage, name in (("build_features", "features"), ("score_customers", "predictions")):
             piece = StageRecord.read(folder, record, stage).pieces[name]

@@ -95,7 +95,7 @@ def _block(tables: list[pa.Table | None], order: Sequence[str]) -> pa.Table | No
 def _compare(was: pa.Table | None, now: pa.Table | None, found: Comparison) -> None:
     """Add what differs between all rows of some customers."""
     if was is not None and now is not None and was[KEY].equals(now[KEY]):
-        before = after = dict.fromkeys(was[KEY].unique().to_pylist())
+        before = after = dict.fromkeys(was[KEY].unique().to_pylist(), 0)
     else:
         before, after = _counts(was), _counts(now)
     customers = before | after

@@ -263,22 +263,25 @@ def judge_slices(parts: Mapping[str, pd.DataFrame], params: Params) -> tuple[Sli
         params: The margin.
     """
     ranked = {name: _rank(rows) for name, rows in parts.items()}
-    # One outcome only: nothing can be said, so nothing is held against it.
-    judged = [name for name, each in ranked.items() if each is not None]
-    reach = NORMAL.inv_cdf(1 - REFUSED_SHARE / max(len(judged), 1))
+    judged = sum(each is not None for each in ranked.values())
+    reach = NORMAL.inv_cdf(1 - REFUSED_SHARE / max(judged, 1))
     results = []
     for name, rows in parts.items():
-        about = {"name": name, "rows": len(rows), "base_rate": round(rows["label"].mean(), DIGITS)}
-        if name not in judged:
-            nothing = dict.fromkeys(("champion", "challenger", "difference"), UNDEFINED)
-            results.append(SliceResult(**about, **nothing))
+        base_rate, compared = round(rows["label"].mean(), DIGITS), ranked[name]
+        if compared is None:
+            # One outcome only: nothing can be said, so nothing is held against it.
+            results.append(SliceResult(name, len(rows), base_rate, UNDEFINED, UNDEFINED, UNDEFINED))
             continue
-        difference, spread = ranked[name]["difference"]
+        difference, spread = compared["difference"]
         least = max(reach * spread, params.gate.slice_margin)
         results.append(
             SliceResult(
-                **about,
-                **{each: _normal_interval(*found) for each, found in ranked[name].items()},
+                name,
+                len(rows),
+                base_rate,
+                champion=_normal_interval(*compared["champion"]),
+                challenger=_normal_interval(*compared["challenger"]),
+                difference=_normal_interval(*compared["difference"]),
                 at_best=round(difference + reach * spread, DIGITS),
                 noticed_from=round(least + NORMAL.inv_cdf(NOTICED_SHARE) * spread, DIGITS),
                 is_met=difference >= -least,
@@ -479,12 +482,12 @@ def _predictions_conditions(
 
 
 def _golden_conditions(golden: GoldenRun, gate: Gate) -> list[Condition]:
-    if golden.error:
+    if golden.mebibytes is None:
         return [
             Condition(
                 "golden rows score here",
                 False,
-                golden.error,
+                str(golden.error),
                 f"in {gate.golden_seconds:g} s and {gate.golden_mebibytes:,} MiB",
                 f"its golden rows could not be scored here: {golden.error}",
             )

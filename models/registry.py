@@ -52,7 +52,11 @@ class RegistryMoved(RuntimeError):
 
 
 class _Record(BaseModel):
+    """What a tag says; ``audit`` is the warehouse's audit log as it was when it was written."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    audit: AuditAnchor | None = None
 
 
 class Trained(_Record):
@@ -73,7 +77,6 @@ class Trained(_Record):
     actor: str
     token: str | None
     asked_at: datetime | None = None
-    audit: AuditAnchor | None = None
 
 
 class ModelVersion(Trained):
@@ -98,7 +101,6 @@ class Promotion(_Record):
     actor: str
     at: datetime
     token: str | None = None
-    audit: AuditAnchor | None = None
 
 
 class Challenge(_Record):
@@ -119,7 +121,6 @@ class Challenge(_Record):
     actor: str
     at: datetime
     token: str | None = None
-    audit: AuditAnchor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +167,13 @@ class RegistryState:
 
     def anchors(self) -> dict[str, AuditAnchor]:
         """The copies of the warehouse's audit log that the tags keep, by where each is."""
-        named = {
-            **{f"version {each.version}": each for each in self.versions},
-            **{f"promotion {each.number}": each for each in self.promotions},
-            **{f"challenge {each.number}": each for each in self.challenges},
-        }
+        named = (
+            *((f"version {each.version}", each.name, each.audit) for each in self.versions),
+            *((f"promotion {each.number}", each.name, each.audit) for each in self.promotions),
+            *((f"challenge {each.number}", each.name, each.audit) for each in self.challenges),
+        )
         return {
-            f"{where} of {each.name} in the registry": each.audit
-            for where, each in named.items()
-            if each.audit
+            f"{where} of {name} in the registry": audit for where, name, audit in named if audit
         }
 
     def resolve(self, wanted: str) -> ModelVersion:

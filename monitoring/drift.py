@@ -274,7 +274,7 @@ def _night_finding(
         NIGHT,
         NIGHT,
         SCORE_METHOD,
-        far.get(farthest),
+        None if farthest is None else far[farthest],
         1.0,
         verdict,
         f"{beyond} of {len(compared)} columns are beyond their own thresholds; the farthest from "
@@ -306,6 +306,7 @@ def _feature_finding(
     is_category = name in categories
     kind = "category" if is_category else "number"
     threshold = thresholds.columns.get(name)
+    finding: tuple[float | None, str, str]
     if name not in reference:
         finding = None, "new", "the model was judged without this column"
     elif name not in current:
@@ -336,9 +337,15 @@ def _prediction_findings(
     ]
     for column, name in ((PROBABILITY, MEAN_PROBABILITY), (IS_CONTACTED, "contacted_share")):
         before, now = _mean(reference[column]), _mean(current[column])
-        both = before is not None and now is not None
-        value, allowed = now - before if both else None, thresholds.columns.get(name)
-        is_judged = value is not None and allowed is not None and enough
+        allowed = thresholds.columns.get(name)
+        if before is None or now is None:
+            value, shown = None, "one side has no predictions"
+        else:
+            value, shown = now - before, f"{before:.4f}, tonight {now:.4f}"
+        if value is not None and allowed is not None and enough:
+            judged = "drift" if abs(value) >= allowed else "steady"
+        else:
+            judged = verdict
         findings.append(
             DriftFinding(
                 name,
@@ -346,8 +353,8 @@ def _prediction_findings(
                 DIFFERENCE_METHOD,
                 value,
                 allowed,
-                ("drift" if abs(value) >= allowed else "steady") if is_judged else verdict,
-                f"{before:.4f}, tonight {now:.4f}" if both else "one side has no predictions",
+                judged,
+                shown,
             )
         )
     return findings

@@ -61,6 +61,11 @@ class ColumnStats:
         """0 without rows."""
         return self.missing / self.rows if self.rows else 0.0
 
+    @property
+    def varies(self) -> bool:
+        """Whether numbers of it differ."""
+        return self.low is not None and self.high is not None and self.low < self.high
+
 
 @dataclass(frozen=True, slots=True)
 class Usual:
@@ -77,12 +82,19 @@ class Usual:
     categories: Mapping[str, float] = field(default_factory=dict)
     least_missing_share: float = 0.0
 
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The lowest and the highest value; null if there is none."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def reach(self) -> tuple[float, float] | None:
         """The range, widened by itself on both sides: everybody grows older, but not by that."""
-        if self.low is None or self.high is None:
-            return None
-        span = self.high - self.low
-        return self.low - span, self.high + span
+        return _widened(*self.range) if self.range else None
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    span = high - low
+    return low - span, high + span
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +176,9 @@ def judge_features(
         reference = usual[name]
         findings.append(_missing_feature(name, now, reference, rules))
         findings.append(_kind("features", name, now))
-        if reference.reach() is not None and now.rows:
-            findings.append(_out_of_range(name, now, reference, rules))
-            findings.append(_varies(name, now, reference, name in unchanged_columns))
+        if (learnt := reference.range) and now.rows:
+            findings.append(_out_of_range(name, now, learnt, rules))
+            findings.append(_varies(name, now, learnt, name in unchanged_columns))
         if reference.categories:
             findings += _categories("features", name, now, reference.categories, 0.0, rules)
         if now.histogram:
@@ -238,8 +250,10 @@ def _missing_feature(
     )
 
 
-def _out_of_range(name: str, now: ColumnStats, reference: Usual, rules: Quality) -> QualityFinding:
-    low, high = reference.reach()
+def _out_of_range(
+    name: str, now: ColumnStats, learnt: tuple[float, float], rules: Quality
+) -> QualityFinding:
+    low, high = _widened(*learnt)
     return QualityFinding(
         "features",
         name,
@@ -263,8 +277,8 @@ def _differs(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Qualit
         differs, wanted = len(now.categories) > 1, bool(past) and by_chance < ONCE_IN_A_MILLION
         only = next(iter(now.categories))
     else:
-        differs = now.low < now.high
-        wanted = now.independent > FEW and any(day.low < day.high for day in past)
+        differs = now.varies
+        wanted = now.independent > FEW and any(day.varies for day in past)
         only = f"{now.low:g}"
     return QualityFinding(
         "transactions",
@@ -279,9 +293,11 @@ def _differs(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Qualit
     )
 
 
-def _varies(name: str, now: ColumnStats, reference: Usual, may_be_constant: bool) -> QualityFinding:
+def _varies(
+    name: str, now: ColumnStats, learnt: tuple[float, float], may_be_constant: bool
+) -> QualityFinding:
     """Whether the values differ at all, where they did before."""
-    differs = now.low is not None and now.low < now.high
+    differs = now.varies
     only = "there is no value at all" if now.low is None else f"every value is {now.low:g}"
     return QualityFinding(
         "features",
@@ -289,7 +305,7 @@ def _varies(name: str, now: ColumnStats, reference: Usual, may_be_constant: bool
         "varies",
         float(differs),
         "values differ" if differs else f"{only}; in the rows the model learnt from they differ",
-        low=1.0 if reference.low < reference.high and not may_be_constant else None,
+        low=1.0 if learnt[0] < learnt[1] and not may_be_constant else None,
     )
 
 
@@ -315,7 +331,7 @@ def _median(name: str, now: ColumnStats, past: Sequence[ColumnStats]) -> Quality
 
 def _counted(past: Sequence[ColumnStats]) -> Counter[str]:
     """The rows of each category on those days together."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for day in past:
         counts.update(day.categories)
     return counts

@@ -55,7 +55,7 @@ def judged(rows, trailing, is_closed_day=False) -> Volume:
 def test_what_the_number_of_rows_means(rows, trailing, is_closed_day, outcome, is_refused):
     volume = judged(rows, trailing, is_closed_day)
 
-    assert (volume.outcome, volume.is_refused) == (outcome, is_refused)
+    assert (volume.outcome, volume.refusal is not None) == (outcome, is_refused)
     assert (volume.finding is None) == (outcome == "usual")
 
 
