@@ -7,9 +7,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 export PYTHONUNBUFFERED := 1
 
-# make run SOURCE=<folder with the parquet files of Online Retail II>
+# An entry of `sources` in params.yaml: make run SOURCE=till_export, make ui SOURCE=till_export, ...
 ifdef SOURCE
-export SCORING_SOURCE := online_retail_ii
+export SCORING_SOURCE := $(SOURCE)
 endif
 
 .DEFAULT_GOAL := help
@@ -22,13 +22,18 @@ NOT_QUICK := $(addprefix --ignore=tests/,dags/test_run_job.py models/test_store.
 # What is compared with a file that people read.
 GOLDEN := $(addprefix tests/,dags/test_dags.py features/test_dictionary.py models/test_card.py jobs/test_show_nights.py)
 
-.PHONY: help run test quick check ui night faults train lock golden env clean
+.PHONY: help run describe test quick check ui night faults train lock golden env clean
 
 help:   ## What one can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(READY)   ## Input, training and some nights through Airflow: make run [SOURCE=folder]
-	@python -m local.run $(if $(SOURCE),--source-files "$(SOURCE)")
+run: $(READY)   ## History, training and some nights through Airflow: make run [SOURCE=till_export]
+	@python -m local.run
+
+describe: $(READY)   ## Look at a table and lay it out by day: make describe SOURCE=till_export TABLE=till.csv
+	@test -n "$(SOURCE)" -a -n "$(TABLE)" || { echo "make describe SOURCE=till_export TABLE=till.csv"; exit 2; }
+	@python -m jobs.describe_source "$(TABLE)" --name "$(SOURCE)" \
+		--into "$(or $(SCORING_DATA_ROOT),data/$(SOURCE))/incoming"
 
 test: check   ## All tests, in two processes side by side
 	@python -m tests.side_by_side

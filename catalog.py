@@ -64,7 +64,7 @@ several.
 INCOMING_TRANSACTIONS = "incoming/transactions/{known_on}"
 """What upstream puts down for one day; Parquet or CSV in the source's own columns.
 
-Made by: outside (or generate_deliveries, split_deliveries). Used by: await_delivery, open_run,
+Made by: outside (or generate_deliveries, describe_source). Used by: await_delivery, open_run,
 load_history.
 """
 

@@ -36,7 +36,7 @@ READING_CODE = (
 )
 """The code that decides what becomes of a delivered row."""
 
-NOT_RULES = {"training_until", "closed_days"}
+NOT_RULES = {"training_until", "closed_days", "overlapping_files"}
 """Entries of a source that change no row."""
 
 

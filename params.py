@@ -9,13 +9,28 @@ from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 MICROS = 1_000_000
 LARGEST_SUM = 2**63 - 1
 """What the exact sums of a delivery are kept in: millionths in 64 bits."""
 
 PARAMS_FILE = Path(__file__).resolve().parent / "params.yaml"
+
+
+class ParamsInvalid(ValueError):
+    """``params.yaml`` is not as it should be; names each key at fault, one a line."""
+
+
+class SourceUnknown(ValueError):
+    """``params.yaml`` has no such source; names those there are."""
 
 
 class _Section(BaseModel):
@@ -113,6 +128,7 @@ class Source(_Zoned):
     ids: IdKinds = IdKinds()
     null_markers: list[str] = []
     duplicates: Literal["all columns", "never"] | list[str] = "all columns"
+    overlapping_files: bool = False
     invoices_restart_daily: bool = False
     invoices_issued_by: str | None = None
     day_ends_at: time = time(0)
@@ -304,12 +320,13 @@ class Params(_Section):
         """The entry of ``sources`` called ``name``.
 
         Raises:
-            KeyError: If there is none; names those there are.
+            SourceUnknown: If there is none.
         """
         if name not in self.sources:
-            raise KeyError(
-                f"params.yaml has no source {name!r}, only {sorted(self.sources)}. "
-                "Set SCORING_SOURCE to one of them, or add the mapping of your table."
+            raise SourceUnknown(
+                f"params.yaml has no source {name!r}, only {sorted(self.sources)}. Set "
+                "SCORING_SOURCE to one of them, or write an entry for your table: "
+                f"python -m jobs.describe_source FILE --name {name}"
             )
         return self.sources[name]
 
@@ -318,6 +335,15 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check ``params.yaml``.
 
     Raises:
-        pydantic.ValidationError: If a key is missing, unknown or of the wrong type; names it.
+        ParamsInvalid: If it is no YAML, or a key is missing, unknown or of the wrong type.
     """
-    return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ParamsInvalid(f"{path} is no YAML: {error}") from None
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        ]
+        raise ParamsInvalid("\n".join([f"{path} is not as it should be:", *faults])) from None

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.year import Calendar, Deployment
-from jobs import load_history, split_deliveries
+from jobs import describe_source, load_history
 from jobs.engine import choose_engine
 from jobs.session import session
-from params import Params, read_params
+from params import PARAMS_FILE, Params, read_params
 from settings import PROJECT_ROOT, Settings
 
 SOURCE = "online_retail_ii"
@@ -29,7 +29,8 @@ def live(folder: Path, source_files: Path, params: Params) -> Deployment:
     """All nights, one after the other."""
     settings = Settings(data_root=folder / "world", source=SOURCE)
     with session(settings, "autumn 2011", choose_engine(settings.spark, 0)) as spark:
-        split_deliveries.run(settings, params, source_files)
+        into = settings.data_root / "incoming"
+        describe_source.run(PARAMS_FILE, source_files, SOURCE, into=into)
         load_history.run(spark, settings, params, AUTUMN.last_night)
         deployment = Deployment(spark, settings, params, AUTUMN)
         for night in track(AUTUMN.nights, "nights", console=console):

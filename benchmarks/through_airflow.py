@@ -158,7 +158,10 @@ def prepare(story: Story, folder: Path, source_files: Path | None) -> dict[str, 
     deliveries = (
         ("jobs.generate_deliveries", *story.shop)
         if story.shop
-        else ("jobs.split_deliveries", "--from-files", str(source_files))
+        else (
+            *("jobs.describe_source", str(source_files), "--name", story.source),
+            *("--into", str(folder / "data/incoming")),
+        )
     )
     first = ("--token", "first-model", "--reason", "first model", "--promote-first")
     for module, *arguments in (

@@ -1,4 +1,5 @@
 """What upstream puts down: find it, name it, hold it to the contract, read it.
 
-Beside that, two makers of deliveries: ``generator`` and ``online_retail``.
+Beside that, a maker of deliveries, ``generator``, and the way to them from a table that nobody has
+described: ``recognise``, ``survey``, ``draft``, ``layout``.
 """

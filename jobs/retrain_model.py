@@ -1,8 +1,9 @@
 """Train in a clean clone of the code and register what comes out as a new version.
 
 Reads the code at the head of SCORING_CODE_URL and the lake; writes the bundle into the model
-store and, last of all, a version tag into the registry. Nobody's checkout is touched, uncommitted
-changes are not used, and it may be killed at any time: there is a whole new version, or none.
+store and, last of all, a version tag into the registry. Nobody's checkout is touched. Uncommitted
+code is not used; of a checkout, params.yaml is used as it is there, because nights use it, and kept
+with the version. It may be killed at any time: there is a whole new version, or none.
 """
 
 import fcntl
@@ -75,6 +76,10 @@ class CodeUnavailable(RuntimeError):
     """The code to train with cannot be cloned."""
 
 
+class SourceNotCommitted(RuntimeError):
+    """The code to train with has no entry for the source."""
+
+
 class TrainingFailed(RuntimeError):
     """A DVC command failed; its own output says why."""
 
@@ -92,8 +97,9 @@ def run(
     """Train and register; or find the version that an earlier attempt with ``token`` made.
 
     Raises:
-        KeyError: If ``params.yaml`` lacks the source, in the committed code or here.
+        SourceUnknown: If ``params.yaml`` lacks the source.
         CodeUnavailable: If the code cannot be cloned.
+        SourceNotCommitted: If the ``params.yaml`` of that code lacks the source.
         TrainingFailed: If a stage fails.
     """
     # Better now than after an hour of training.
@@ -148,16 +154,20 @@ def only_training(folder: Path) -> Iterator[Path]:
 
 
 def clone_code(settings: Settings, folder: Path) -> Path:
-    """A clone of the code's head below ``folder``; warns of what the clone will not have.
+    """A clone of the code's head below ``folder``, with the ``params.yaml`` of the checkout, if it
+    is one; warns of what else the clone will not have.
 
     Raises:
         CodeUnavailable: If git cannot clone it; the address is shown without its password.
+        SourceNotCommitted: If its ``params.yaml`` lacks the source.
     """
     checkout = Path(settings.code_url)
-    if checkout.is_dir() and git("rev-parse", "--is-bare-repository", folder=checkout) != "true\n":
-        changed = git(
-            *("status", "--porcelain", "--", ".", ":!dvc.lock", ":!artifacts"), folder=checkout
-        )
+    is_checkout = (
+        checkout.is_dir() and git("rev-parse", "--is-bare-repository", folder=checkout) != "true\n"
+    )
+    if is_checkout:
+        made_here = (":!params.yaml", ":!dvc.lock", ":!artifacts")
+        changed = git(*("status", "--porcelain", "--", ".", *made_here), folder=checkout)
         if changed:
             log.warning(
                 "training uses the last commit of %s, without these changes:\n%s",
@@ -173,15 +183,21 @@ def clone_code(settings: Settings, folder: Path) -> Path:
             "See to its host and the access to it, or set SCORING_CODE_URL; then run the job again."
         ) from None
     log.info("training code %s", git("log", "-1", "--format=%h %s", folder=clone).strip())
+    params = clone / "params.yaml"
+    if is_checkout:
+        shutil.copyfile(checkout / params.name, params)
+        if git("status", "--porcelain", "--", params.name, folder=clone):
+            log.info("params.yaml is used as it is now; it is kept with the version")
+    if settings.source not in yaml.safe_load(params.read_text(encoding="utf-8"))["sources"]:
+        raise SourceNotCommitted(
+            f"the params.yaml of {shown(settings.code_url)} has no source {settings.source!r}: "
+            "commit params.yaml there and run the job again."
+        )
     return clone
 
 
 def set_training_until(path: Path, source: str, until: date) -> None:
-    """Put ``until`` into the source's entry of ``params.yaml``; every other byte stays.
-
-    Raises:
-        KeyError: If the file has no such entry.
-    """
+    """Put ``until`` into the source's entry of ``params.yaml``; every other byte stays."""
     text = path.read_text(encoding="utf-8")
     wanted = yaml.safe_load(text)
     wanted["sources"][source]["training_until"] = str(until)

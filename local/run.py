@@ -1,24 +1,29 @@
-"""What ``make run`` does: input, history, a first model, some nights through Airflow, a summary.
+"""What ``make run`` does for a source: history, a first model, some nights through Airflow.
 
-Each step is a command that can be run by hand; it is printed before it runs. A step whose result
-is there already finds nothing to do, so a second run is quick and changes nothing.
+Each step says what it is about to do and shows its command, which can be run by hand. A step whose
+result is there already finds nothing to do, so a second run is quick and changes nothing.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
-from datetime import timedelta
-from pathlib import Path
+from datetime import date, timedelta
 
 from rich.console import Console
 
+import catalog
+from jobs.load_history import delivered_days
 from jobs.registry import open_registry
-from params import read_params
+from params import Params, ParamsInvalid, SourceUnknown, read_params
 from settings import PROJECT_ROOT, Settings
 from warehouse import connect, current_run
+
+GENERATED = "generated"
+"""The source whose deliveries are made here, not laid down by somebody."""
 
 HISTORY_DAYS = 547
 """How far back the generated history goes: a year of behaviour before the first as-of dates."""
@@ -26,8 +31,12 @@ HISTORY_DAYS = 547
 console = Console(stderr=True, highlight=False)
 
 
-def step(title: str, *command: str) -> str:
-    """Run a command of ours with its log shown; end the whole run if it fails.
+class NothingToRun(ValueError):
+    """The source has no deliveries to train on, or none to score; says what to do."""
+
+
+def step(title: str, does: str, *command: str) -> str:
+    """Say what a command of ours does, and run it with its log shown; end all if it fails.
 
     Returns:
         What it printed to standard output.
@@ -36,7 +45,10 @@ def step(title: str, *command: str) -> str:
         SystemExit: With the command's exit code, after a line that says how to try it again.
     """
     console.rule(f"[bold]{title}", align="left")
-    console.print(f"$ python -m {' '.join(command)}", style="dim")
+    console.print(does)
+    source = os.environ["SCORING_SOURCE"]
+    setting = "" if source == GENERATED else f"SCORING_SOURCE={source} "
+    console.print(f"$ {setting}python -m {' '.join(command)}", style="dim", soft_wrap=True)
     started = time.monotonic()
     outcome = subprocess.run(
         [sys.executable, "-m", *command], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True
@@ -53,52 +65,101 @@ def step(title: str, *command: str) -> str:
     return outcome.stdout
 
 
-def main() -> None:
-    """Parse the command line and do the steps."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source-files", type=Path, help="folder of Online Retail II")
-    parser.add_argument("--nights", type=int, default=3)
-    parser.add_argument("--customers", type=int, default=4000, help="of the generated input")
-    arguments = parser.parse_args()
+def nights_to_run(settings: Settings, params: Params, count: int) -> list[date]:
+    """The first days after the training's last one, at most so many; of a source that is not
+    generated, the first ones in a row that have a delivery.
 
-    settings, params = Settings(), read_params()
+    Raises:
+        SourceUnknown: If ``params.yaml`` lacks the source.
+        NothingToRun: If a source lacks deliveries before or after that day.
+    """
     trained_until = params.source(settings.source).training_until
-    nights = [trained_until + timedelta(days=n + 1) for n in range(arguments.nights)]
-    os.environ["SCORING_SOURCE"] = settings.source
-    console.print(f"Everything of this deployment is below {settings.data_root}")
+    if settings.source == GENERATED:
+        return [trained_until + timedelta(days=n + 1) for n in range(count)]
 
-    step("Warehouse: create or update the tables", "jobs.migrate_warehouse")
-    if arguments.source_files:
-        source = ["--from-files", str(arguments.source_files)]
-        step("Input: lay out daily deliveries", "jobs.split_deliveries", *source)
-    else:
+    delivered = sorted(delivered_days(settings.data_root, date.max))
+    incoming = catalog.incoming_folder(settings.data_root, trained_until).parent
+    if not delivered:
+        raise NothingToRun(
+            f"there are no deliveries in {incoming}. Lay your table out there: python -m "
+            f"jobs.describe_source FILE --name {settings.source} --into {incoming.parent}"
+        )
+    after = [day for day in delivered if day > trained_until]
+    if len(after) == len(delivered) or not after:
+        raise NothingToRun(
+            f"the deliveries in {incoming} are of {delivered[0]} to {delivered[-1]}; training "
+            f"wants some up to {trained_until}, and nights some after it. Set training_until of "
+            f"{settings.source} in params.yaml."
+        )
+    in_a_row = [after[0] + timedelta(days=n) for n in range(count)]
+    return list(itertools.takewhile(set(after).__contains__, in_a_row))
+
+
+def run(settings: Settings, params: Params, *, nights: int, customers: int) -> None:
+    """Do the steps."""
+    scored = nights_to_run(settings, params, nights)
+    trained_until = params.source(settings.source).training_until
+    console.print(
+        f"Source {settings.source}: history until {trained_until}, then {len(scored)} nights, "
+        f"{scored[0]} to {scored[-1]}. Everything is kept below {settings.data_root}",
+        soft_wrap=True,
+    )
+
+    step("Warehouse", "Creates or updates its tables.", "jobs.migrate_warehouse")
+    if settings.source == GENERATED:
         step(
-            "Input: generate daily deliveries",
+            "Input",
+            "Generates daily deliveries of a shop that never was.",
             "jobs.generate_deliveries",
             *("--from", str(trained_until - timedelta(days=HISTORY_DAYS))),
-            *("--until", str(nights[-1]), "--customers", str(arguments.customers)),
+            *("--until", str(scored[-1]), "--customers", str(customers)),
         )
-    step("History: validate and summarise it", "jobs.load_history", "--until", str(trained_until))
+    step(
+        "History",
+        "Checks every delivery up to that day and summarises what each customer did.",
+        *("jobs.load_history", "--until", str(trained_until)),
+    )
     registry = open_registry(settings, params)
     registry.create()
     if not registry.read().promotions:
         why = ("--reason", "first model")
         trained = step(
-            "Model: train with dvc repro in a clean clone, register",
+            "Model",
+            "Trains with dvc repro in a clean clone of the code, and registers what comes out.",
             *("jobs.retrain_model", "--until", str(trained_until), "--token", "first-model", *why),
         )
         version = json.loads(trained.splitlines()[-1])["version"]
-        step("Model: promote the first", "jobs.promote_model", "--version", version, *why)
+        step(
+            "Champion",
+            "Makes that version the one that scores.",
+            *("jobs.promote_model", "--version", version, *why),
+        )
     engine = connect(settings.warehouse_url)
-    awaited = [night for night in nights if current_run(engine, night) is None]
+    awaited = [night for night in scored if current_run(engine, night) is None]
     engine.dispose()
     if awaited:
         step(
-            "Nights: nightly_scoring through Airflow",
+            "Nights",
+            "Starts Airflow and runs nightly_scoring for each night, one after the other.",
             *("local.airflow", "nights"),
             *("--from", str(awaited[0]), "--until", str(awaited[-1])),
         )
-    step("What came out", "jobs.show_nights")
+    step("Summary", "Shows what came out.", "jobs.show_nights")
+
+
+def main() -> None:
+    """Parse the command line and do the steps."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nights", type=int, default=3)
+    parser.add_argument("--customers", type=int, default=4000, help="of the generated source")
+    arguments = parser.parse_args()
+    settings = Settings()
+    os.environ["SCORING_SOURCE"] = settings.source
+    try:
+        run(settings, read_params(), nights=arguments.nights, customers=arguments.customers)
+    except (NothingToRun, ParamsInvalid, SourceUnknown) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

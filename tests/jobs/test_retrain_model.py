@@ -20,7 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.registry import NotCommitted, open_registry, register_commit
-from jobs.retrain_model import CodeUnavailable, clone_code, set_training_until
+from jobs.retrain_model import (
+    CodeUnavailable,
+    SourceNotCommitted,
+    clone_code,
+    set_training_until,
+)
 from models.git import git
 from models.registry import Registry
 from models.store import StoreUnavailable, fetch_bundle
@@ -235,6 +240,25 @@ def test_changes_that_are_not_committed_are_named_and_not_used(deployment):
     assert "without these changes:\n M train.py\n?? half_done.py" in err
 
 
+def test_params_are_used_as_they_are_in_the_checkout_and_kept_with_the_version(deployment):
+    ours = f"{PARAMS}  ours:\n    training_until: null\n"
+    (Path(deployment.code_url) / "params.yaml").write_text(ours)
+    finish(start_training(deployment))
+
+    version = registry_of(deployment).resolve("v1.0.0")
+    kept = git(*("--git-dir", deployment.registry_url, "show", f"{version.commit}:params.yaml"))
+    assert yaml.safe_load(kept)["sources"]["ours"] == {"training_until": None}
+    assert (Path(deployment.code_url) / "params.yaml").read_text() == ours
+
+
+def test_a_source_that_the_committed_params_lack_is_named(deployment, tmp_path):
+    bare = tmp_path / "hosted.git"
+    git("clone", "--quiet", "--bare", deployment.code_url, str(bare))
+    away = deployment.model_copy(update={"code_url": str(bare), "source": "ours"})
+    with pytest.raises(SourceNotCommitted, match="no source 'ours': commit"):
+        clone_code(away, tmp_path / "training")
+
+
 def test_code_that_cannot_be_cloned_is_named_without_its_password(settings, tmp_path):
     away = settings.model_copy(update={"code_url": "https://bot:secret@localhost:1/code.git"})
     with pytest.raises(CodeUnavailable, match=r"https://localhost:1.*SCORING_CODE_URL") as refusal:
@@ -386,10 +410,3 @@ def test_setting_the_last_training_day_touches_nothing_else(tmp_path_factory, un
     expected = yaml.safe_load(PARAMS_FILE.read_text())
     expected["sources"][source]["training_until"] = str(until)
     assert yaml.safe_load(path.read_text()) == expected
-
-
-def test_a_source_that_the_committed_params_lack_is_named(tmp_path):
-    path = tmp_path / "params.yaml"
-    path.write_text(PARAMS)
-    with pytest.raises(KeyError, match="ours"):
-        set_training_until(path, "ours", date(2026, 4, 30))

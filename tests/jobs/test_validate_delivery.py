@@ -11,11 +11,11 @@ import pytest
 
 import catalog
 from expectations.refusal import DeliveryRefused
-from jobs import load_history, split_deliveries, validate_delivery
+from jobs import describe_source, load_history, validate_delivery
 from jobs.intake import receive_delivery
 from lake import PieceAltered, PieceMissing
 from ledger import intake_id, intake_rules, known_by, pin_rules
-from params import Params, read_params
+from params import PARAMS_FILE, Params, read_params
 from records import IntakeRecord, RefusalRecord, RunRecord, StageRecord
 from settings import Settings
 from tests.records import intake, put_intake, run_record
@@ -357,12 +357,14 @@ def test_a_history_takes_in_what_is_good_and_names_what_is_not(spark, settings):
 def test_the_first_real_days_add_up(spark, tmp_path, online_retail):
     settings = Settings(source="online_retail_ii", data_root=tmp_path)
     until = date(2009, 12, 3)
-    split_deliveries.run(settings, PARAMS, online_retail, until)
+    real = pq.read_table(online_retail / "year_2009_2010.parquet")
+    real = real.filter(pc.less(real["InvoiceDate"], datetime(2009, 12, 4)))  # noqa: DTZ001
+    pq.write_table(real, tmp_path / "first_days.parquet")
+    into = tmp_path / "incoming"
+    describe_source.run(PARAMS_FILE, tmp_path / "first_days.parquet", "online_retail_ii", into=into)
 
     totals = load_history.run(spark, settings, PARAMS, until)
 
-    real = pq.read_table(online_retail / "year_2009_2010.parquet")
-    real = real.filter(pc.less(real["InvoiceDate"], datetime(2009, 12, 4)))  # noqa: DTZ001
     distinct = real.group_by(real.column_names).aggregate([])
     guests = distinct.filter(pc.is_null(distinct["Customer ID"]))
     assert totals["delivered"] == real.num_rows
