@@ -162,16 +162,14 @@ PREDICTIONS = sa.Table(
     "predictions",
     METADATA,
     *_published(catalog.PREDICTIONS, nullable=("reason_1", "reason_2", "reason_3")),
-    # The customer leads, so that one customer's history lies together in the key. There is no
-    # foreign key to scoring_runs: a look-up per row, where `publish` writes both and counts.
-    sa.PrimaryKeyConstraint("customer_id", "run_id"),
+    # The run leads, so that a night costs the same however many there are. There is no foreign key
+    # to scoring_runs: a look-up per row, where `publish` writes both and counts.
+    sa.PrimaryKeyConstraint("run_id", "customer_id"),
     sa.CheckConstraint("customer_id <> ''", name="customer_is_named"),
     sa.CheckConstraint("probability >= 0 and probability <= 1", name="probability_is_one"),
     sa.CheckConstraint("decile >= 1 and decile <= 10", name="decile_is_one_of_ten"),
     sa.CheckConstraint("status in ('scored', 'previous', 'default')", name="status_is_known"),
     sa.CheckConstraint(_ARM_IS_KNOWN, name="arm_is_known"),
-    # A run's rows lie together on disk, so a few bytes per megabyte find them.
-    sa.Index(None, "run_id", postgresql_using="brin"),
 )
 """One row per run and customer. ``status``: ``scored``, or a fallback: ``previous`` (last night's
 score), ``default`` (the prior). ``decile`` 1 is the likeliest tenth. ``arm`` says whose score it is
@@ -181,14 +179,13 @@ ARM_SCORES = sa.Table(
     "arm_scores",
     METADATA,
     *_published(catalog.ARM_SCORES),
-    sa.PrimaryKeyConstraint("customer_id", "run_id"),
+    sa.PrimaryKeyConstraint("run_id", "customer_id"),
     sa.CheckConstraint(
         "champion_probability >= 0 and champion_probability <= 1", name="champion_is_one"
     ),
     sa.CheckConstraint(
         "challenger_probability >= 0 and challenger_probability <= 1", name="challenger_is_one"
     ),
-    sa.Index(None, "run_id", postgresql_using="brin"),
 )
 """One row per customer of a run that had a challenger, whatever its share: what either model says
 of the customer. Not for readers of scores."""

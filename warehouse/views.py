@@ -25,7 +25,7 @@ join predictions on predictions.run_id = current_runs.run_id
 """.replace("<columns of predictions>", _PREDICTIONS),
     "latest_predictions": """
 select * from current_predictions
-where score_date = (select max(score_date) from current_runs)
+where run_id = (select run_id from current_runs order by score_date desc limit 1)
 """,
     "retrainings": """
 select model_versions.name, model_versions.version, retraining_decisions.score_date,
