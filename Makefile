@@ -35,7 +35,7 @@ describe: $(READY)   ## Look at a table and lay it out by day: make describe SOU
 	@python -m jobs.describe_source "$(TABLE)" --name "$(SOURCE)" \
 		--into "$(or $(SCORING_DATA_ROOT),data/$(SOURCE))/incoming"
 
-test: check   ## All tests, in two processes side by side
+test: check   ## All tests, in three processes side by side
 	@python -m tests.side_by_side
 
 quick: check   ## The tests that take a minute

@@ -1,8 +1,8 @@
-"""All tests in two processes: those that mostly wait for a scheduler beside those that compute.
+"""All tests in three processes: those that mostly wait for a scheduler beside those that compute.
 
     python -m tests.side_by_side
 
-The output of the first is kept, and shown when the others have ended.
+The output of all but the last is kept, and shown when that one has ended.
 """
 
 import contextlib
@@ -18,34 +18,50 @@ from pathlib import Path
 
 from settings import PROJECT_ROOT
 
+Arguments = Sequence[str]
+"""What pytest is called with."""
+
 WAITING = ("tests/e2e",)
-COMPUTING = ("tests", "--ignore=tests/e2e")
+JOBS = ("tests/jobs",)
+THE_REST = ("tests", *(f"--ignore={folder}" for folder in (*WAITING, *JOBS)))
 
 PATIENCE_SECONDS = 60
 """How long tests that are interrupted may take to stop what they have started."""
 
 
-def run(waiting: Sequence[str], computing: Sequence[str]) -> int:
-    """Run pytest with either arguments, both at once; 0 if both are green, else 1."""
+def run(*parts: Arguments) -> int:
+    """Run pytest with each of the arguments, all at once; 0 if all are green, else 1."""
     started = time.monotonic()
-    with tempfile.NamedTemporaryFile("w+", encoding="utf-8", prefix="pytest-") as kept:
-        colour = "yes" if sys.stdout.isatty() else "no"
-        with (
-            _pytest([*waiting, f"--color={colour}"], kept.fileno()) as background,
-            _pytest(computing, None) as foreground,
-        ):
-            foreground.wait()
-            print(f"\n{' '.join(waiting)}, run beside these:", flush=True)
-            _follow(Path(kept.name), background)
-    halves = {" ".join(waiting): background, " ".join(computing): foreground}
-    red = [name for name, process in halves.items() if process.returncode]
+    *beside, last = parts
+    colour = "yes" if sys.stdout.isatty() else "no"
+    with contextlib.ExitStack() as running:
+        kept = [
+            running.enter_context(
+                tempfile.NamedTemporaryFile("w+", encoding="utf-8", prefix="pytest-")
+            )
+            for _ in beside
+        ]
+        processes = [
+            running.enter_context(_pytest([*arguments, f"--color={colour}"], output.fileno()))
+            for arguments, output in zip(beside, kept, strict=True)
+        ]
+        processes.append(running.enter_context(_pytest(last, None)))
+        processes[-1].wait()
+        for arguments, output, process in zip(beside, kept, processes, strict=False):
+            print(f"\n{' '.join(arguments)}, run beside these:", flush=True)
+            _follow(Path(output.name), process)
+    red = [
+        " ".join(arguments)
+        for arguments, process in zip(parts, processes, strict=True)
+        if process.returncode
+    ]
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"{'red: ' + ' and '.join(red) if red else 'all green'}, {minutes} min {seconds:02} s")
     return 1 if red else 0
 
 
 @contextlib.contextmanager
-def _pytest(arguments: Sequence[str], output: int | None) -> Iterator[subprocess.Popen]:
+def _pytest(arguments: Arguments, output: int | None) -> Iterator[subprocess.Popen]:
     """A pytest that is interrupted when the block is left early, and with it all it has started."""
     # Where it exists, setpriv interrupts the tests when we are killed.
     setpriv = shutil.which("setpriv")
@@ -91,11 +107,11 @@ def _stop(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
-def main(waiting: Sequence[str] = WAITING, computing: Sequence[str] = COMPUTING) -> None:
-    """Run both, and exit as they did, or by the signal that ended them."""
+def main(*parts: Arguments) -> None:
+    """Run the parts, and exit as they did, or by the signal that ended them."""
     _listen(_stop)
-    sys.exit(run(waiting, computing))
+    sys.exit(run(*parts))
 
 
 if __name__ == "__main__":
-    main()
+    main(WAITING, THE_REST, JOBS)

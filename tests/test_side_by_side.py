@@ -1,4 +1,4 @@
-"""`make test` runs two processes; it is red if one is, and leaves none behind."""
+"""`make test` runs three processes; it is red if one is, and leaves none behind."""
 
 import os
 import signal
@@ -29,13 +29,14 @@ def test_that_waits(server):
 """
 
 
-def start(folder: Path, waiting: str, computing: str) -> subprocess.Popen:
-    files = folder / "test_waiting.py", folder / "test_computing.py"
-    for file, code in zip(files, (waiting, computing), strict=True):
+def start(folder: Path, *codes: str) -> subprocess.Popen:
+    parts = []
+    for number, code in enumerate(codes):
+        file = folder / f"test_part_{number}.py"
         file.write_text(code)
-    halves = ", ".join(repr([str(file), "-p", "no:cacheprovider"]) for file in files)
+        parts.append(repr([str(file), "-p", "no:cacheprovider"]))
     return subprocess.Popen(
-        [sys.executable, "-c", f"from tests.side_by_side import main; main({halves})"],
+        [sys.executable, "-c", f"from tests.side_by_side import main; main({', '.join(parts)})"],
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -43,19 +44,14 @@ def start(folder: Path, waiting: str, computing: str) -> subprocess.Popen:
     )
 
 
-@pytest.mark.parametrize(
-    ("waiting", "computing", "exit_code"),
-    [(GREEN, GREEN, 0), (RED, GREEN, 1), (GREEN, RED, 1)],
-    ids=["both are green", "the waiting are red", "the computing are red"],
-)
-def test_is_red_if_one_of_both_is_and_shows_both(tmp_path, waiting, computing, exit_code):
-    process = start(tmp_path, waiting, computing)
+@pytest.mark.parametrize("red", [None, 0, 1, 2])
+def test_is_red_if_one_is_and_shows_all(tmp_path, red):
+    process = start(tmp_path, *(RED if number == red else GREEN for number in range(3)))
     shown, _ = process.communicate()
-    assert process.returncode == exit_code
-    assert shown.count("1 passed") == 2 - exit_code
-    assert shown.count("\nE       AssertionError: assert 'this' == 'that'") == exit_code
-    red = tmp_path / f"test_{'waiting' if waiting == RED else 'computing'}.py"
-    assert (f"red: {red}" in shown) == bool(exit_code)
+    assert process.returncode == (red is not None)
+    assert shown.count("1 passed") == 3 - process.returncode
+    assert shown.count("\nE       AssertionError: assert 'this' == 'that'") == process.returncode
+    assert (f"red: {tmp_path / f'test_part_{red}.py'}" in shown) == (red is not None)
 
 
 def is_alive(pid: int) -> bool:
@@ -67,8 +63,8 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
 def test_ended_by_a_signal_it_leaves_no_process_behind(tmp_path, word):
-    process = start(tmp_path, WITH_A_SERVER, WITH_A_SERVER)
-    pids = [tmp_path / f"test_{half}.pid" for half in ("waiting", "computing")]
+    process = start(tmp_path, *[WITH_A_SERVER] * 3)
+    pids = [tmp_path / f"test_part_{number}.pid" for number in range(3)]
     deadline = time.monotonic() + 60
     while not all(pid.exists() and pid.read_text() for pid in pids):
         assert time.monotonic() < deadline, "the tests did not begin"
