@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -83,10 +84,27 @@ class Stage:
     differing_counts: tuple[str, ...] = ()
 
 
+class RunJob(Protocol):
+    """Runs one job of the night, by name, on the data ``beside`` the lake."""
+
+    def __call__(self, job: str, record: RunRecord, *, code: Path, beside: Path) -> None: ...
+
+
 def run(
-    settings: Settings, score_date: date, run_id: str | None = None, customer: str | None = None
+    settings: Settings,
+    score_date: date,
+    run_id: str | None = None,
+    customer: str | None = None,
+    run_job: RunJob | None = None,
 ) -> dict:
     """Do the job; the facts are how many were compared, with which code, and that none differs.
+
+    Args:
+        settings: Where the lake and the warehouse are.
+        score_date: The night.
+        run_id: A published run of it; null: the one that readers see.
+        customer: The only one who is compared; null: all.
+        run_job: How a job is run; null: as in a night, in a process of its own.
 
     Raises:
         NotPublished: If there is no such run to compare with.
@@ -102,7 +120,7 @@ def run(
         code = code_of(settings, record, Path(folder) / "code")
         lay_out(settings, record, beside)
         for job in JOBS:
-            run_job(job, record, code=code, beside=beside)
+            (run_job or run_in_process)(job, record, code=code, beside=beside)
         compared = compare(engine, root, beside, record, customer)
         seen = {} if customer is None else show_customer(root, beside, record, customer)
 
@@ -189,7 +207,7 @@ def changed_code(record: RunRecord) -> list[str]:
     return [name for name, is_same in same.items() if not is_same]
 
 
-def run_job(job: str, record: RunRecord, *, code: Path, beside: Path) -> None:
+def run_in_process(job: str, record: RunRecord, *, code: Path, beside: Path) -> None:
     """Run one job of the night, in the checkout ``code`` and on the data ``beside`` the lake.
 
     Raises:

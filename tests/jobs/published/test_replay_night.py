@@ -1,5 +1,9 @@
-"""A published night computed again from what it pinned, by the command, beside the lake."""
+"""A published night computed again from what it pinned, beside the lake.
 
+By the command where that is the point, otherwise with the jobs in the tests' own process.
+"""
+
+import importlib
 import json
 import os
 import shutil
@@ -16,12 +20,13 @@ import sqlalchemy as sa
 
 from deliveries.faults import Fault, Faults
 from errors import BadData
+from jobs import replay_night
 from jobs.pinned import published_record
-from jobs.replay_night import NotReplayable, code_of
+from jobs.replay_night import NightDiffers, NotReplayable, code_of
 from lake import describe_piece
 from models.git import git
 from records import StageRecord
-from settings import PROJECT_ROOT
+from settings import PROJECT_ROOT, Settings
 from tests.jobs.published.conftest import CLOCKS_CHANGE, NIGHT
 
 CORRECTED = NIGHT - timedelta(days=8)
@@ -40,6 +45,22 @@ def replay(shop, night, *arguments: str, code: Path = PROJECT_ROOT, **settings: 
     )
 
 
+@pytest.fixture
+def replay_here(shop):
+    """What the job says, its jobs run in this process."""
+
+    def run_job(job, record, *, code, beside):
+        assert code == PROJECT_ROOT
+        importlib.import_module(f"jobs.{job}").run(
+            shop.spark, Settings(data_root=beside), record.pinned_params, record
+        )
+
+    def replay(night, run_id=None, customer=None) -> dict:
+        return replay_night.run(shop.settings, night, run_id, customer, run_job)
+
+    return replay
+
+
 def test_a_night_of_a_clock_change_comes_out_the_same_and_nothing_is_written(shop, contents):
     before = contents(shop.root)
 
@@ -52,7 +73,7 @@ def test_a_night_of_a_clock_change_comes_out_the_same_and_nothing_is_written(sho
     assert contents(shop.root) == before
 
 
-def test_after_corrections_both_runs_of_a_night_come_out_as_each_was_published(shop):
+def test_after_corrections_both_runs_of_a_night_come_out_as_each_was_published(shop, replay_here):
     old = published_record(shop.settings, shop.warehouse, CLOCKS_CHANGE)
     shop.deliver(CLOCKS_CHANGE, seed=2)
     shop.deliver(CORRECTED, seed=2)
@@ -64,34 +85,27 @@ def test_after_corrections_both_runs_of_a_night_come_out_as_each_was_published(s
         {"run": old.run_id},
     )
 
-    done = replay(shop, CLOCKS_CHANGE, f"--run-id={old.run_id}", f"--customer={row}")
+    facts = replay_here(CLOCKS_CHANGE, old.run_id, row)
 
-    assert done.returncode == 0, done.stdout
-    facts = json.loads(done.stdout.splitlines()[-1])
     assert (facts["run_id"], facts["customers"]) == (old.run_id, 1)
     assert facts["computed"] == facts["recorded"]
     assert facts["computed"]["predictions"]["customer_id"] == row
 
-    done = replay(shop, CLOCKS_CHANGE)
-    assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout.splitlines()[-1])["run_id"] == new.run_id
+    assert replay_here(CLOCKS_CHANGE)["run_id"] == new.run_id
 
 
-def test_a_delivery_that_was_accepted_in_spite_of_a_refusal_comes_out_the_same(shop):
+def test_a_delivery_that_was_accepted_in_spite_of_a_refusal_comes_out_the_same(shop, replay_here):
     night = CLOCKS_CHANGE + timedelta(days=1)
     shop.deliver(night, Faults((Fault.parse(f"nulls:{night}:0.5"),)))
     with pytest.raises(BadData, match="refused"):
         shop.publish(night)
     shop.load(night, accepted={night: "better than nothing"})
-    shop.publish(night)
+    published = shop.publish(night)
 
-    done = replay(shop, night)
-
-    assert done.returncode == 0, done.stdout
-    assert " differ" in done.stdout.splitlines()[0]
+    assert replay_here(night)["run_id"] == published.run_id
 
 
-def test_what_differs_is_named_with_columns_customers_and_the_first_stage(shop):
+def test_what_differs_is_named_with_columns_customers_and_the_first_stage(shop, replay_here):
     record = published_record(shop.settings, shop.warehouse, NIGHT)
     stage = StageRecord.read(shop.root, record, "build_features")
     path = shop.root / stage.pieces["features"].files[0].path
@@ -111,10 +125,10 @@ def test_what_differs_is_named_with_columns_customers_and_the_first_stage(shop):
             {"run": record.run_id},
         )
 
-    done = replay(shop, NIGHT)
+    with pytest.raises(NightDiffers) as raised:
+        replay_here(NIGHT)
 
-    assert done.returncode == 20
-    error = json.loads(done.stdout.splitlines()[-1])["error"]
+    error = str(raised.value)
     assert error.startswith("1 of ")
     assert "They part at: features." in error
     assert f"recency_days of customer {rows['customer_id'][2]}: -7.0, now " in error
