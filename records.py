@@ -207,6 +207,7 @@ class RunRecord(_Record):
     ``replaces`` is what readers saw of the night when the run was opened, null if nothing:
     publishing is refused when they see something else by then. ``audit`` is the newest line of
     the audit log then.
+    ``is_champion`` is false for a version that was asked for by name and was not the champion.
     ``engine`` is what computes the night (see ``jobs/session.py``); engines give the same bits, so
     it is no part of the run's id.
     """
@@ -230,6 +231,7 @@ class RunRecord(_Record):
     previous_run_id: str | None
     replaces: Pointer | None = None
     audit: AuditAnchor | None = None
+    is_champion: bool = True
     reason: str
     engine: str = "local[*]"
 

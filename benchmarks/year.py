@@ -368,9 +368,8 @@ class Deployment:
         golden = run_golden_rows(
             challenger.folder, challenger.sha256, self.params.gate.golden_seconds
         )
-        beats = read_json(challenger.folder / "metrics.json")["is_better"]
         rows = read_holdout(challenger.folder)
-        return judge_challenger(challenger, self.champion, rows, beats, golden, self.params)
+        return judge_challenger(challenger, self.champion, rows, golden, self.params)
 
     def again(self, first: date, last: date) -> list[str]:
         """What past nights decide when they are run again, late in the year."""

@@ -22,6 +22,17 @@ def decides(params, dag_run) -> bool:
     return params["may_retrain"] and is_of_champion and dag_run.run_type != "backfill"
 
 
+def reason_of_run(params, run_id) -> str:
+    """Why the night is run; for a model asked for by name only what the form says.
+
+    >>> reason_of_run({"reason": None, "model": "champion"}, "scheduled__2026-04-01")
+    'scheduled__2026-04-01'
+    >>> reason_of_run({"reason": None, "model": "v1.0.0"}, "manual__2026-04-01")
+    ''
+    """
+    return params["reason"] or (run_id if params["model"] == "champion" else "")
+
+
 def in_flight(ti) -> str:
     """What a retraining would have to wait for; empty if nothing."""
     if ti.get_dr_count("retraining", states=["queued", "running"]):
@@ -65,7 +76,12 @@ def way_in(params, ti) -> str:
     return "at once" if params["rollout"] == "shadow" and is_first else params["rollout"]
 
 
-NIGHTLY = {"day_before": day_before, "decides": decides, "in_flight": in_flight}
+NIGHTLY = {
+    "day_before": day_before,
+    "decides": decides,
+    "in_flight": in_flight,
+    "reason_of_run": reason_of_run,
+}
 RETRAINING = {
     "answered_by": answered_by,
     "asks_a_person": asks_a_person,

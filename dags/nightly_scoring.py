@@ -73,7 +73,7 @@ FORM = {
         type="string",
         pattern=r"^(champion|v\d+\.\d+\.\d+)$",
         title="Model",
-        description="champion, or a version such as v1.2.0.",
+        description="champion, or a version such as v1.2.0, which needs a reason.",
     ),
     "dry_run": Param(
         False,
@@ -175,7 +175,7 @@ with DAG(
         "open_run",
         AWAITED,
         "--model={{ params.model }}",
-        "--reason={{ params.reason or run_id }}",
+        "--reason={{ reason_of_run(params, run_id) }}",
         "{{ '--accept-missing-days' if params.accept_missing_days else '' }}",
     )
 

@@ -1,9 +1,10 @@
-"""Put a judged model together with all that is needed to use it.
+"""Put the chosen model together with all that is needed to use it.
 
 Reads artifacts/model, artifacts/evaluation, artifacts/training_set and the training window,
 writes artifacts/bundle. Started by DVC.
 """
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from jobs.entry import job_parser, start
 from lake import file_sha256, read_json, replacing, value_sha256, write_json
 from models.apply import score
 from models.bundle import read_bundle
+from models.choice import choice_text
 from models.fit import FittedModel, rows_of
 from models.packing import Origin, contact_threshold, write_bundle
 from models.store import bundle_sha256
@@ -25,13 +27,18 @@ from params import Params, read_params
 
 PARSER = job_parser(__doc__)
 
+log = logging.getLogger("jobs.build_bundle")
+
 
 def run(params: Params, artifacts: Path) -> dict:
-    """Build ``artifacts/bundle``; the facts are its hash and its decision rule."""
+    """Build ``artifacts/bundle``; the facts are its kind, its hash and its decision rule."""
     metrics = read_json(artifacts / "evaluation" / "metrics.json")
     split = read_json(artifacts / "model" / "split.json")
     window = read_json(artifacts / "training_window.json")
-    live, judged = (FittedModel.read(artifacts / "model" / name) for name in ("live", "judged"))
+    chosen = metrics["chosen"]
+    live, judged = (
+        FittedModel.read(artifacts / "model" / chosen / name) for name in ("live", "judged")
+    )
     predictions = pd.read_parquet(artifacts / "model" / "holdout_predictions.parquet")
     training_set = artifacts / "training_set" / "training_set.parquet"
     holdout = rows_of(pq.read_table(training_set), sorted(predictions["as_of"].unique()))
@@ -56,22 +63,26 @@ def run(params: Params, artifacts: Path) -> dict:
             *(metrics, origin, hears, params),
         )
         write_json(fresh / DRIFT_THRESHOLDS, thresholds.as_dict())
-        write_json(fresh / ESTIMATE_BIAS, holdout_bias(predictions, params).as_dict())
+        write_json(
+            fresh / ESTIMATE_BIAS,
+            holdout_bias(predictions["label"], predictions[f"p_{chosen}"], params).as_dict(),
+        )
         bundle = read_bundle(fresh, bundle_sha256(fresh))
+    log.info("%s", choice_text(metrics))
     return {
+        "kind": bundle.kind,
         "bundle_sha256": bundle.sha256,
         "threshold": bundle.threshold,
         "threshold_version": bundle.threshold_version,
     }
 
 
-def holdout_bias(predictions: pd.DataFrame, params: Params) -> Bias:
+def holdout_bias(labels: pd.Series, promised: pd.Series, params: Params) -> Bias:
     """How far what the judged fit promises of the holdout is from what the labels say."""
-    known = predictions.dropna(subset="p_model")
-    probability = known["p_model"].to_numpy()
+    known = promised.notna()
+    probability, label = promised[known].to_numpy(), labels[known].to_numpy()
     contacted = probability >= contact_threshold(probability, params.decision.contact_share)
-    labels = known["label"].to_numpy()
-    return estimate_bias(probability, contacted, labels, params.performance, params.training.seed)
+    return estimate_bias(probability, contacted, label, params.performance, params.training.seed)
 
 
 def quiet_thresholds(rows: pa.Table, model: FittedModel, params: Params) -> Thresholds:

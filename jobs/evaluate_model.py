@@ -1,4 +1,4 @@
-"""Judge the model beside its baselines on the holdout.
+"""Judge the candidates side by side on the holdout, and choose one.
 
 Reads artifacts/model/holdout_predictions.parquet, writes artifacts/evaluation: metrics.json
 (dvc metrics show), calibration.csv and lift.csv (dvc plots show). Started by DVC.
@@ -12,7 +12,6 @@ import pandas as pd
 from jobs.entry import job_parser, start
 from lake import replacing, write_json
 from models.judge import calibration_curve, judge, lift_curve
-from models.metrics import comparison_table
 from params import Params, read_params
 
 PARSER = job_parser(__doc__)
@@ -21,18 +20,17 @@ log = logging.getLogger("jobs.evaluate_model")
 
 
 def run(params: Params, artifacts: Path) -> dict:
-    """Judge what is in ``artifacts/model``; the facts are the verdict and the main metrics."""
+    """Judge what is in ``artifacts/model``; the facts are what was chosen and its main metrics."""
     predictions = pd.read_parquet(artifacts / "model" / "holdout_predictions.parquet")
 
     metrics = judge(predictions, params.training.bootstrap_rounds, params.training.seed)
-    log.info("on %s\n%s", metrics["holdout"], comparison_table(metrics))
-
+    curve = calibration_curve(predictions["label"], predictions[f"p_{metrics['chosen']}"])
     with replacing(artifacts / "evaluation") as fresh:
         write_json(fresh / "metrics.json", metrics)
-        calibration_curve(predictions).to_csv(fresh / "calibration.csv", index=False)
+        curve.to_csv(fresh / "calibration.csv", index=False)
         lift_curve(predictions).to_csv(fresh / "lift.csv", index=False)
     return {
-        "is_better": metrics["is_better"],
+        "chosen": metrics["chosen"],
         **{metric: entry["value"] for metric, entry in metrics["model"].items()},
     }
 

@@ -217,10 +217,12 @@ def score_section(seen: Seen, score: warehouse.CustomerScore, published: str | N
         record.run_id: "which readers see",
         None: "which is not published",
     }.get(published, f"which readers do not see: they see run {published}")
+    is_named = score.arm == "champion" and not record.is_champion
+    arm = "a version asked for by name, not the champion:" if is_named else f"the {score.arm}"
     blocks = [
         f"{score.probability:.6f} likely to buy: decile {score.decile} of 10, {decision} (from "
         f"{seen.threshold:.6f} on, rule {score.threshold_version}).",
-        f"Status {score.status}, by the {score.arm} {record.model_name} {score.model_version}, in "
+        f"Status {score.status}, by {arm} {record.model_name} {score.model_version}, in "
         f"run {record.run_id}, {shown}.",
     ]
     if score.status != "scored":
@@ -249,7 +251,7 @@ def why_section(attribution: Attribution, score: warehouse.CustomerScore) -> Sec
             table,
             f"{attribution.start:+.4f} (start) {total:+.4f} (features) = "
             f"{attribution.log_odds:+.4f} log-odds = {attribution.summed:.6f}: {verdict}. "
-            f"Calibrated: XGBoost's contributions times {attribution.slope:.4f}; "
+            f"Calibrated: the model's contributions times {attribution.slope:.4f}; "
             f"{attribution.intercept:+.4f} is in the start.",
         ],
     )

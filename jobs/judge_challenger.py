@@ -8,7 +8,6 @@ with exit code 0.
 from jobs.entry import job_parser, start
 from jobs.model_pages import write_card, write_gate
 from jobs.registry import open_registry, usable_bundle
-from lake import read_json
 from models.bundle import read_holdout
 from models.gate import judge_challenger
 from models.golden import run_golden_rows
@@ -42,10 +41,9 @@ def run(settings: Settings, params: Params, version: str, *, against: str = CHAM
     challenger = usable_bundle(settings, judged)
     champion = usable_bundle(settings, beside) if beside else None
     holdout = read_holdout(challenger.folder)
-    beats_baselines = read_json(challenger.folder / "metrics.json")["is_better"]
 
     golden = run_golden_rows(challenger.folder, challenger.sha256, params.gate.golden_seconds)
-    verdict = judge_challenger(challenger, champion, holdout, beats_baselines, golden, params)
+    verdict = judge_challenger(challenger, champion, holdout, golden, params)
 
     facts = {
         "verdict": "pass" if verdict.is_passed else "fail",

@@ -48,7 +48,9 @@ from warehouse import (
 
 PARSER = night_parser(__doc__)
 PARSER.add_argument("--model", default=CHAMPION, help="champion, or a version such as v1.2.0")
-PARSER.add_argument("--reason", default="by hand", help="why this run; kept with it")
+PARSER.add_argument(
+    "--reason", help="why this run; kept with it. A version that is not the champion needs one"
+)
 PARSER.add_argument(
     "--accept-missing-days",
     action="store_true",
@@ -80,6 +82,10 @@ class NightTooFar(BadData):
     """The score date is far after everything that is known, and would hide the nights before it."""
 
 
+class ReasonMissing(BadData):
+    """A version that is not the champion is to score a night, and nobody says why."""
+
+
 class DaysMissing(BadData):
     """The lake has no accepted delivery of some day before the night, or of none at all."""
 
@@ -89,7 +95,7 @@ def run(
     params: Params,
     score_date: date,
     model: str = CHAMPION,
-    reason: str = "by hand",
+    reason: str | None = None,
     accept_missing_days: bool = False,
     restate: bool = False,
     as_known_now: bool = False,
@@ -109,6 +115,7 @@ def run(
         NightTooFar: If it is more than a year after the newest day that is known.
         NotPublished: If a night that is to be as known now was never published.
         VersionUnknown: If the model is not registered, or there is no champion.
+        ReasonMissing: If a version that is not the champion is asked for without a reason.
         BundleRefused, ModelDoesNotFit: If the model cannot score here.
     """
     root, source = settings.data_root, params.source(settings.source)
@@ -130,6 +137,14 @@ def run(
         )
     registry = open_registry(settings, params).read()
     version = registry.resolve(model)
+    is_champion = version.version == registry.champion
+    if before is not None and version.version == before.model_version:
+        is_champion = before.is_champion
+    if not is_champion and not reason:
+        raise ReasonMissing(
+            f"{version.version} is not the champion, which is {registry.champion or 'none yet'}. "
+            "If it shall score this night, say why: --reason, in the form Reason."
+        )
     check_usable(settings, version)
     challenger, refusal = None, None
     if model == CHAMPION:
@@ -175,7 +190,8 @@ def run(
             previous_run_id=run_before(warehouse, score_date),
             replaces=replaces,
             audit=audit_head(warehouse),
-            reason=reason,
+            is_champion=is_champion,
+            reason=reason or "by hand",
             engine=choose_engine(settings.spark, rows_of_activity(root, history)),
         )
 

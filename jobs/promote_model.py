@@ -1,8 +1,7 @@
 """Let a registered model score from the next night on.
 
 Reads the registry and the model's bundle; writes a promotion into the registry and copies the
-registry's history into the warehouse. The model that is champion already stays it. A first champion
-must clearly beat both baselines.
+registry's history into the warehouse. The model that is champion already stays it.
 """
 
 import getpass

@@ -24,7 +24,7 @@ import yaml
 from jobs.entry import job_parser, start
 from jobs.registry import copy_history, open_registry, promote, register_commit, version_facts
 from models.git import FOREIGN_GIT, GitFailed, absolute, git, shown
-from models.registry import ModelVersion
+from models.registry import ModelVersion, RegistryState
 from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect
@@ -277,7 +277,25 @@ def main(arguments) -> dict:
     registry = open_registry(settings, params)
     if arguments.promote_first and not registry.read().promotions:
         promote(settings, params, version=version.version, reason=reason, actor=actor)
+    log.info("%s", standing(version, registry.read()))
     return version_facts(version)
+
+
+def standing(version: ModelVersion, state: RegistryState) -> str:
+    """What the version is allowed to do, in a sentence that ends a training."""
+    champion = state.champion
+    if champion is None:
+        return (
+            f"{version.version} is registered and scores nobody: there is no champion yet. To make "
+            f"it the first: python -m jobs.promote_model --version {version.version} --reason ..."
+        )
+    if champion == version.version:
+        return f"{version.version} is the champion: it scores from the next night on"
+    return (
+        f"{version.version} is registered and scores nobody: the champion is {champion}. It must "
+        "not be promoted unless it wins against that one: "
+        f"python -m jobs.judge_challenger --version {version.version}"
+    )
 
 
 if __name__ == "__main__":

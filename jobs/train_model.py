@@ -1,21 +1,20 @@
-"""Fit the model twice, to be judged and to score, and let it and two baselines predict the holdout.
+"""Fit each kind of model twice, to be judged and to score, and let the first predict the holdout.
 
-Reads artifacts/training_set, writes artifacts/model: both fits, which dates they were made from,
-and holdout_predictions.parquet. Started by DVC: dvc repro train_model.
+Reads artifacts/training_set, writes artifacts/model: both fits of each kind, which dates they were
+made from, and holdout_predictions.parquet. Started by DVC: dvc repro train_model.
 """
 
 import logging
 from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.entry import job_parser, start
 from lake import replacing, write_json
 from models.apply import score
-from models.baselines import logistic_probabilities, recency_probabilities
 from models.fit import fit_model, rows_of
+from models.metrics import KINDS, XGBOOST
 from models.split import split_by_time
 from params import Params, read_params
 
@@ -34,24 +33,24 @@ def run(params: Params, artifacts: Path) -> dict:
     log.info("fit on %s, judge on %s, fit again on all", split.fit, split.holdout)
 
     recipe = (training.calibration_count, params.model, seed)
-    judged = fit_model(training_set, split.fit, *recipe)
-    live = fit_model(training_set, split.live, *recipe, rounds=judged.rounds)
+    judged = {kind: fit_model(training_set, split.fit, kind, *recipe) for kind in KINDS}
+    live = {
+        kind: fit_model(training_set, split.live, kind, *recipe, rounds=fit.rounds)
+        for kind, fit in judged.items()
+    }
     rows = {part: rows_of(training_set, dates) for part, dates in asdict(split).items()}
-    calibration = rows_of(training_set, split.fit[-training.calibration_count :])
-    fit, holdout = rows["fit"], rows["holdout"]
+    holdout = rows["holdout"]
     predictions = holdout.select(["as_of", "customer_id", "label", "country"])
-    for name, probability in {
-        "p_model": score(holdout, judged, reasons=0)["probability"],
-        "p_recency": pa.array(recency_probabilities(fit, calibration, holdout)),
-        "p_logistic": pa.array(logistic_probabilities(fit, calibration, holdout, judged.schema)),
-    }.items():
-        predictions = predictions.append_column(name, probability)
+    for kind, fit in judged.items():
+        probability = score(holdout, fit, reasons=0)["probability"]
+        predictions = predictions.append_column(f"p_{kind}", probability)
 
     counts = {part: table.num_rows for part, table in rows.items()}
     with replacing(artifacts / "model") as fresh:
-        for name, model in (("judged", judged), ("live", live)):
-            (fresh / name).mkdir(parents=True)
-            model.write(fresh / name)
+        for name, fits in (("judged", judged), ("live", live)):
+            for kind, fit in fits.items():
+                (fresh / kind / name).mkdir(parents=True)
+                fit.write(fresh / kind / name)
         as_of = {part: [str(day) for day in days] for part, days in asdict(split).items()}
         write_json(fresh / "split.json", {"as_of": as_of, "rows": counts})
         pq.write_table(
@@ -59,7 +58,7 @@ def run(params: Params, artifacts: Path) -> dict:
             fresh / "holdout_predictions.parquet",
             compression="zstd",
         )
-    return {"trees": judged.rounds, "rows": counts}
+    return {"trees": judged[XGBOOST].rounds, "rows": counts}
 
 
 def main(_arguments) -> dict:

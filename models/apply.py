@@ -1,15 +1,13 @@
 """Applying a model: probabilities, and the reasons for each."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
-import xgboost
 
 from models.calibration import Calibration
-from models.reasons import margin_contributions
+from models.estimators import Estimator
 from models.schema import Feature, feature_matrix
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ class Model(Protocol):
         """What it reads, in its order."""
 
     @property
-    def booster(self) -> xgboost.Booster:
+    def estimator(self) -> Estimator:
         """Gives the margin."""
 
     @property
@@ -40,17 +38,10 @@ class Model(Protocol):
         """Makes a probability of it."""
 
 
-def read_booster(path: Path) -> xgboost.Booster:
-    """The booster in the file, predicting on one thread: workers share the cores already."""
-    booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(path)
-    return booster
-
-
 def score(
     features: "pa.RecordBatch | pa.Table | pd.DataFrame", model: Model, reasons: int
 ) -> pa.RecordBatch:
-    """Predict a purchase within the horizon for every row.
+    """Predict the outcome that the model was trained for, for every row.
 
     A row's result depends on that row alone, so any way of cutting rows into batches gives the
     same bits.
@@ -64,7 +55,7 @@ def score(
     Returns:
         (n, 1 + ``reasons``), in the order of ``features``. ``probability`` is a double in [0, 1],
         null for a row with an infinite number. ``reason_1``, ``reason_2``, ... are the features
-        that moved the row's log-odds most (exact TreeSHAP contributions), as
+        that moved the row's log-odds most (exact contributions, of trees by TreeSHAP), as
         ``recency_days = 3 (raises)`` or ``trend missing (lowers)``; contributions that are equal
         as float32 in the order of the schema, null where a contribution is zero or the probability
         is null.
@@ -79,7 +70,7 @@ def score(
     infinite = np.isinf(matrix).any(axis=1)
     matrix[infinite] = np.nan
 
-    margin = model.booster.inplace_predict(matrix, predict_type="margin")
+    margin = model.estimator.margin(matrix)
     probability = pa.array(model.calibration.probability(margin), pa.float64(), mask=infinite)
     columns = {"probability": probability}
     if reasons:
@@ -98,7 +89,7 @@ def feature_contributions(matrix: np.ndarray, model: Model) -> np.ndarray:
         (k + 1, n), float64; the last row is what every customer starts from, and a column's sum is
         the log-odds of its probability (to float32 accuracy).
     """
-    contributions = margin_contributions(model.booster, matrix)
+    contributions = model.estimator.contributions(matrix)
     contributions *= model.calibration.slope
     contributions[-1] += model.calibration.intercept
     return contributions
@@ -111,7 +102,7 @@ def _check_sums(contributions: np.ndarray, log_odds: np.ndarray) -> None:
         row = wrong[0]
         raise ReasonsWrong(
             f"the contributions of {len(wrong)} of {len(sums)} rows do not add up to their "
-            f"log-odds (row {row}: {sums[row]:.6f} instead of {log_odds[row]:.6f}). Has the model "
+            f"log-odds (row {row}: {sums[row]:.6f} instead of {log_odds[row]:.6f}). Have its trees "
             "splits that models/reasons.py does not know? Until it does, set scoring.reasons to "
             "false in params.yaml."
         )

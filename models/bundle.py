@@ -11,16 +11,20 @@ import xgboost
 from packaging.version import Version
 
 from lake import read_json
-from models.apply import read_booster, score
+from models.apply import score
 from models.calibration import Calibration
+from models.estimators import Estimator, read_estimator
+from models.metrics import XGBOOST
 from models.schema import Feature, schema_from_json
 from models.store import BundleRefused, bundle_sha256
 
-# The trees add float32 in a fixed order, so margins are equal everywhere; the exponential after
-# them may differ in its last bit between processors.
+# Margins are added up in a fixed order, so they are equal everywhere; the exponential after them
+# may differ in its last bit between processors.
 GOLDEN_TOLERANCE = 1e-12
 
-JUDGED_MODEL = "judged.ubj"
+LIVE_MODEL, JUDGED_MODEL = "model", "judged"
+"""The names of the files of the two fits, without the suffix that follows from their kind."""
+
 JUDGED_PROBABILITY = "judged_probability"
 
 
@@ -33,7 +37,7 @@ class Judged:
     """
 
     schema: tuple[Feature, ...]
-    booster: xgboost.Booster
+    estimator: Estimator
     calibration: Calibration
     threshold: float
     learnt_on: tuple[date, ...]
@@ -60,13 +64,18 @@ class Bundle:
     model_name: str
     horizon_days: int
     schema: tuple[Feature, ...]
-    booster: xgboost.Booster
+    estimator: Estimator
     calibration: Calibration
     base_rate: float
     threshold: float
     threshold_version: str
     contact_share: float
     judged: Judged
+
+    @property
+    def kind(self) -> str:
+        """One of ``models.metrics.KINDS``."""
+        return self.estimator.kind
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -99,19 +108,20 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
         )
 
     description = read_json(folder / "bundle.json")
-    if "judged" not in description:
+    if "kind" not in description:
         raise BundleRefused(
-            f"the bundle in {folder} holds one fit, not two: it was made by older code. Train it "
-            "anew with this code: python -m jobs.retrain_model --help"
+            f"the bundle in {folder} does not say what kind of model it holds: it was made by "
+            "older code. Train it anew with this code: python -m jobs.retrain_model --help"
         )
-    _check_libraries(folder, description["libraries"])
+    if description["kind"] == XGBOOST:
+        _check_libraries(folder, description["libraries"])
     bundle = Bundle(
         folder=folder,
         sha256=found,
         model_name=description["model_name"],
         horizon_days=description["horizon_days"],
         schema=schema_from_json(description["schema"]),
-        booster=read_booster(folder / "model.ubj"),
+        estimator=read_estimator(description["kind"], folder / LIVE_MODEL),
         calibration=Calibration(**description["calibration"]),
         base_rate=description["base_rate"],
         threshold=description["threshold"],
@@ -127,7 +137,7 @@ def _judged(folder: Path, description: dict) -> Judged:
     judged = description["judged"]
     return Judged(
         schema=schema_from_json(judged["schema"]),
-        booster=read_booster(folder / JUDGED_MODEL),
+        estimator=read_estimator(description["kind"], folder / JUDGED_MODEL),
         calibration=Calibration(**judged["calibration"]),
         threshold=judged["threshold"],
         learnt_on=tuple(date.fromisoformat(day) for day in description["origin"]["as_of"]["fit"]),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from models.metrics import BASELINES, METRICS, PREDICTORS, metric_cell
+from models.choice import choice_blocks
+from models.metrics import KINDS, METRICS, metric_cell
 from models.pages import render_page
 from models.sections import Block, Points, Section, Table
 
@@ -131,18 +132,24 @@ def _data(description: dict) -> Section:
                 ],
                 first_number=2,
             ),
-            f"XGBoost ({description['rounds']} trees) was fitted twice by one recipe. The judged "
-            "fit learnt from the first part; between it and the holdout lies a gap of one horizon, "
-            "and the holdout was used for nothing but the figures below, which are all of the "
-            "judged fit. The live fit learnt from all dates, as many trees; it is what scores, and "
-            "threshold, drift reference and golden rows are its own. Each is calibrated (Platt "
-            "scaling) on its newest dates, every customer by trees that had not seen them.",
+            f"The model, {_kind(description)}, was fitted twice by one recipe. The judged fit "
+            "learnt from the first part; between it and the holdout lies a gap of one horizon, and "
+            "the holdout was used for nothing but the choice of the kind and the figures below, "
+            "which are all of the judged fit. The live fit learnt from all dates; it is what "
+            "scores, and threshold, drift reference and golden rows are its own. Each is "
+            "calibrated (Platt scaling) on its newest dates, every customer by a fit that had not "
+            "seen them.",
             "On the newest date the second fit alone changes who is contacted for "
             f"{second['moved_share']:.1%} of the customers, and a probability by "
             f"{second['mean_change']:.3f} on average.",
             _left_out(origin["left_out"]),
         ],
     )
+
+
+def _kind(description: dict) -> str:
+    kind, rounds = KINDS[description["kind"]], description["rounds"]
+    return kind if rounds is None else f"{kind} with {rounds} trees"
 
 
 def _dates(days: list[str]) -> str:
@@ -166,24 +173,16 @@ def _quality(metrics: dict) -> Section:
         [
             f"{holdout['rows']:,} rows of {holdout['customers']:,} customers, of which "
             f"{holdout['base_rate']:.1%} bought. In brackets 95 % bootstrap intervals, customers "
-            "drawn. For log loss and Brier score less is better, so there a gain is negative.",
+            "drawn. For log loss and Brier score less is better.",
             Table(
+                ["metric", *KINDS.values()],
                 [
-                    *("metric", "model", "recency only", "logistic regression"),
-                    *("gain over recency", "gain over logistic"),
-                ],
-                [
-                    [
-                        title,
-                        *[metric_cell(metrics[predictor][metric]) for predictor in PREDICTORS],
-                        *[metric_cell(metrics[f"gain_over_{b}"][metric]) for b in BASELINES],
-                    ]
+                    [title, *[metric_cell(metrics[kind][metric]) for kind in KINDS]]
                     for metric, title in METRICS.items()
                 ],
             ),
-            "A first champion is accepted only if the intervals of its gains in log loss and "
-            "PR AUC exclude zero, against both baselines; a later one is judged beside the "
-            "champion. All three learnt from the same rows and were calibrated on the same dates.",
+            "All three learnt from the same rows and were calibrated on the same dates.",
+            *choice_blocks(metrics),
         ],
     )
 

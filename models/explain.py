@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import xgboost
 
 from models.apply import Model
 from models.schema import Feature, feature_matrix
@@ -28,7 +27,7 @@ class Contribution:
 class Attribution:
     """The parts of one customer's log-odds, the strongest first.
 
-    ``start`` is what everybody starts from. Parts and start are calibrated (XGBoost's own times
+    ``start`` is what everybody starts from. Parts and start are calibrated (the model's own times
     ``slope``, with ``intercept`` in the start), and their sum is the log-odds of ``probability``,
     which is computed without them.
     """
@@ -63,9 +62,8 @@ def attribute(features: pa.Table, model: Model) -> Attribution:
         FeatureMismatch: If a feature the model was trained on is absent.
     """
     matrix = feature_matrix(features, model.schema)
-    # XGBoost's own, so that what scoring names as reasons is seen from a second side.
-    rows = xgboost.DMatrix(matrix, missing=np.nan, nthread=1)
-    own = model.booster.predict(rows, pred_contribs=True)[0].astype(np.float64)
+    # Where there is a second way to them, so that the reasons of scoring are seen from both sides.
+    own = model.estimator.second_contributions(matrix)[:, 0]
     [*parts, start] = own * model.calibration.slope
     [row] = matrix
     contributions = [
@@ -76,7 +74,7 @@ def attribute(features: pa.Table, model: Model) -> Attribution:
             strict=True,
         )
     ]
-    margin = model.booster.inplace_predict(matrix, predict_type="margin")
+    margin = model.estimator.margin(matrix)
     return Attribution(
         tuple(sorted(contributions, key=lambda each: -abs(each.log_odds))),
         float(start + model.calibration.intercept),

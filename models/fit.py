@@ -1,9 +1,10 @@
-"""Fitting a model: XGBoost on all rows, calibrated by what it says of customers it has not seen."""
+"""Fitting a model: on all rows, calibrated by what it says of customers it has not seen."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import xgboost
 
 import params
 from lake import read_json, write_json
-from models.apply import read_booster
+from models.baselines import fit_logistic, fit_recency
 from models.calibration import Calibration, calibrate
+from models.estimators import Estimator, Trees, read_estimator
+from models.metrics import LOGISTIC, RECENCY
 from models.schema import (
     Feature,
     describe_features,
@@ -38,29 +41,37 @@ class FittedModel:
     """A calibrated model, not yet judged."""
 
     schema: tuple[Feature, ...]
-    booster: xgboost.Booster
+    estimator: Estimator
     calibration: Calibration
-    rounds: int
+
+    @property
+    def kind(self) -> str:
+        """One of ``models.metrics.KINDS``."""
+        return self.estimator.kind
+
+    @property
+    def rounds(self) -> int | None:
+        """The number of trees; None for a model without."""
+        return self.estimator.rounds if isinstance(self.estimator, Trees) else None
 
     def write(self, folder: Path) -> None:
-        """Put ``model.ubj`` and ``model.json`` into ``folder``, which exists."""
-        self.booster.save_model(folder / "model.ubj")
+        """Put ``fit.json`` and the estimator's file into ``folder``, which exists."""
+        self.estimator.write((folder / "model").with_suffix(self.estimator.suffix))
         description = {
+            "kind": self.kind,
             "schema": schema_to_json(self.schema),
             "calibration": asdict(self.calibration),
-            "rounds": self.rounds,
         }
-        write_json(folder / "model.json", description)
+        write_json(folder / "fit.json", description)
 
     @classmethod
     def read(cls, folder: Path) -> "FittedModel":
         """What ``write`` put into ``folder``."""
-        description = read_json(folder / "model.json")
+        description = read_json(folder / "fit.json")
         return cls(
             schema_from_json(description["schema"]),
-            read_booster(folder / "model.ubj"),
+            read_estimator(description["kind"], folder / "model"),
             Calibration(**description["calibration"]),
-            description["rounds"],
         )
 
 
@@ -96,6 +107,7 @@ def labels(rows: pa.Table) -> np.ndarray:
 def fit_model(
     training_set: pa.Table,
     dates: Sequence[date],
+    kind: str,
     calibration_count: int,
     model: params.Model,
     seed: int,
@@ -103,13 +115,14 @@ def fit_model(
 ) -> FittedModel:
     """The model that these dates and the parameters ask for; other rows are not looked at.
 
-    Customers are dealt into folds, and those of a fold are scored by trees that the others have
+    Customers are dealt into folds, and those of a fold are scored by a model that the others have
     taught. What these scores say of the newest dates calibrates the model, and finds the number of
-    rounds: each fold stops when they no longer improve. The model itself learns from all rows.
+    trees: each fold stops when they no longer improve. The model itself learns from all rows.
 
     Args:
         training_set: As-of date, customer, features and label.
         dates: The as-of dates to learn from.
+        kind: One of ``models.metrics.KINDS``.
         calibration_count: How many of them, the newest, calibrate.
         model: The ``model`` section of the parameters.
         seed: Of the folds, and of the sampling of rows and columns.
@@ -123,38 +136,54 @@ def fit_model(
     schema = describe_features(
         rows, [name for name in training_set.column_names if name not in KEYS]
     )
+    teach = partial(_teach, kind=kind, schema=schema, model=model, seed=seed)
     matrix, label = feature_matrix(rows, schema), labels(rows)
     folds = _folds(rows["customer_id"], seed)
     newest = pc.is_in(rows["as_of"], pa.array(sorted(dates)[-calibration_count:], pa.date32()))
     newest = newest.to_numpy(zero_copy_only=False)
 
-    xgboost_params = _xgboost_params(model, seed)
-    margin, found = np.empty(len(label), dtype=np.float32), []
+    margin, found = np.empty(len(label)), []
     for fold in range(FOLDS):
-        stopping = {}
         held = newest & (folds == fold)
-        others = _matrix(matrix, label, folds != fold)
-        if rounds is None:
-            stopping = {
-                "evals": [(_matrix(matrix, label, held), "held")],
-                "early_stopping_rounds": model.early_stopping_rounds,
-            }
-        fitted = xgboost.train(
-            xgboost_params,
-            others,
-            num_boost_round=rounds or model.max_rounds,
-            verbose_eval=False,
-            **stopping,
-        )
-        found.append(fitted.best_iteration + 1 if rounds is None else rounds)
-        margin[held] = fitted.inplace_predict(
-            matrix[held], iteration_range=(0, found[-1]), predict_type="margin"
-        )
-    rounds = sorted(found)[FOLDS // 2]
+        others = folds != fold
+        stopping = (matrix[held], label[held]) if rounds is None and held.any() else None
+        fitted = teach(matrix[others], label[others], stopping=stopping, rounds=rounds)
+        margin[held] = fitted.margin(matrix[held])
+        found.append(fitted.rounds if isinstance(fitted, Trees) else 0)
+    estimator = teach(matrix, label, rounds=sorted(found)[FOLDS // 2])
+    return FittedModel(schema, estimator, calibrate(margin[newest], label[newest]))
+
+
+def _teach(
+    matrix: np.ndarray,
+    label: np.ndarray,
+    *,
+    kind: str,
+    schema: Sequence[Feature],
+    model: params.Model,
+    seed: int,
+    rounds: int | None,
+    stopping: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Estimator:
+    """An estimator of these rows; trees stop when those of ``stopping`` are served no better."""
+    if kind == RECENCY:
+        return fit_recency(matrix, label, schema)
+    if kind == LOGISTIC:
+        return fit_logistic(matrix, label, schema)
+    options = {}
+    if stopping:
+        options = {
+            "evals": [(_matrix(*stopping), "held")],
+            "early_stopping_rounds": model.early_stopping_rounds,
+        }
     booster = xgboost.train(
-        xgboost_params, _matrix(matrix, label, slice(None)), num_boost_round=rounds
+        _xgboost_params(model, seed),
+        _matrix(matrix, label),
+        num_boost_round=rounds or model.max_rounds,
+        verbose_eval=False,
+        **options,
     )
-    return FittedModel(schema, booster, calibrate(margin[newest], label[newest]), rounds)
+    return Trees(booster[: booster.best_iteration + 1] if stopping else booster)
 
 
 def _folds(customers: pa.ChunkedArray, seed: int) -> np.ndarray:
@@ -167,8 +196,8 @@ def _folds(customers: pa.ChunkedArray, seed: int) -> np.ndarray:
     return np.array(dealt, dtype=np.int8)[encoded.indices.to_numpy()]
 
 
-def _matrix(matrix: np.ndarray, label: np.ndarray, chosen: np.ndarray | slice) -> xgboost.DMatrix:
-    return xgboost.DMatrix(matrix[chosen], label[chosen], missing=np.nan, nthread=THREADS)
+def _matrix(matrix: np.ndarray, label: np.ndarray) -> xgboost.DMatrix:
+    return xgboost.DMatrix(matrix, label, missing=np.nan, nthread=THREADS)
 
 
 def _xgboost_params(model: params.Model, seed: int) -> dict:

@@ -22,7 +22,16 @@ from models.bundle import Bundle
 from models.deciles import DECILES, deciles
 from models.golden import GoldenRun
 from models.judge import country_and_date_slices, group_names, judge_rows
-from models.metrics import DECISIVE, METRICS, TENURE_BANDS, worst_gain
+from models.metrics import (
+    DECISIVE,
+    KINDS,
+    METRICS,
+    TENURE_BANDS,
+    clearly_better_in,
+    clearly_worse_in,
+    difference_text,
+    signed_cell,
+)
 from models.pages import render_page
 from models.schema import FeatureMismatch
 from params import Gate, Params
@@ -137,17 +146,18 @@ def judge_challenger(
     challenger: Bundle,
     champion: Bundle | None,
     rows: pa.Table,
-    beats_baselines: bool,
     golden: GoldenRun,
     params: Params,
 ) -> GateVerdict:
     """The verdict on a challenger; the same arguments give the same verdict.
 
+    The two may be of different kinds. A first model has nobody to be better than: it is the
+    simplest that was not clearly beaten in its training, and needs only to be fit to score.
+
     Args:
         challenger: The model to judge.
-        champion: The model that scores now; None for a first model, which must beat the baselines.
+        champion: The model that scores now; None for a first model.
         rows: The challenger's holdout: as-of date, customer, features, label.
-        beats_baselines: What was found when the challenger was evaluated.
         golden: How its golden rows were scored.
         params: The sections ``gate`` and ``rollout``, and the seed of the training.
     """
@@ -160,27 +170,28 @@ def judge_challenger(
             f"one of them cannot score the rows to judge on: {error}", golden, params
         )
     usable = scored.dropna(subset=[f"p_{name}" for name in models]).reset_index(drop=True)
+    dates = tuple(str(day) for day in sorted(usable["as_of"].unique()))
+    sound, near = _predictions_conditions(_live_scores(rows, challenger), challenger, params)
+    if champion is None:
+        first = (_first_condition(challenger), sound, *_golden_conditions(golden, params.gate))
+        return GateVerdict(first, _judge(usable, models, params), dates)
     if len(usable) < params.gate.min_slice_rows or usable["label"].nunique() < 2:
         return _not_comparable(_too_little(rows, usable, models, params), golden, params)
 
     metrics = _judge(usable, models, params)
-    conditions, change = [_baselines_condition(beats_baselines)], None
-    slices: tuple[SliceResult, ...] = ()
-    if champion is not None:
-        masks = _slices(usable, params.gate)
-        slices = judge_slices({name: usable[mask] for name, mask in masks.items()}, params)
-        change = _change(usable, challenger, champion, masks)
-        conditions = [
-            *_improvement_conditions(metrics["difference"]),
-            _slices_condition(slices, params.gate.slice_margin),
-        ]
-    conditions += [
+    masks = _slices(usable, params.gate)
+    slices = judge_slices({name: usable[mask] for name, mask in masks.items()}, params)
+    conditions = (
+        *_improvement_conditions(metrics["difference"]),
+        _slices_condition(slices, params.gate.slice_margin),
         _calibration_condition(metrics, params.gate.calibration_bound),
-        *_predictions_conditions(_live_scores(rows, challenger), challenger, params),
+        sound,
+        near,
         *_golden_conditions(golden, params.gate),
-    ]
-    dates = tuple(str(day) for day in sorted(usable["as_of"].unique()))
-    return GateVerdict(tuple(conditions), metrics, dates, slices, change)
+    )
+    return GateVerdict(
+        conditions, metrics, dates, slices, _change(usable, challenger, champion, masks)
+    )
 
 
 def rows_unseen(rows: pa.Table, models: Iterable[Bundle]) -> pa.Table:
@@ -369,12 +380,10 @@ def _change(
 
 
 def _improvement_conditions(difference: dict) -> list[Condition]:
-    worst = {metric: worst_gain(difference[metric], sign) for metric, sign in DECISIVE.items()}
-    best = {metric: worst_gain(difference[metric], -sign) for metric, sign in DECISIVE.items()}
-    value = ", ".join(f"{METRICS[m]} {_signed(difference[m])}" for m in DECISIVE)
-    better = [METRICS[metric] for metric in DECISIVE if worst[metric] > 0]
-    worse = [metric for metric in DECISIVE if best[metric] > 0]
-    shown = ", ".join(f"{METRICS[metric]} {_signed(difference[metric])}" for metric in worse)
+    value = difference_text(difference)
+    better = [METRICS[metric] for metric in clearly_better_in(difference)]
+    worse = clearly_worse_in(difference)
+    shown = ", ".join(f"{METRICS[metric]} {signed_cell(difference[metric])}" for metric in worse)
     names = " or ".join(METRICS[metric] for metric in DECISIVE)
     return [
         Condition(
@@ -396,36 +405,28 @@ def _improvement_conditions(difference: dict) -> list[Condition]:
     ]
 
 
-def _signed(difference: dict) -> str:
-    """A difference with its interval, or a dash where it is undefined."""
-    if difference["value"] is None:
-        return "-"
-    ends = f"{difference['low']:+.4f} to {difference['high']:+.4f}"
-    return f"{difference['value']:+.4f} ({ends})"
-
-
-def _baselines_condition(beats_baselines: bool) -> Condition:
+def _first_condition(challenger: Bundle) -> Condition:
+    kind = KINDS[challenger.kind]
     return Condition(
-        "better than the baselines",
-        beats_baselines,
-        "yes" if beats_baselines else "no",
-        "clearly better than recency alone and than a logistic regression, in log loss and PR AUC",
-        "a first model that clearly beats both baselines"
-        if beats_baselines
-        else "a first model must clearly beat both baselines, and this one does not: see its card",
+        "a first model",
+        True,
+        kind,
+        "there is no champion to be better than",
+        f"the first model ({kind}), the simplest that no more complex one clearly beat: see its "
+        "card",
     )
 
 
 def _slices_condition(slices: Sequence[SliceResult], margin: float) -> Condition:
     judged = [part for part in slices if part.difference["value"] is not None]
     worst = min(judged, key=lambda part: part.difference["value"], default=None)
-    broken = [f"{part.name} {_signed(part.difference)}" for part in judged if not part.is_met]
+    broken = [f"{part.name} {signed_cell(part.difference)}" for part in judged if not part.is_met]
     unnoticed = max((part.noticed_from for part in judged if part.noticed_from), default=None)
     power = "" if unnoticed is None else f"; a loss below {unnoticed:.2f} may go unnoticed in some"
     return Condition(
         "no slice much worse",
         not broken,
-        f"{worst.name} {_signed(worst.difference)}" if worst else "no slice has enough rows",
+        f"{worst.name} {signed_cell(worst.difference)}" if worst else "no slice has enough rows",
         f"in none of {len(judged)} slices is the ROC AUC clearly below the champion's, and by more "
         f"than {margin:g}{power}",
         f"clearly loses more than {margin:g} ROC AUC for {', '.join(broken)}"

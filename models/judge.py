@@ -1,4 +1,4 @@
-"""Judging a model on the holdout: metrics with intervals, and whether it beats the baselines."""
+"""Judging models on the holdout: metrics with intervals, and which of them is chosen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from intervals import DIGITS, rounded, with_intervals
-from models.metrics import BASELINES, METRICS, PREDICTORS, is_better
+from models.metrics import KINDS, METRICS, PAIRS, choose
 
 CALIBRATION_BINS = 10
 
@@ -20,27 +20,32 @@ def judge(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
     """Everything worth knowing about the predictions of the holdout.
 
     Args:
-        predictions: ``as_of``, ``customer_id``, ``label`` (0 or 1), ``country``, ``p_model``,
-            ``p_recency``, ``p_logistic``; one row per customer and as-of date.
+        predictions: ``as_of``, ``customer_id``, ``label`` (0 or 1), ``country`` and, by each kind
+            of model, ``p_recency``, ``p_logistic``, ``p_xgboost``; one row per customer and date.
         rounds: Of the bootstrap. Customers are drawn, not rows: the rows of one customer are
             alike, and counting them as independent would make intervals too narrow.
         seed: Of the bootstrap.
 
     Returns:
-        ``holdout`` (its size), one entry per predictor, ``gain_over_recency`` and
-        ``gain_over_logistic`` (model minus baseline), ``slices`` (by country group and as-of
-        date; the same below each), and ``is_better``. A metric is ``{"value", "low", "high"}``
-        with the ends of its 95 % interval, null where one outcome is absent. Rounded to six
-        digits. ``expected_calibration_error`` has no interval: its bootstrap is biased upwards.
+        ``holdout`` (its size), one entry per kind, one for each of ``PAIRS`` (the more complex
+        kind minus the simpler), ``alike`` (the kinds that give everybody the same score),
+        ``chosen`` (a kind), ``model`` (that kind's entry once more), and ``slices`` (by country
+        group and as-of date; the same below each). A metric is ``{"value", "low", "high"}`` with
+        the ends of its 95 % interval, null where one outcome is absent. Rounded to six digits.
+        ``expected_calibration_error`` has no interval: its bootstrap is biased upwards.
     """
     # Float sums depend on their order, the result must not.
     predictions = predictions.sort_values(["as_of", "customer_id"], ignore_index=True)
     overall = _judge_rows(predictions, rounds, seed)
+    alike = [kind for kind in KINDS if predictions[f"p_{kind}"].nunique() == 1]
+    chosen = choose(overall, alike)
     slices = {
         name: _judge_rows(predictions[rows], rounds, seed)
         for name, rows in country_and_date_slices(predictions).items()
     }
-    return rounded(overall | {"slices": slices, "is_better": is_better(overall)})
+    for each in (overall, *slices.values()):
+        each["model"] = each[chosen]
+    return rounded(overall | {"slices": slices, "alike": alike, "chosen": chosen})
 
 
 def country_and_date_slices(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -129,16 +134,15 @@ def _judge_group(rows: pd.DataFrame, threshold: float, rounds: int, seed: int) -
     }
 
 
-def calibration_curve(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Up to ten bins of equally many rows, by the model's probability.
+def calibration_curve(label: pd.Series, probability: pd.Series) -> pd.DataFrame:
+    """Up to ten bins of equally many rows, by a model's probability.
 
     Returns:
         ``predicted`` (mean probability), ``observed`` (share of buyers) and ``rows``, ascending.
         Equal probabilities share a bin.
     """
-    probability = predictions["p_model"].to_numpy()
-    bins = _calibration_bins(probability)
-    table = pd.DataFrame({"bin": bins, "predicted": probability, "observed": predictions["label"]})
+    bins = _calibration_bins(probability.to_numpy())
+    table = pd.DataFrame({"bin": bins, "predicted": probability, "observed": label})
     curve = table.groupby("bin").agg(
         predicted=("predicted", "mean"), observed=("observed", "mean"), rows=("bin", "size")
     )
@@ -146,21 +150,21 @@ def calibration_curve(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def lift_curve(predictions: pd.DataFrame) -> pd.DataFrame:
-    """For the best-scored 1 %, 2 %, ... 100 % of rows and each predictor: the lift and the share
+    """For the best-scored 1 %, 2 %, ... 100 % of rows and each kind: the lift and the share
     of all buyers among them.
 
     Returns:
-        ``predictor``, ``contacted_share``, ``lift``, ``captured_share``.
+        ``kind``, ``contacted_share``, ``lift``, ``captured_share``.
     """
     shares = np.arange(1, 101) / 100
     label = predictions["label"].to_numpy(dtype=np.float64)
     curves = []
-    for predictor in PREDICTORS:
-        ranking = _Ranking.of(predictions[f"p_{predictor}"].to_numpy(), label)
+    for kind in KINDS:
+        ranking = _Ranking.of(predictions[f"p_{kind}"].to_numpy(), label)
         rows, buyers = ranking.cumulated(np.ones(len(label)))
         captured = _buyers_among(shares * rows[-1], rows, buyers) / buyers[-1]
         columns = {"contacted_share": shares, "lift": captured / shares, "captured_share": captured}
-        curves.append(pd.DataFrame({"predictor": predictor, **columns}))
+        curves.append(pd.DataFrame({"kind": kind, **columns}))
     return pd.concat(curves, ignore_index=True).round(DIGITS)
 
 
@@ -168,8 +172,8 @@ def _judge_rows(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
     return judge_rows(
         predictions["label"].to_numpy(dtype=np.float64),
         predictions["customer_id"].to_numpy(),
-        {p: predictions[f"p_{p}"].to_numpy(dtype=np.float64) for p in PREDICTORS},
-        {f"gain_over_{baseline}": ("model", baseline) for baseline in BASELINES},
+        {kind: predictions[f"p_{kind}"].to_numpy(dtype=np.float64) for kind in KINDS},
+        PAIRS,
         rounds,
         seed,
     )

@@ -1,9 +1,20 @@
-"""What models are judged by, what people call it, and when one is clearly better than another."""
+"""What models are judged by, what people call it, and which of several is chosen."""
 
 import math
+from collections.abc import Collection, Mapping
+from itertools import combinations
 
-PREDICTORS = ("model", "recency", "logistic")
-BASELINES = ("recency", "logistic")
+RECENCY, LOGISTIC, XGBOOST = "recency", "logistic", "xgboost"
+
+KINDS = {
+    RECENCY: "recency table",
+    LOGISTIC: "logistic regression",
+    XGBOOST: "XGBoost",
+}
+"""The kinds of model that a training tries, the simplest first, and what people call them."""
+
+PAIRS = {f"{rival}_over_{simpler}": (rival, simpler) for simpler, rival in combinations(KINDS, 2)}
+"""The comparisons of a more complex kind with a simpler one, by name."""
 
 METRICS = {
     "roc_auc": "ROC AUC",
@@ -22,46 +33,53 @@ TENURE_BANDS = {"under 90 days": 90, "90 to 364 days": 365, "365 days and more":
 """The bands of ``tenure_days``, each with the first day that is beyond it."""
 
 
-class ModelNotBetter(Exception):
-    """The model does not clearly beat the baselines, so it must not be the first champion."""
+def choose(differences: Mapping[str, Mapping[str, dict]], alike: Collection[str]) -> str:
+    """The simplest kind that no more complex one clearly beats.
 
-    def __init__(self, metrics: dict) -> None:
-        super().__init__(
-            "the model does not clearly beat both baselines on the holdout, so it does not become "
-            "the first champion.\n"
-            f"{comparison_table(metrics)}\n"
-            "A first model is accepted when its 95 % interval of the gain excludes zero for log "
-            "loss and for PR AUC, against both. With few customers the intervals are wide: give it "
-            "more history or more customers (training.as_of_count in params.yaml), or better "
-            "features; or tune the `model` section on dates before the holdout."
-        )
+    A kind that gives everybody the same score ranks nobody, and no night would publish it.
 
+    Args:
+        differences: By the names of ``PAIRS``, each metric's difference with its interval.
+        alike: The kinds that give everybody the same score.
 
-def is_better(metrics: dict) -> bool:
-    """Whether the model beats both baselines in log loss and PR AUC by more than chance.
-
-    >>> gain = {"log_loss": {"low": -0.02, "high": -0.01}, "pr_auc": {"low": 0.01, "high": 0.02}}
-    >>> is_better({"gain_over_recency": gain, "gain_over_logistic": gain})
-    True
-    >>> unclear = gain | {"pr_auc": {"low": -0.01, "high": 0.02}}
-    >>> is_better({"gain_over_recency": gain, "gain_over_logistic": unclear})
-    False
+    >>> clear, unclear = {"value": 2, "low": 1, "high": 3}, {"value": 1, "low": -1, "high": 3}
+    >>> even = {"log_loss": unclear, "pr_auc": unclear}
+    >>> choose(dict.fromkeys(PAIRS, even), alike=())
+    'recency'
+    >>> beaten = {"xgboost_over_recency": even | {"pr_auc": clear}}
+    >>> choose(dict.fromkeys(PAIRS, even) | beaten, alike=())
+    'logistic'
+    >>> choose(dict.fromkeys(PAIRS, even), alike=["recency"])
+    'logistic'
     """
-    return all(
-        worst_gain(metrics[f"gain_over_{baseline}"][metric], sign) > 0
-        for baseline in BASELINES
-        for metric, sign in DECISIVE.items()
-    )
+    candidates = [kind for kind in KINDS if kind not in alike] or [XGBOOST]
+    beaten = {
+        simpler
+        for name, (rival, simpler) in PAIRS.items()
+        if rival in candidates and is_clearly_better(differences[name])
+    }
+    return next(kind for kind in candidates if kind not in beaten)
 
 
-def require_better(metrics: dict) -> None:
-    """Refuse a first champion that does not beat both baselines.
+def is_clearly_better(difference: Mapping[str, dict]) -> bool:
+    """Whether a model is better than another by more than chance: its interval of the difference
+    lies wholly on the better side for log loss or PR AUC, and for neither on the worse."""
+    return bool(clearly_better_in(difference)) and not clearly_worse_in(difference)
 
-    Raises:
-        ModelNotBetter: With the table of metrics.
-    """
-    if not metrics["is_better"]:
-        raise ModelNotBetter(metrics)
+
+def clearly_better_in(difference: Mapping[str, dict]) -> list[str]:
+    """The decisive metrics whose whole interval is on the better side."""
+    return [m for m, sign in DECISIVE.items() if worst_gain(difference[m], sign) > 0]
+
+
+def clearly_worse_in(difference: Mapping[str, dict]) -> list[str]:
+    """The decisive metrics whose whole interval is on the worse side."""
+    return [m for m, sign in DECISIVE.items() if worst_gain(difference[m], -sign) > 0]
+
+
+def difference_text(difference: Mapping[str, dict]) -> str:
+    """The decisive metrics of a difference for people."""
+    return ", ".join(f"{METRICS[m]} {signed_cell(difference[m])}" for m in DECISIVE)
 
 
 def worst_gain(gain: dict, sign: int) -> float:
@@ -78,22 +96,16 @@ def worst_gain(gain: dict, sign: int) -> float:
     return float("nan") if None in ends else min(sign * end for end in ends)
 
 
-def comparison_table(metrics: dict) -> str:
-    """Metrics of model and baselines side by side, as a Markdown table for people."""
-    lines = [
-        "| metric | model | recency only | logistic regression | gain over recency "
-        "| gain over logistic |",
-        "|---|---|---|---|---|---|",
-    ]
-    for metric, title in METRICS.items():
-        cells = [metric_cell(metrics[predictor][metric]) for predictor in PREDICTORS]
-        cells += [metric_cell(metrics[f"gain_over_{baseline}"][metric]) for baseline in BASELINES]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def metric_cell(metric: dict) -> str:
     """A metric with its interval, or a dash where it is undefined."""
     if metric["value"] is None:
         return "-"
     return f"{metric['value']:.4f} ({metric['low']:.4f} to {metric['high']:.4f})"
+
+
+def signed_cell(difference: dict) -> str:
+    """A difference with its interval, or a dash where it is undefined."""
+    if difference["value"] is None:
+        return "-"
+    ends = f"{difference['low']:+.4f} to {difference['high']:+.4f}"
+    return f"{difference['value']:+.4f} ({ends})"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from intervals import DIGITS
 from lake import value_sha256, write_json
 from models.apply import score
-from models.bundle import JUDGED_MODEL, JUDGED_PROBABILITY
+from models.bundle import JUDGED_MODEL, JUDGED_PROBABILITY, LIVE_MODEL
 from models.card import model_card
 from models.fit import FittedModel
 from models.judge import calibration_curve, judge_groups
@@ -73,7 +73,7 @@ def write_bundle(
         holdout: As-of date, customer, features and label, ordered by date and customer. Those of
             the newest date become the reference for drift and the golden rows; a sample of all,
             customers by number, is what this model and another will be judged on.
-        predictions: Of the same rows: ``label`` and ``p_model``, the judged model's probability.
+        predictions: Of the same rows: ``label`` and, by kind, the judged model's probability.
         golden_features: Folder with the golden files of the features.
         metrics: What ``judge`` found.
         origin: What went in.
@@ -90,8 +90,10 @@ def write_bundle(
     # Whom to contact goes by the order of the customers; that the live fit has seen their labels
     # changes the order, not how many a share of them is.
     threshold = contact_threshold(after, share)
-    judged_threshold = contact_threshold(predictions["p_model"].to_numpy(), share)
+    chosen = predictions[f"p_{live.kind}"]
+    judged_threshold = contact_threshold(chosen.to_numpy(), share)
     description = {
+        "kind": live.kind,
         "model_name": params.model.name,
         "owner": params.gate.owner,
         "horizon_days": params.training.horizon_days,
@@ -113,7 +115,7 @@ def write_bundle(
         "origin": asdict(origin),
         "metrics": metrics["model"],
     }
-    predicted = holdout.to_pandas().assign(probability=predictions["p_model"].to_numpy())
+    predicted = holdout.to_pandas().assign(probability=chosen.to_numpy())
     groups = judge_groups(
         predicted,
         params.gate.group_columns,
@@ -122,12 +124,12 @@ def write_bundle(
         params.training.bootstrap_rounds,
         params.training.seed,
     )
-    curve = calibration_curve(predictions).to_dict("records")
+    curve = calibration_curve(predictions["label"], chosen).to_dict("records")
     metrics = metrics | {"groups": groups, "calibration_curve": curve}
     write_json(folder / "bundle.json", description)
     write_json(folder / "metrics.json", metrics)
-    live.booster.save_model(folder / "model.ubj")
-    judged.booster.save_model(folder / JUDGED_MODEL)
+    for name, fit in ((LIVE_MODEL, live), (JUDGED_MODEL, judged)):
+        fit.estimator.write((folder / name).with_suffix(fit.estimator.suffix))
     for file in GOLDEN_FEATURES:
         shutil.copyfile(golden_features / file, folder / file)
     (folder / "model_card.md").write_text(model_card(description, metrics), encoding="utf-8")
@@ -155,12 +157,22 @@ def _second_fit(before: np.ndarray, after: np.ndarray, share: float) -> dict[str
 def contact_threshold(probabilities: np.ndarray, contact_share: float) -> float:
     """The probability that the best ``contact_share`` of the rows that have one reach.
 
+    Equal probabilities get one decision: of a run of them at the edge all or none are in,
+    whichever comes nearer to the share.
+
     >>> contact_threshold(np.array([0.1, 0.2, 0.3, 0.4, 0.5]), 0.4)
     0.4
+    >>> contact_threshold(np.array([0.1, 0.1, 0.1, 0.1, 0.5]), 0.4)
+    0.5
     """
-    known = probabilities[~np.isnan(probabilities)]
+    known = np.sort(probabilities[~np.isnan(probabilities)])
     count = max(1, int(len(known) * contact_share))
-    return float(np.sort(known)[-count])
+    edge = known[-count]
+    below, above = np.searchsorted(known, edge), np.searchsorted(known, edge, side="right")
+    with_run, without_run = len(known) - below, len(known) - above
+    if without_run and with_run - count > count - without_run:
+        edge = known[above]
+    return float(edge)
 
 
 def threshold_version(threshold: float, contact_share: float) -> str:

@@ -89,15 +89,20 @@ def margin_contributions(booster: xgboost.Booster, matrix: np.ndarray) -> np.nda
     """
     groups, start = _tables(booster)
     if groups is None:
-        # The number of threads of a DMatrix is its own, not the booster's.
-        rows = xgboost.DMatrix(matrix, missing=np.nan, nthread=1)
-        return booster.predict(rows, pred_contribs=True).T.astype(np.float64)
+        return own_contributions(booster, matrix)
     sums = np.zeros((matrix.shape[1] + 1, len(matrix)))
     sums[-1] = start
     for first in range(0, len(matrix), CHUNK_ROWS):
         chunk = slice(first, first + CHUNK_ROWS)
         _add(groups, np.ascontiguousarray(matrix[chunk].T), sums[:, chunk])
     return sums
+
+
+def own_contributions(booster: xgboost.Booster, matrix: np.ndarray) -> np.ndarray:
+    """The same as XGBoost computes it for every row, in float32."""
+    # The number of threads of a DMatrix is its own, not the booster's.
+    rows = xgboost.DMatrix(matrix, missing=np.nan, nthread=1)
+    return booster.predict(rows, pred_contribs=True).T.astype(np.float64)
 
 
 def _add(groups: Sequence[_Group], columns: np.ndarray, sums: np.ndarray) -> None:

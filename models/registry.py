@@ -176,6 +176,11 @@ class RegistryState:
             f"{where} of {name} in the registry": audit for where, name, audit in named if audit
         }
 
+    @property
+    def champion(self) -> str | None:
+        """The version that is champion, if there is one."""
+        return self.promotions[-1].version if self.promotions else None
+
     def resolve(self, wanted: str) -> ModelVersion:
         """The version called ``wanted`` (``v1.2.0``), or the present ``champion``.
 
@@ -184,13 +189,18 @@ class RegistryState:
         """
         known = {version.version: version for version in self.versions}
         if wanted == CHAMPION:
-            if not self.promotions:
-                raise VersionUnknown(
-                    f"no model is champion yet; registered are {sorted(known) or 'none'}. "
-                    "Promote one: python -m jobs.promote_model --version v1.0.0 --reason '...' "
-                    "(or train it first: python -m jobs.retrain_model --help)"
+            if self.champion is None:
+                first = (
+                    "Promote one: python -m jobs.promote_model --version "
+                    f"{self.versions[-1].version} --reason '...'"
+                    if known
+                    else "Train one: python -m jobs.retrain_model --until DAY --reason "
+                    "'first model' --promote-first"
                 )
-            wanted = self.promotions[-1].version
+                raise VersionUnknown(
+                    f"no model is champion yet; registered are {sorted(known) or 'none'}. {first}"
+                )
+            wanted = self.champion
         if wanted not in known:
             raise VersionUnknown(
                 f"the registry has no version {wanted!r}, only {sorted(known) or 'none'}"

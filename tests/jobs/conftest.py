@@ -21,6 +21,7 @@ from models.apply import score
 from models.fit import fit_model, rows_of
 from models.git import git
 from models.judge import judge
+from models.metrics import KINDS, XGBOOST
 from models.packing import Origin, write_bundle
 from models.registry import Registry, Trained
 from models.split import split_by_time
@@ -34,8 +35,8 @@ from warehouse import migrate
 PARAMS = read_params()
 
 
-def write_model(folder: Path, feature_names: tuple[str, ...], *, is_better: bool = True) -> None:
-    """A bundle of a small model that reads ``feature_names`` and beats its baselines, or not."""
+def write_model(folder: Path, feature_names: tuple[str, ...], *, kind: str = XGBOOST) -> None:
+    """A bundle of a small model of that kind which reads ``feature_names``."""
     random = np.random.default_rng(0)
     dates = [date(2026, 1, 5) + timedelta(days=30 * n) for n in range(5)]
     parts = []
@@ -50,15 +51,15 @@ def write_model(folder: Path, feature_names: tuple[str, ...], *, is_better: bool
 
     split = split_by_time(dates, horizon_days=30, holdout_count=1)
     judged, live = (
-        fit_model(training_set, days, 2, PARAMS.model, seed=1, rounds=3)
+        fit_model(training_set, days, kind, 2, PARAMS.model, seed=1, rounds=3)
         for days in (split.fit, split.live)
     )
     holdout = rows_of(training_set, split.holdout)
     predictions = holdout.select(["as_of", "customer_id", "label", "country"]).to_pandas()
-    predictions["p_model"] = score(holdout, judged, reasons=0)["probability"].to_numpy()
-    predictions["p_recency"] = predictions["p_logistic"] = (
-        0.5 if is_better else predictions["p_model"]
-    )
+    probability = score(holdout, judged, reasons=0)["probability"].to_numpy()
+    # The others give everybody the same score, so this kind is chosen.
+    scored = dict.fromkeys(KINDS, 0.5) | {kind: probability}
+    predictions = predictions.assign(**{f"p_{name}": p for name, p in scored.items()})
     golden = folder.with_name(f"{folder.name}-golden")
     golden.mkdir()
     for name in ("golden_activity.parquet", "golden_features.parquet"):

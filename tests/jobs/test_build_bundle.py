@@ -1,4 +1,4 @@
-"""The gate of a first model is real: what does not beat the baselines becomes no bundle."""
+"""From a training set to a bundle: the simplest kind that is not clearly beaten, of any shop."""
 
 from datetime import date, timedelta
 
@@ -6,11 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
 
 from jobs import build_bundle, evaluate_model, train_model
 from lake import read_json, write_json
 from models.apply import score
-from models.bundle import read_bundle
+from models.bundle import read_bundle, read_holdout
+from models.fit import FittedModel
+from models.gate import judge_challenger
+from models.golden import GoldenRun
+from models.metrics import KINDS
 from params import Params, read_params
 
 
@@ -22,25 +27,48 @@ def params() -> Params:
                 update={"holdout_count": 1, "calibration_count": 2, "bootstrap_rounds": 50}
             ),
             "model": ours.model.model_copy(update={"max_rounds": 30}),
+            "drift": ours.drift.model_copy(update={"placebo_nights": 50}),
         }
     )
 
 
-def write_inputs(artifacts, shuffled: bool) -> None:
-    """Those buy whose last purchase is neither new nor old; or, shuffled, anybody."""
+def hump(recency: np.ndarray, _spend: np.ndarray) -> np.ndarray:
+    """Those buy whose last purchase is neither new nor old, which only trees can say."""
+    return np.where((recency > 100) & (recency < 200), 0.9, 0.1)
+
+
+def falling(recency: np.ndarray, _spend: np.ndarray) -> np.ndarray:
+    """The longer ago the last purchase, the fewer buy: all is said by a table of recency."""
+    return np.where(recency < 60, 0.6, np.where(recency < 150, 0.3, 0.05))
+
+
+def spending(recency: np.ndarray, spend: np.ndarray) -> np.ndarray:
+    """Those buy who have spent much, and lately: a line says it."""
+    return 1 / (1 + np.exp(0.9 * np.log1p(recency) - 1.5 * np.log1p(spend)))
+
+
+def nothing(recency: np.ndarray, _spend: np.ndarray) -> np.ndarray:
+    """Nobody knows who buys."""
+    return np.full(len(recency), 0.3)
+
+
+def write_inputs(artifacts, chance=hump, customers: int = 500) -> None:
+    """A training set in which ``chance`` says who buys."""
     random = np.random.default_rng(2)
     parts = []
     for i in range(5):
-        recency = random.integers(0, 300, 500).astype(float)
-        label = random.random(500) < np.where((recency > 100) & (recency < 200), 0.9, 0.1)
+        day = pa.array([date(2026, 1, 1) + timedelta(30 * i)] * customers, pa.date32())
+        recency = random.integers(0, 300, customers).astype(float)
+        spend = np.round(random.lognormal(2, 1.5, customers), 2)
         parts.append(
             pa.table(
                 {
-                    "as_of": pa.array([date(2026, 1, 1) + timedelta(30 * i)] * 500, pa.date32()),
-                    "customer_id": [f"c{n:03}" for n in range(500)],
+                    "as_of": day,
+                    "customer_id": [f"c{n:03}" for n in range(customers)],
                     "recency_days": recency,
-                    "country": ["Norway", "Spain"] * 250,
-                    "label": (random.permutation(label) if shuffled else label).astype("int32"),
+                    "spend_365d": spend,
+                    "country": random.choice(["Norway", "Spain"], customers),
+                    "label": (random.random(customers) < chance(recency, spend)).astype("int32"),
                 }
             )
         )
@@ -60,10 +88,11 @@ def train(artifacts) -> dict:
     return build_bundle.run(params(), artifacts)
 
 
-def test_a_model_that_knows_more_than_the_baselines_becomes_a_bundle(tmp_path):
-    write_inputs(tmp_path, shuffled=False)
+def test_trees_that_know_more_become_a_bundle(tmp_path):
+    write_inputs(tmp_path)
     facts = train(tmp_path)
     description = read_json(tmp_path / "bundle" / "bundle.json")
+    assert description["kind"] == facts["kind"] == "xgboost"
     assert description["threshold"] == facts["threshold"]
     assert description["origin"]["as_of"]["holdout"] == ["2026-05-01"]
     assert description["origin"]["training_until"] == "2026-05-31"
@@ -74,27 +103,61 @@ def test_a_model_that_knows_more_than_the_baselines_becomes_a_bundle(tmp_path):
 
 def test_the_live_fit_has_learnt_what_happened_last_and_the_judged_one_has_not(tmp_path):
     """On the newest date everybody does the opposite."""
-    write_inputs(tmp_path, shuffled=False)
+    write_inputs(tmp_path)
     path = tmp_path / "training_set" / "training_set.parquet"
     rows = pq.read_table(path)
     newest = pc.equal(rows["as_of"], pc.max(rows["as_of"]))
     turned = pc.if_else(newest, pc.subtract(pa.scalar(1, pa.int32()), rows["label"]), rows["label"])
     pq.write_table(rows.set_column(rows.column_names.index("label"), "label", turned), path)
-    facts = train(tmp_path)
-    bundle = read_bundle(tmp_path / "bundle", facts["bundle_sha256"])
-    often = pa.table({"recency_days": [150.0], "country": ["Norway"]})
-    judged, live = (
-        score(often, fit, reasons=0)["probability"][0].as_py() for fit in (bundle.judged, bundle)
-    )
+    train_model.run(params(), tmp_path)
+    fits = [FittedModel.read(tmp_path / "model" / "xgboost" / fit) for fit in ("judged", "live")]
+    often = pa.table({"recency_days": [150.0], "spend_365d": [8.0], "country": ["Norway"]})
+    judged, live = (score(often, fit, reasons=0)["probability"][0].as_py() for fit in fits)
     assert judged > 0.85
     assert live < judged - 0.1
-    assert bundle.judged.learnt_on[-1] == date(2026, 4, 1)
 
 
-def test_the_bundle_of_a_model_of_shuffled_labels_says_that_it_is_no_better(tmp_path):
-    write_inputs(tmp_path, shuffled=True)
-    train(tmp_path)
-    assert read_json(tmp_path / "bundle" / "metrics.json")["is_better"] is False
+@pytest.mark.parametrize(
+    ("chance", "kind"), [(falling, "recency"), (nothing, "recency"), (spending, "logistic")]
+)
+def test_the_simplest_kind_that_is_not_clearly_beaten_becomes_a_bundle_like_any_other(
+    tmp_path, caplog, chance, kind
+):
+    write_inputs(tmp_path, chance)
+    with caplog.at_level("INFO"):
+        facts = train(tmp_path)
+    assert facts["kind"] == kind
+    assert f"Chosen: {KINDS[kind]}" in caplog.text
+
+    folder = tmp_path / "bundle"
+    assert {"model.json", "judged.json"} < {path.name for path in folder.iterdir()}
+    assert not list(folder.glob("*.ubj"))
+    bundle = read_bundle(folder, facts["bundle_sha256"])
+    rows = read_holdout(folder)
+    live, judged = (score(rows, fit, reasons=3) for fit in (bundle, bundle.judged))
+    assert live != judged
+    assert all(live["reason_1"].is_valid())
+    card = (folder / "model_card.md").read_text()
+    assert f"The model, {KINDS[kind]}, was fitted twice" in card
+    assert f"Chosen: {KINDS[kind]}, the simplest" in card
+    assert read_json(folder / "bundle.json")["hears"]["power"]["recency_days"]
+
+    again = tmp_path / "again"
+    again.mkdir()
+    write_inputs(again, chance)
+    assert train(again)["bundle_sha256"] == facts["bundle_sha256"]
+
+
+def test_a_tiny_shop_with_few_buyers_gets_a_model_that_can_score(tmp_path):
+    write_inputs(tmp_path, lambda recency, _: np.where(recency < 90, 0.15, 0.02), customers=60)
+    facts = train(tmp_path)
+    bundle = read_bundle(tmp_path / "bundle", facts["bundle_sha256"])
+    rows = read_holdout(bundle.folder)
+    scores = score(rows, bundle, reasons=1)["probability"].to_numpy()
+    assert len(set(scores)) > 1
+    golden = GoldenRun(seconds=1.0, mebibytes=100.0, error=None)
+    verdict = judge_challenger(bundle, None, rows, golden, params())
+    assert verdict.is_passed, verdict.reasons
 
 
 def test_parameters_that_only_scoring_reads_do_not_change_the_hash():

@@ -90,6 +90,14 @@ def test_a_score_that_is_not_what_the_model_says_is_shouted_at(shop):
     assert "NOT the score, 0.123456" in joined(screen(shop, "ada"))
 
 
+def test_a_version_that_was_asked_for_by_name_is_not_shown_as_the_champion(shop):
+    run_id = warehouse.current_run(warehouse.connect(shop.warehouse_url), NEWEST)
+    record = RunRecord.read(shop.data_root, NEWEST, run_id)
+    record.model_copy(update={"is_champion": False}).write(shop.data_root)
+    shown = joined(screen(shop, "ada"))
+    assert "by a version asked for by name, not the champion: repurchase v1.0.0" in shown
+
+
 def test_the_first_night_has_none_to_compare_with(shop_settings):
     text = joined(screen(shop_settings, "ada", NIGHTS[0]))
     assert "No night before this one is published." in text

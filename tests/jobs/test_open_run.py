@@ -11,7 +11,7 @@ import catalog
 from deliveries.receive import DeliveryMissing, DeliveryUnfit, describe_delivery
 from errors import BadData
 from jobs import open_run
-from jobs.open_run import DaysMissing, NightTooFar, scoring_params_sha256
+from jobs.open_run import DaysMissing, NightTooFar, ReasonMissing, scoring_params_sha256
 from jobs.registry import ModelDoesNotFit, copy_history, open_registry
 from ledger import RulesChanged, delivery_id, entries
 from models.git import git
@@ -219,7 +219,7 @@ def test_without_champion_nothing_is_opened(deployed):
 
 def test_a_model_that_reads_other_features_stops_the_night(ready):
     with pytest.raises(ModelDoesNotFit, match=r"v1\.1\.0 .*does not know \['tenure_days'\]"):
-        opened(ready, model="v1.1.0")
+        opened(ready, model="v1.1.0", reason="to see")
 
 
 def test_a_bundle_that_does_not_load_here_stops_the_night(ready, monkeypatch):
@@ -280,6 +280,14 @@ def test_another_share_is_another_run_and_so_is_none(tried):
     open_registry(tried, PARAMS).withdraw(actor="ada", reason="test")
     assert len({with_five.run_id, with_twenty.run_id, opened(tried).run_id}) == 3
     assert opened(tried).challenger is None
+
+
+@pytest.mark.parametrize("reason", [None, ""])
+def test_a_version_that_is_not_the_champion_scores_a_night_only_for_a_reason(ready, reason):
+    promote(ready, "v1.1.0")
+    with pytest.raises(ReasonMissing, match=r"v1\.0\.0 is not the champion, which is v1\.1\.0"):
+        opened(ready, model="v1.0.0", reason=reason)
+    assert not opened(ready, model="v1.0.0", reason="to compare").is_champion
 
 
 def test_a_model_asked_for_by_name_scores_alone(tried):
@@ -450,9 +458,9 @@ def test_a_published_night_with_another_delivery_or_another_model_is_another_run
     first = opened(ready)
     publish_run(ready, first)
     promote(ready, "v1.1.0")
-    assert opened(ready, model="v1.0.0") == first
+    assert opened(ready, model="v1.0.0", reason="to compare") == first
     deliver(ready, lines=4)
-    second = opened(ready, model="v1.0.0")
+    second = opened(ready, model="v1.0.0", reason="to compare")
     assert second.run_id != first.run_id
     assert second.intakes.items() >= {day: first.intakes[day] for day in HISTORY}.items()
 

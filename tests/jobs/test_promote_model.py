@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from features.build import FEATURE_NAMES
 from jobs import promote_model
 from jobs.registry import open_registry
-from models.metrics import ModelNotBetter
+from jobs.retrain_model import standing
+from models.metrics import KINDS
 from models.registry import VersionUnknown
 from models.store import BundleRefused, StoreUnavailable
 from params import read_params
@@ -102,22 +103,20 @@ def test_a_version_that_does_not_load_here_is_not_promoted(deployed, monkeypatch
     assert champions(deployed) == []
 
 
-def test_a_first_champion_must_beat_the_baselines_and_a_later_one_need_not(
-    deployed, model_shop, tmp_path
+@pytest.mark.parametrize("kind", ["recency", "logistic"])
+def test_a_simple_model_can_be_the_first_champion_and_follow_another(
+    deployed, model_shop, tmp_path, kind
 ):
     shop = shutil.copytree(model_shop, tmp_path / "shop")
     run_dvc(shop, "remote", "modify", "store", "url", str(shop / "model-store"))
-    write_model(shop / "beaten", FEATURE_NAMES, is_better=False)
-    register(shop, deployed.data_root / "registry.git", "beaten")
+    write_model(shop / kind, FEATURE_NAMES, kind=kind)
+    register(shop, deployed.data_root / "registry.git", kind)
     here = deployed.model_copy(update={"model_store_url": str(shop / "model-store")})
-
-    with pytest.raises(ModelNotBetter, match=r"(?s)\| log loss \|.*training.as_of_count"):
-        promote(here, "v1.2.0")
-    assert champions(here) == []
-
-    promote(here, "v1.0.0")
-    promote(here, "v1.2.0")
-    assert champions(here) == ["v1.0.0", "v1.2.0"]
+    for version in ("v1.2.0", "v1.0.0", "v1.2.0"):
+        promote(here, version)
+    assert champions(here) == ["v1.2.0", "v1.0.0", "v1.2.0"]
+    card = here.data_root / "reports" / "models" / "v1.2.0" / "card" / "index.html"
+    assert f"The model, {KINDS[kind]}, was fitted twice" in card.read_text()
 
 
 def test_without_tables_nothing_is_promoted(deployed):
@@ -125,3 +124,13 @@ def test_without_tables_nothing_is_promoted(deployed):
     with pytest.raises(NotMigrated, match="migrate_warehouse"):
         promote(deployed)
     assert champions(deployed) == []
+
+
+def test_the_end_of_a_training_says_whether_its_version_may_score(deployed):
+    state = open_registry(deployed, PARAMS).read()
+    first, second = state.versions
+    assert "To make it the first: python -m jobs.promote_model" in standing(first, state)
+    promote(deployed)
+    state = open_registry(deployed, PARAMS).read()
+    assert "is the champion" in standing(first, state)
+    assert "must not be promoted unless it wins" in standing(second, state)

@@ -12,7 +12,9 @@ import xgboost
 from models import reasons
 from models.apply import ReasonsWrong, feature_contributions, score
 from models.calibration import Calibration
+from models.estimators import Trees
 from models.fit import fit_model
+from models.metrics import XGBOOST
 from models.schema import Feature, FeatureMismatch, describe_features, feature_matrix
 from models.split import split_by_time
 from params import read_params
@@ -25,7 +27,7 @@ RECENCY = Feature("recency_days", "number", (), 0.0, 300.0, 0.0)
 @pytest.fixture(scope="module")
 def model(small_training_set):
     split = split_by_time(small_training_set["as_of"].unique().to_pylist(), 30, 2)
-    return fit_model(small_training_set, split.fit, 2, MODEL, seed=1)
+    return fit_model(small_training_set, split.fit, XGBOOST, 2, MODEL, seed=1)
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_contributions_add_up_to_the_log_odds(model, customers):
 
 
 def test_contributions_that_do_not_add_up_explain_nobody(model, customers, monkeypatch):
-    groups, start = reasons._tables(model.booster)
+    groups, start = reasons._tables(model.estimator.booster)
     monkeypatch.setattr(reasons, "_tables", lambda _: (groups[1:], start))
     score(customers, model, reasons=0)
     with pytest.raises(ReasonsWrong, match=r".* of 300 rows .* scoring.reasons to"):
@@ -110,7 +112,8 @@ def test_contributions_that_are_equal_are_named_in_the_order_of_the_schema():
     data = xgboost.DMatrix(rows, rows.prod(axis=1), nthread=1)
     booster = xgboost.train({"max_depth": 4, "nthread": 1, "reg_lambda": 0}, data, 3)
     schema = [Feature(name, "number", (), 0.0, 1.0, 0.0) for name in "zyxw"]
-    model = SimpleNamespace(schema=schema, booster=booster, calibration=Calibration(1.0, 0.0))
+    trees, calibration = Trees(booster), Calibration(1.0, 0.0)
+    model = SimpleNamespace(schema=schema, estimator=trees, calibration=calibration)
     table = pa.table({name: rows[:, position] for position, name in enumerate("zyxw")})
     for scored in score(table, model, reasons=4).to_pylist():
         named = [reason for name, reason in scored.items() if name != "probability"]

@@ -17,6 +17,7 @@ from models.apply import score
 from models.bundle import read_bundle, read_holdout
 from models.fit import fit_model, rows_of
 from models.judge import judge
+from models.metrics import KINDS, XGBOOST
 from models.packing import Origin, contact_threshold, threshold_version, write_bundle
 from models.split import split_by_time
 from models.store import BundleRefused, bundle_sha256
@@ -35,15 +36,16 @@ PARAMS = PARAMS.model_copy(
 HOLDOUT = split_by_time(AS_OF, 30, 2).holdout
 
 
-def write(training_set: pa.Table, folder: Path) -> Path:
+def write(training_set: pa.Table, folder: Path, kind: str = XGBOOST) -> Path:
     """A bundle of the training set, made from the beginning."""
     split = split_by_time(training_set["as_of"].unique().to_pylist(), 30, 2)
-    judged = fit_model(training_set, split.fit, 2, PARAMS.model, seed=1)
-    live = fit_model(training_set, split.live, 2, PARAMS.model, seed=1, rounds=judged.rounds)
+    judged = fit_model(training_set, split.fit, kind, 2, PARAMS.model, seed=1)
+    live = fit_model(training_set, split.live, kind, 2, PARAMS.model, seed=1, rounds=judged.rounds)
     holdout = rows_of(training_set, split.holdout)
     predictions = holdout.select(["as_of", "customer_id", "label", "country"]).to_pandas()
-    predictions["p_model"] = score(holdout, judged, reasons=0)["probability"].to_numpy()
-    predictions["p_recency"] = predictions["p_logistic"] = 0.4
+    probability = score(holdout, judged, reasons=0)["probability"].to_numpy()
+    scored = dict.fromkeys(KINDS, 0.4) | {kind: probability}
+    predictions = predictions.assign(**{f"p_{name}": p for name, p in scored.items()})
     golden = folder.with_name(f"{folder.name}-golden")
     golden.mkdir()
     for name in ("golden_activity.parquet", "golden_features.parquet"):
@@ -148,11 +150,11 @@ def test_a_judged_fit_that_scores_differently_is_refused_too(bundle_folder):
         read_bundle(bundle_folder, sha256)
 
 
-def test_a_bundle_of_older_code_with_one_fit_says_what_to_do(bundle_folder):
+def test_a_bundle_of_older_code_says_what_to_do(bundle_folder):
     description = read_json(bundle_folder / "bundle.json")
-    del description["judged"]
+    del description["kind"]
     write_json(bundle_folder / "bundle.json", description)
-    with pytest.raises(BundleRefused, match=r"one fit, not two.*Train it anew"):
+    with pytest.raises(BundleRefused, match=r"what kind of model.*Train it anew"):
         read_bundle(bundle_folder, bundle_sha256(bundle_folder))
 
 
@@ -164,7 +166,9 @@ def test_one_flipped_byte_is_refused_before_xgboost_sees_it(bundle_folder, posit
     damaged[position] ^= 0x01
     model.write_bytes(damaged)
     # Loading it could end the process; reaching this call is the failure.
-    monkeypatch.setattr("models.bundle.read_booster", lambda path: pytest.fail(f"loaded {path}"))
+    monkeypatch.setattr(
+        "models.bundle.read_estimator", lambda _, path: pytest.fail(f"loaded {path}")
+    )
     with pytest.raises(BundleRefused, match=f"not {expected}.*open_run fetches the bundle again"):
         read_bundle(bundle_folder, expected)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from models.card import Approval, card_page, card_sections, model_card
+from models.metrics import KINDS, PAIRS
 
 
 def metric(value: float, spread: float = 0.01) -> dict:
@@ -27,11 +28,10 @@ def metrics() -> dict:
     nothing = {"value": None, "low": None, "high": None}
     return {
         "holdout": size,
-        "model": predictor,
-        "recency": predictor,
-        "logistic": predictor,
-        "gain_over_recency": entry,
-        "gain_over_logistic": entry,
+        **dict.fromkeys(["model", *KINDS], predictor),
+        **dict.fromkeys(PAIRS, entry),
+        "alike": [],
+        "chosen": "xgboost",
         "slices": {
             "country: Norway": {"holdout": size, "model": predictor},
             "country: all others": {"holdout": size, "model": predictor | {"roc_auc": nothing}},
@@ -43,6 +43,7 @@ def metrics() -> dict:
 
 def description(country: str = "Norway") -> dict:
     return {
+        "kind": "xgboost",
         "model_name": "repurchase",
         "owner": "the shop",
         "horizon_days": 30,

@@ -10,9 +10,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from models.apply import score
-from models.baselines import recency_probabilities
 from models.calibration import Calibration, calibrate
 from models.fit import FittedModel, OneOutcome, _folds, fit_model, rows_of
+from models.metrics import XGBOOST
 from models.split import split_by_time
 from params import read_params
 
@@ -23,9 +23,13 @@ def split_of(training_set):
     return split_by_time(training_set["as_of"].unique().to_pylist(), 30, 2)
 
 
+def trees(training_set, dates, model=MODEL, rounds=None) -> FittedModel:
+    return fit_model(training_set, dates, XGBOOST, 2, model, seed=1, rounds=rounds)
+
+
 @pytest.fixture(scope="module")
 def fitted(small_training_set) -> FittedModel:
-    return fit_model(small_training_set, split_of(small_training_set).fit, 2, MODEL, seed=1)
+    return trees(small_training_set, split_of(small_training_set).fit)
 
 
 def test_the_holdout_leaves_no_trace_in_the_model(small_training_set, fitted):
@@ -36,16 +40,16 @@ def test_the_holdout_leaves_no_trace_in_the_model(small_training_set, fitted):
         is_holdout, pc.subtract(1, small_training_set["label"]), small_training_set["label"]
     )
     changed = small_training_set.set_column(column, "label", label)
-    other = fit_model(changed, split.fit, 2, MODEL, seed=1)
-    assert other.booster.save_raw("ubj") == fitted.booster.save_raw("ubj")
+    other = trees(changed, split.fit)
+    assert other.estimator.booster.save_raw("ubj") == fitted.estimator.booster.save_raw("ubj")
     assert other.calibration == fitted.calibration
 
 
 def test_the_second_fit_has_as_many_trees_and_learns_from_all_dates(small_training_set, fitted):
     split = split_of(small_training_set)
-    live = fit_model(small_training_set, split.live, 2, MODEL, seed=1, rounds=fitted.rounds)
-    assert live.booster.num_boosted_rounds() == live.rounds == fitted.rounds
-    assert live.booster.save_raw("ubj") != fitted.booster.save_raw("ubj")
+    live = trees(small_training_set, split.live, rounds=fitted.rounds)
+    assert live.estimator.booster.num_boosted_rounds() == live.rounds == fitted.rounds
+    assert live.estimator.booster.save_raw("ubj") != fitted.estimator.booster.save_raw("ubj")
 
 
 def test_a_model_of_labels_that_mean_nothing_is_calibrated_to_say_nothing(small_training_set):
@@ -56,7 +60,7 @@ def test_a_model_of_labels_that_mean_nothing_is_calibrated_to_say_nothing(small_
     noise = small_training_set.set_column(column, "label", label)
     by_heart = MODEL.model_copy(update={"max_depth": 8, "min_child_weight": 1})
     split = split_of(noise)
-    model = fit_model(noise, split.fit, 2, by_heart, seed=1, rounds=60)
+    model = trees(noise, split.fit, by_heart, rounds=60)
     probability = score(rows_of(noise, split.holdout), model, reasons=0)["probability"].to_numpy()
     assert np.abs(probability - 0.3).max() < 0.1
 
@@ -73,23 +77,23 @@ def test_the_order_of_the_rows_does_not_matter(small_training_set, fitted):
     shuffled = small_training_set.take(
         np.random.default_rng(5).permutation(small_training_set.num_rows)
     )
-    other = fit_model(shuffled, split_of(small_training_set).fit, 2, MODEL, seed=1)
-    assert other.booster.save_raw("ubj") == fitted.booster.save_raw("ubj")
+    other = trees(shuffled, split_of(small_training_set).fit)
+    assert other.estimator.booster.save_raw("ubj") == fitted.estimator.booster.save_raw("ubj")
     assert (other.schema, other.calibration) == (fitted.schema, fitted.calibration)
 
 
 def test_the_number_of_threads_does_not_matter(small_training_set, fitted, monkeypatch):
     monkeypatch.setattr("models.fit.THREADS", 1)
-    other = fit_model(small_training_set, split_of(small_training_set).fit, 2, MODEL, seed=1)
-    trees = [model.booster.get_dump(with_stats=True) for model in (other, fitted)]
-    assert trees[0] == trees[1]
+    other = trees(small_training_set, split_of(small_training_set).fit)
+    grown = [model.estimator.booster.get_dump(with_stats=True) for model in (other, fitted)]
+    assert grown[0] == grown[1]
 
 
 def test_a_written_model_reads_back_equal(fitted, tmp_path):
     fitted.write(tmp_path)
     again = FittedModel.read(tmp_path)
-    assert replace(again, booster=fitted.booster) == fitted
-    assert again.booster.get_dump() == fitted.booster.get_dump()
+    assert replace(again, estimator=fitted.estimator) == fitted
+    assert again.estimator.booster.get_dump() == fitted.estimator.booster.get_dump()
 
 
 def test_categories_are_ordered_by_their_frequency(fitted):
@@ -126,14 +130,3 @@ def test_extreme_margins_stay_probabilities():
     margin = np.array([-3e38, -800.0, 0.0, 800.0, 3e38], dtype=np.float32)
     probability = Calibration(1.0, 0.0).probability(margin)
     assert probability.tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
-
-
-def test_the_recency_baseline_never_rises_with_days_since_the_last_purchase(small_training_set):
-    split = split_of(small_training_set)
-    fit, calibration, holdout = (
-        rows_of(small_training_set, days) for days in (split.fit, split.fit[-2:], split.holdout)
-    )
-    probability = recency_probabilities(fit, calibration, holdout)
-    order = np.argsort(holdout["recency_days"].to_numpy())
-    assert (np.diff(probability[order]) <= 0).all()
-    assert 0 < probability.min() < probability.max() < 1

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
+from models.choice import choice_text
 from models.judge import GroupUnknown, calibration_curve, judge, judge_groups, lift_curve
-from models.metrics import ModelNotBetter, require_better
+from models.metrics import KINDS
 
 
 def holdout(customers=400, dates=2, seed=0, model_noise=0.5, decimals=2) -> pd.DataFrame:
@@ -25,7 +26,7 @@ def holdout(customers=400, dates=2, seed=0, model_noise=0.5, decimals=2) -> pd.D
             "customer_id": np.tile([f"c{i}" for i in range(customers)], dates),
             "label": (random.random(rows) < 1 / (1 + np.exp(-drive))).astype(int),
             "country": np.where(np.arange(rows) % customers < customers * 0.8, "Norway", "Spain"),
-            "p_model": predicted(model_noise),
+            "p_xgboost": predicted(model_noise),
             "p_recency": predicted(2.0),
             "p_logistic": predicted(1.5),
         }
@@ -34,8 +35,8 @@ def holdout(customers=400, dates=2, seed=0, model_noise=0.5, decimals=2) -> pd.D
 
 def test_metrics_equal_those_of_scikit_learn():
     rows = holdout()
-    found = judge(rows, rounds=20, seed=1)["model"]
-    label, probability = rows["label"], rows["p_model"]
+    found = judge(rows, rounds=20, seed=1)["xgboost"]
+    label, probability = rows["label"], rows["p_xgboost"]
     assert found["roc_auc"]["value"] == pytest.approx(roc_auc_score(label, probability), abs=1e-6)
     expected = average_precision_score(label, probability)
     assert found["pr_auc"]["value"] == pytest.approx(expected, abs=1e-6)
@@ -48,26 +49,26 @@ def test_the_draws_equal_metrics_of_the_drawn_rows():
     [picked] = [np.random.default_rng(9).integers(0, 30, 30)]
     names = np.sort(rows["customer_id"].unique())[picked]
     drawn = pd.concat([rows[rows["customer_id"] == name] for name in names])
-    found = judge(rows, rounds=1, seed=9)["model"]
+    found = judge(rows, rounds=1, seed=9)["xgboost"]
     for metric, expected in {
-        "roc_auc": roc_auc_score(drawn["label"], drawn["p_model"]),
-        "pr_auc": average_precision_score(drawn["label"], drawn["p_model"]),
-        "log_loss": log_loss(drawn["label"], drawn["p_model"]),
+        "roc_auc": roc_auc_score(drawn["label"], drawn["p_xgboost"]),
+        "pr_auc": average_precision_score(drawn["label"], drawn["p_xgboost"]),
+        "log_loss": log_loss(drawn["label"], drawn["p_xgboost"]),
     }.items():
         assert found[metric]["low"] == found[metric]["high"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_top_decile_is_the_tenth_with_the_highest_scores():
     rows = holdout(customers=100, dates=1).assign(label=[1] * 5 + [0] * 75 + [1] * 20)
-    rows["p_model"] = np.r_[np.full(10, 0.9), np.linspace(0.5, 0.1, 90)]
-    found = judge(rows, rounds=5, seed=1)["model"]
+    rows["p_xgboost"] = np.r_[np.full(10, 0.9), np.linspace(0.5, 0.1, 90)]
+    found = judge(rows, rounds=5, seed=1)["xgboost"]
     assert found["top_decile_precision"]["value"] == 0.5
     assert found["top_decile_lift"]["value"] == 2.0
 
 
 def test_of_equal_scores_at_the_edge_of_the_decile_a_proportional_part_counts():
-    rows = holdout(customers=100, dates=1).assign(label=[1] * 10 + [0] * 90, p_model=0.5)
-    found = judge(rows, rounds=5, seed=1)["model"]
+    rows = holdout(customers=100, dates=1).assign(label=[1] * 10 + [0] * 90, p_xgboost=0.5)
+    found = judge(rows, rounds=5, seed=1)["xgboost"]
     assert found["top_decile_lift"]["value"] == 1.0
     assert found["roc_auc"]["value"] == 0.5
 
@@ -77,7 +78,7 @@ def test_the_rows_of_one_customer_are_drawn_together():
     copies = pd.concat([once] * 8).assign(as_of=np.repeat(range(8), 200))
     width = {}
     for name, rows in {"once": once, "copies": copies}.items():
-        interval = judge(rows, rounds=300, seed=2)["model"]["log_loss"]
+        interval = judge(rows, rounds=300, seed=2)["xgboost"]["log_loss"]
         width[name] = interval["high"] - interval["low"]
     # Eight copies of each row hold no more knowledge; drawing rows would give a third of the width.
     assert width["copies"] == pytest.approx(width["once"], rel=0.01)
@@ -89,29 +90,43 @@ def test_the_same_seed_gives_the_same_intervals_in_any_order_of_rows():
     assert judge(rows, 30, seed=4) != judge(rows, 30, seed=5)
 
 
-def test_a_better_model_passes_and_shuffled_labels_do_not():
+def test_a_model_that_knows_more_is_chosen():
+    assert judge(holdout(), rounds=200, seed=1)["chosen"] == "xgboost"
+
+
+def test_of_two_that_are_equal_the_simpler_one_is_chosen():
     rows = holdout()
-    metrics = judge(rows, rounds=200, seed=1)
-    require_better(metrics)
-
-    label = np.random.default_rng(0).permutation(rows["label"])
-    with pytest.raises(ModelNotBetter, match=r"\| log loss \| \d"):
-        require_better(judge(rows.assign(label=label), rounds=200, seed=1))
+    equal = rows.assign(p_logistic=rows["p_xgboost"])
+    assert judge(equal, rounds=100, seed=1)["chosen"] == "logistic"
+    assert judge(rows.assign(p_recency=rows["p_xgboost"]), 100, seed=1)["chosen"] == "recency"
 
 
-@pytest.mark.parametrize("rival", ["p_recency", "p_logistic"])
-def test_being_equal_to_one_baseline_is_not_enough(rival):
+def test_a_better_ranking_with_a_wrong_level_is_not_clearly_better():
     rows = holdout()
-    with pytest.raises(ModelNotBetter, match="gain over logistic"):
-        require_better(judge(rows.assign(**{rival: rows["p_model"]}), rounds=100, seed=1))
-
-
-def test_ranking_alone_is_not_enough():
-    rows = holdout()
-    rows["p_model"] = rows["p_model"] * 0.05
+    rows["p_xgboost"] = rows["p_xgboost"] * 0.05
     metrics = judge(rows, rounds=100, seed=1)
-    assert metrics["gain_over_logistic"]["pr_auc"]["low"] > 0
-    assert not metrics["is_better"]
+    assert metrics["xgboost_over_logistic"]["pr_auc"]["low"] > 0
+    assert metrics["chosen"] == "logistic"
+
+
+def test_one_score_for_everybody_is_not_chosen_though_nothing_beats_it():
+    rows = holdout()
+    label = np.random.default_rng(0).permutation(rows["label"])
+    rows = rows.assign(label=label, p_recency=label.mean(), p_logistic=rows["p_xgboost"])
+    metrics = judge(rows, rounds=100, seed=1)
+    assert (metrics["alike"], metrics["chosen"]) == (["recency"], "logistic")
+    assert "The recency table gives everybody the same score" in choice_text(metrics)
+
+
+def test_the_choice_is_told_with_all_three_side_by_side_on_a_terminal():
+    rows = holdout()
+    told = choice_text(judge(rows.assign(p_logistic=rows["p_xgboost"]), rounds=100, seed=1))
+    assert max(map(len, told.splitlines())) <= 80
+    for kind in KINDS.values():
+        assert kind in told
+    assert "Chosen: logistic regression" in told
+    assert "XGBoost beside logistic regression: not clearly better (log loss +0.0000" in told
+    assert "logistic regression beside recency table: clearly better (log loss -" in told
 
 
 def test_slices_are_the_most_frequent_country_all_others_and_each_date():
@@ -124,7 +139,7 @@ def test_slices_are_the_most_frequent_country_all_others_and_each_date():
         "as of 2026-02-01": 400,
     }
     spain = rows[rows["country"] == "Spain"]
-    expected = roc_auc_score(spain["label"], spain["p_model"])
+    expected = roc_auc_score(spain["label"], spain["p_xgboost"])
     assert slices["country: all others"]["model"]["roc_auc"]["value"] == pytest.approx(
         expected, abs=1e-6
     )
@@ -145,7 +160,7 @@ def test_a_holdout_in_one_country_has_no_slice_for_others():
 
 def test_the_calibration_curve_compares_promise_and_outcome():
     rows = holdout(customers=1000, dates=1, model_noise=0.01, decimals=9)
-    curve = calibration_curve(rows)
+    curve = calibration_curve(rows["label"], rows["p_xgboost"])
     assert curve["rows"].tolist() == [100] * 10
     assert np.abs(curve["predicted"] - curve["observed"]).max() < 0.15
     assert (curve["predicted"].diff()[1:] > 0).all()
@@ -153,10 +168,10 @@ def test_the_calibration_curve_compares_promise_and_outcome():
 
 def test_the_expected_calibration_error_is_the_mean_distance_on_the_curve():
     rows = holdout()
-    curve = calibration_curve(rows)
+    curve = calibration_curve(rows["label"], rows["p_xgboost"])
     distance = (curve["predicted"] - curve["observed"]).abs()
     expected = (distance * curve["rows"]).sum() / curve["rows"].sum()
-    found = judge(rows, rounds=2, seed=1)["model"]["expected_calibration_error"]["value"]
+    found = judge(rows, rounds=2, seed=1)["xgboost"]["expected_calibration_error"]["value"]
     assert found == pytest.approx(expected, abs=2e-6)
 
 
@@ -164,7 +179,7 @@ def test_the_lift_curve_ends_with_everybody():
     curve = lift_curve(holdout())
     last = curve[curve["contacted_share"] == 1.0]
     assert last["lift"].tolist() == last["captured_share"].tolist() == [1.0, 1.0, 1.0]
-    assert last["predictor"].tolist() == ["model", "recency", "logistic"]
+    assert last["kind"].tolist() == ["recency", "logistic", "xgboost"]
 
 
 def grouped() -> pd.DataFrame:

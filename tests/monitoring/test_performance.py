@@ -76,7 +76,7 @@ def test_the_metrics_are_those_that_judged_the_model():
     probability = np.round(random.beta(1, 3, 500), 2)
     label = (random.random(500) < probability).astype(int)
     rows = pd.DataFrame({"as_of": "2026-03-02", "customer_id": range(500), "country": "Norway"})
-    rows = rows.assign(label=label, p_model=probability, p_recency=0.5, p_logistic=0.5)
+    rows = rows.assign(label=label, p_xgboost=probability, p_recency=0.5, p_logistic=0.5)
     expected = judge(rows, rounds=1, seed=1)["model"]
     found = measure(probability, probability > 0.5, label, QUICK, 1).metrics
     for metric in ("roc_auc", "pr_auc", "log_loss", "brier", "expected_calibration_error"):
@@ -259,8 +259,8 @@ def test_two_models_are_compared_in_pairs_as_draws_of_the_customers_say():
 
     frame = pd.DataFrame(
         {"as_of": 0, "customer_id": np.arange(3000), "label": bought, "country": "Norway"}
-    ).assign(p_model=challenger, p_recency=champion, p_logistic=champion)
-    drawn = judge(frame, rounds=300, seed=1)["gain_over_recency"]
+    ).assign(p_xgboost=challenger, p_recency=champion, p_logistic=champion)
+    drawn = judge(frame, rounds=300, seed=1)["xgboost_over_recency"]
     for metric in ("roc_auc", "log_loss"):
         one, other = found[f"{metric}_difference"], drawn[metric]
         assert one["value"] == pytest.approx(other["value"], abs=1e-6)

@@ -69,7 +69,7 @@ class Shop:
 
     def open(self, night: date) -> RunRecord:
         """Open a run of the night."""
-        opened = open_run.run(self.settings, PARAMS, night, model=VERSION)
+        opened = open_run.run(self.settings, PARAMS, night, model=VERSION, reason="test")
         return RunRecord.read(self.root, night, opened["run_id"])
 
     def publish(self, night: date) -> RunRecord:
