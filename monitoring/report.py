@@ -10,7 +10,13 @@ from evidently.core.report import Context, Snapshot
 from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
 from evidently.legacy.core import ColumnType
 from evidently.legacy.model.widget import BaseWidgetInfo, WidgetType
-from evidently.legacy.renderers.html_widgets import CounterData, counter, header_text, table_data
+from evidently.legacy.renderers.html_widgets import (
+    CounterData,
+    counter,
+    header_text,
+    table_data,
+    text_widget,
+)
 from evidently.metrics import ValueDrift
 from evidently.presets import DataDriftPreset
 
@@ -22,6 +28,7 @@ class DriftPage(MetricContainer):
 
     title: str
     counters: dict[str, str]
+    deaf: list[str]
     rows: list[list[str]]
     parts: list[MetricOrContainer]
 
@@ -46,6 +53,10 @@ class DriftPage(MetricContainer):
                     *("method", "what was seen"),
                 ],
                 data=self.rows,
+            ),
+            *(
+                [text_widget(text=f"Changes go unheard in {', '.join(self.deaf)}")]
+                * bool(self.deaf)
             ),
             *compared,
         ]
@@ -154,10 +165,12 @@ def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> Dr
                 f"{sum(each.verdict == 'drift' for each in result.compared.values())} of "
                 f"{len(result.compared)}"
             ),
-            "columns whose changes go unheard": ", ".join(result.deaf) or "none",
+            # Names would not fit, and cover what stands beside them.
+            "columns whose changes go unheard": str(len(result.deaf)),
             "customers in tonight's sample": f"{result.current_rows:,}",
             "rows in the model's reference": f"{result.reference_rows:,}",
         },
+        deaf=[inert(name) for name in result.deaf],
         rows=[[inert(cell) for cell in _cells(finding)] for finding in shown],
         parts=parts,
     )

@@ -130,7 +130,7 @@ def test_the_page_names_what_it_cannot_hear_and_counts_as_the_night_does(tmp_pat
     thresholds = replace(THRESHOLDS, deaf=["tenure_days"])
     result = find_drift(reference, current, thresholds, DRIFT, CATEGORIES)
     page = page_of((reference, current, result), tmp_path).read_text(encoding="utf-8")
-    assert "tenure_days" in page
+    assert "Changes go unheard in tenure_days" in page
     assert "1 of 4" in page
     assert result.findings[0].detail.startswith("1 of 4 columns")
     [spend] = [each for each in result.findings if each.column == "spend_gbp_90d"]
