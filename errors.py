@@ -1,4 +1,9 @@
-"""The one error that a retry cannot mend."""
+"""Errors that a retry cannot mend: the data are wrong, or what a person has set or typed."""
+
+import re
+from collections.abc import Callable
+
+from pydantic import ValidationError
 
 
 class BadData(Exception):
@@ -7,3 +12,34 @@ class BadData(Exception):
     The message names the file, the column, the row count and the next step, for the people who
     own the data. Subclasses live beside the code that raises them.
     """
+
+
+class WrongInput(Exception):
+    """What a person has set or typed is wrong; the message says where, and what would be right."""
+
+
+def wrong_values(
+    error: ValidationError, where: str, name: Callable[[str], str] = str
+) -> WrongInput:
+    """What pydantic found: one sentence, or a line for each value at fault.
+
+    Args:
+        error: What it raised.
+        where: The file, or whatever holds the values.
+        name: What a person calls the value at a path such as ``training.horizon_days``.
+    """
+    found = []
+    for one in error.errors(include_url=False):
+        place = name(".".join(map(str, one["loc"]))) if one["loc"] else ""
+        match one["type"]:
+            case "missing":
+                found.append(f"{place} is missing")
+            case "extra_forbidden":
+                found.append(f"{place} is not known")
+            case "value_error":
+                found.append(": ".join(filter(None, [place, str(one["ctx"]["error"])])))
+            case _:
+                words = re.sub("^(Input|String) ", "", one["msg"])
+                found.append(f"{place} {words}; it is {one['input']!r}")
+    some = len(found) > 1
+    return WrongInput(("\n  " if some else " ").join([f"{where}:", *found]))

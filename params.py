@@ -6,7 +6,7 @@ from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import (
@@ -18,19 +18,13 @@ from pydantic import (
     model_validator,
 )
 
+from errors import WrongInput, wrong_values
+
 MICROS = 1_000_000
 LARGEST_SUM = 2**63 - 1
 """What the exact sums of a delivery are kept in: millionths in 64 bits."""
 
 PARAMS_FILE = Path(__file__).resolve().parent / "params.yaml"
-
-
-class ParamsInvalid(ValueError):
-    """``params.yaml`` is not as it should be; names each key at fault, one a line."""
-
-
-class SourceUnknown(ValueError):
-    """``params.yaml`` has no such source; names those there are."""
 
 
 class _Section(BaseModel):
@@ -43,7 +37,10 @@ class _Zoned(_Section):
     @field_validator("timezone")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        ZoneInfo(name)
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, OSError):
+            raise ValueError(f"there is no zone {name!r}; one is Europe/London") from None
         return name
 
 
@@ -320,12 +317,12 @@ class Params(_Section):
         """The entry of ``sources`` called ``name``.
 
         Raises:
-            SourceUnknown: If there is none.
+            WrongInput: If there is none; names those there are.
         """
         if name not in self.sources:
-            raise SourceUnknown(
-                f"params.yaml has no source {name!r}, only {sorted(self.sources)}. Set "
-                "SCORING_SOURCE to one of them, or write an entry for your table: "
+            raise WrongInput(
+                f"params.yaml has no source {name!r}, only {sorted(self.sources)}. "
+                "Set SCORING_SOURCE to one of them, or write an entry for your table: "
                 f"python -m jobs.describe_source FILE --name {name}"
             )
         return self.sources[name]
@@ -335,15 +332,11 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     """Read and check ``params.yaml``.
 
     Raises:
-        ParamsInvalid: If it is no YAML, or a key is missing, unknown or of the wrong type.
+        WrongInput: If it is no YAML, or a key is missing, unknown or of the wrong type; names it.
     """
     try:
         return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
-        raise ParamsInvalid(f"{path} is no YAML: {error}") from None
+        raise WrongInput(f"{path.name} is no YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        ]
-        raise ParamsInvalid("\n".join([f"{path} is not as it should be:", *faults])) from None
+        raise wrong_values(error, path.name) from None

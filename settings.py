@@ -2,16 +2,26 @@
 
 import os
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from errors import wrong_values
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 
 
 class Settings(BaseSettings):
-    """One field per environment variable (``SCORING_DATA_ROOT``, ...). A bad value fails at start.
+    """One field per environment variable (``SCORING_DATA_ROOT``, ...).
 
+    A bad value stops at start, with an error ``WrongInput`` that names it.
     What changes a *result* is not here but in ``params.yaml``.
     """
 
@@ -80,3 +90,13 @@ class Settings(BaseSettings):
         given = {key: value for key, value in values.items() if value}
         merged = defaults | given | {"data_root": root}
         return {"warehouse_owner_url": merged["warehouse_url"]} | merged
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _say_what_is_wrong(cls, values: dict, fill: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return fill(values)
+        except ValidationError as error:
+            raise wrong_values(
+                error, "environment", lambda field: f"SCORING_{field.upper()}"
+            ) from None

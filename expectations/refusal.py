@@ -16,9 +16,10 @@ from params import Source
 EXAMPLES = 3
 LONGEST_VALUE = 40
 
+DELIVER_AGAIN = "have the day delivered again, or "
 WHAT_TO_DO = (
-    "have the day delivered again, or see the rows at fault (python -m jobs.show_quarantine --from "
-    "{day} --until {day}); if it is right as it is, take it by name: python -m jobs.load_history "
+    "see the rows at fault (python -m jobs.show_quarantine --from {day} --until {day}); if it is "
+    "right as it is, take it by name: python -m jobs.load_history "
     "--until {day} --accept-refused {day} --reason <why>"
 )
 
@@ -41,6 +42,9 @@ class DeliveryRefused(BadData):
             first, *others = refusals[day]
             lines += [f"{day} refused: {first}", *(f"  {other}" for other in others)]
         what_to_do = WHAT_TO_DO.format(day="<the day>" if some else min(refusals))
+        # Some reasons say better what to ask upstream for.
+        if not any("Ask upstream" in line for line in lines):
+            what_to_do = f"{DELIVER_AGAIN}{what_to_do}"
         super().__init__("\n".join([*lines, f"→ what to do: {what_to_do}"]))
 
 

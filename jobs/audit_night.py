@@ -30,7 +30,7 @@ from errors import BadData
 from features.activity import read_activity
 from features.build import FEATURE_NAMES, build_features, features_sha256
 from jobs.engine import AUTO
-from jobs.entry import night_parser, start
+from jobs.entry import night_parser, run_name, start
 from jobs.intake import LINES, check_copy
 from jobs.pinned import published_record, scoring_params_sha256
 from jobs.publishing import STAGES_BEFORE, chain_sha256
@@ -59,7 +59,9 @@ from records import (
 from settings import Settings
 
 PARSER = night_parser(__doc__)
-PARSER.add_argument("--run-id", help="a published run; default the one that readers see")
+PARSER.add_argument(
+    "--run-id", type=run_name, help="a published run; default the one that readers see"
+)
 PARSER.add_argument("--deep", action="store_true", help="check every day in full")
 
 SAMPLE_CUSTOMERS = 200

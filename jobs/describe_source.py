@@ -27,7 +27,7 @@ from deliveries.recognise import Recognised, recognise
 from deliveries.survey import Survey, survey
 from deliveries.table import TableUnfit, check_readable, table_files
 from expectations.volume import Dated, judge_volume, same_weekday
-from jobs.entry import job_parser, start
+from jobs.entry import existing, job_parser, start
 from models.split import TooFewDates, as_of_dates, left_out, split_by_time
 from params import PARAMS_FILE, Columns, Params, Source, read_params
 
@@ -49,8 +49,8 @@ def named_column(text: str) -> tuple[str, str]:
     return ours, theirs
 
 
-PARSER = job_parser(__doc__)
-PARSER.add_argument("table", type=Path, metavar="FILE-OR-FOLDER")
+PARSER = job_parser(__doc__, "till.csv --name till_export --into data/till_export/incoming")
+PARSER.add_argument("table", type=existing, metavar="FILE-OR-FOLDER")
 PARSER.add_argument("--name", required=True, help="of the source, such as till_export")
 PARSER.add_argument("--into", type=Path, help="folder for daily deliveries")
 PARSER.add_argument(

@@ -18,10 +18,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from datetime import date
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 
-from errors import BadData
+from errors import BadData, WrongInput
 
 BAD_DATA_EXIT = 20
 
@@ -30,25 +31,66 @@ UMASK = 0o027
 # Modules whose errors are sentences for people; a job that was started is called `__main__`.
 OURS = {
     *("__main__", "jobs", "deliveries", "expectations", "features", "models", "monitoring"),
-    *("warehouse", "lake", "records", "params", "errors", "business_day"),
+    *("warehouse", "lake", "records", "errors", "business_day"),
 }
 
 log = logging.getLogger("jobs")
 
 
-def job_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser whose help is the job's docstring."""
+# ------------------------------------------------------------------------------- command lines
+
+
+def job_parser(doc: str, example: str = "") -> argparse.ArgumentParser:
+    """A parser whose help is the job's docstring, and ``example``: flags that make sense."""
     return argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=doc,
+        epilog=f"example:\n  %(prog)s {example}".rstrip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
 
 
+def night_parser(doc: str, example: str = "") -> argparse.ArgumentParser:
+    """A parser with the night: ``--score-date``."""
+    parser = job_parser(doc, f"--score-date 2026-04-01 {example}")
+    add_day(parser, "--score-date", required=True, help="the business day described")
+    return parser
+
+
+def run_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser with the night and the opened run: ``--score-date`` and ``--run-id``."""
+    parser = night_parser(doc, "--run-id 3f2a90c1d4e5b607")
+    parser.add_argument("--run-id", type=run_name, required=True, help="as printed by open_run")
+    return parser
+
+
+def add_day(parser: argparse.ArgumentParser, flag: str, **options) -> None:
+    """A flag whose value is a date; options as those of ``add_argument``."""
+    parser.add_argument(flag, type=day, metavar="YYYY-MM-DD", **options)
+
+
+def add_days(parser: argparse.ArgumentParser, *, required: bool, of: str = "day") -> None:
+    """The flags ``--from`` and ``--until``, as ``first`` and ``until``; `start` compares them."""
+    add_day(parser, "--from", dest="first", required=required, help=f"the first {of}")
+    add_day(parser, "--until", required=required, help=f"the last {of}, inclusive")
+
+
 def day(text: str) -> date:
-    """The date in ``2026-04-01``."""
+    """The date in ``2026-04-01``; other ways to write it are refused."""
+    with suppress(ValueError):
+        if (found := date.fromisoformat(text)).isoformat() == text:
+            return found
+    raise argparse.ArgumentTypeError(f"{text!r} is no date YYYY-MM-DD, such as 2026-04-01")
+
+
+def instant(text: str) -> datetime:
+    """The moment in ``2026-04-01T03:10:00Z``, in UTC."""
     try:
-        return date.fromisoformat(text)
+        return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-04-01") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no moment such as 2026-04-01T03:10:00Z"
+        ) from None
 
 
 def run_name(text: str) -> str:
@@ -58,23 +100,38 @@ def run_name(text: str) -> str:
     return text
 
 
-def night_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser with the night: ``--score-date``."""
-    parser = job_parser(doc)
-    parser.add_argument("--score-date", type=day, required=True, help="the business day described")
-    return parser
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+    return int(text)
 
 
-def run_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser with the night and the opened run: ``--score-date`` and ``--run-id``."""
-    parser = night_parser(doc)
-    parser.add_argument("--run-id", type=run_name, required=True, help="as printed by open_run")
-    return parser
+def existing(text: str) -> Path:
+    """The path of a file or folder that is there."""
+    if not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"there is no {text}")
+    return Path(text)
+
+
+def writable(text: str) -> Path:
+    """The path of a file to write, in a folder that is there."""
+    if Path(text).is_dir() or not Path(text).absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is no file in a folder that is there")
+    return Path(text)
+
+
+# ------------------------------------------------------------------------------------ starting
 
 
 def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], dict]) -> None:
     """Parse the command line, do the job, print its result, and exit by the codes above."""
+    started = getattr(sys.modules["__main__"], "__spec__", None)
+    parser.prog = f"python -m {started.name}" if started else parser.prog
     arguments = parser.parse_args()
+    first, until = (getattr(arguments, name, None) for name in ("first", "until"))
+    if first and until and until < first:
+        parser.error(f"--until {until} comes before --from {first}")
     os.umask(UMASK)
     logging.basicConfig(
         stream=sys.stderr,
@@ -83,6 +140,7 @@ def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], d
     )
     # What these have to say below a warning is about themselves; the third sets its own level.
     for library in (
+        "alembic.runtime.migration",
         "alembic.runtime.plugins",
         "great_expectations",
         "great_expectations.data_context.types.base",
@@ -98,8 +156,11 @@ def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], d
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             why = disk_full(error)
+        elif isinstance(error, OSError) and error.filename:
+            why = f"{error.filename}: {error.strerror}"
         else:
-            why = f"{type(error).__name__}: {error}"
+            kind = "" if isinstance(error, WrongInput) else f"{type(error).__name__}: "
+            why = f"{kind}{error}"
             if not is_for_people(error):
                 _print_result({"error": why})
                 raise

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 import catalog
 import warehouse
 from errors import BadData
-from jobs.entry import night_parser, start
+from jobs.entry import night_parser, run_name, start, writable
 from jobs.registry import open_registry, usable_bundle
 from lake import Piece, PieceAltered, check_pieces, rows_where
 from ledger import delivery_of, entries, rules_of
@@ -34,10 +34,12 @@ from params import read_params
 from records import ActivityRecord, IntakeRecord, RecordOutdated, RunRecord, StageRecord
 from settings import Settings
 
-PARSER = night_parser(__doc__)
+PARSER = night_parser(__doc__, "--customer 48758")
 PARSER.add_argument("--customer", required=True, help="the customer's id, as it was delivered")
-PARSER.add_argument("--run-id", help="a run of that night; default the one that readers see")
-PARSER.add_argument("--html", type=Path, metavar="FILE", help="write a page instead")
+PARSER.add_argument(
+    "--run-id", type=run_name, help="a run of that night; default the one that readers see"
+)
+PARSER.add_argument("--html", type=writable, metavar="FILE", help="write a page instead")
 
 SHOWN = 3
 """The newest days, deliveries and unused lines that are shown of many."""

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import catalog
 from deliveries.faults import Fault, Faults
 from deliveries.generator import Shop, days_between
-from jobs.entry import job_parser, start
+from jobs.entry import add_days, job_parser, positive, start
 from params import Params, read_params
 from settings import Settings
 
@@ -32,10 +32,9 @@ def _fault(text: str) -> Fault:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-PARSER = job_parser(__doc__)
-PARSER.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
-PARSER.add_argument("--until", type=date.fromisoformat, required=True, help="inclusive")
-PARSER.add_argument("--customers", type=int, default=4000, help="places for customers (4000)")
+PARSER = job_parser(__doc__, "--from 2026-03-01 --until 2026-04-03 --fault nulls:2026-04-02")
+add_days(PARSER, required=True)
+PARSER.add_argument("--customers", type=positive, default=4000, help="places for customers (4000)")
 PARSER.add_argument("--seed", type=int, default=20241001, help="another seed is another shop")
 PARSER.add_argument(
     "--fault", dest="faults", type=_fault, action="append", default=[], help="may be repeated"

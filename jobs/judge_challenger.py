@@ -16,7 +16,7 @@ from params import Params, read_params
 from settings import Settings
 from warehouse import append_audit, check_migrated, connect, writing
 
-PARSER = job_parser(__doc__)
+PARSER = job_parser(__doc__, "--version v1.2.0")
 PARSER.add_argument("--version", required=True, help="the version to judge, such as v1.2.0")
 PARSER.add_argument(
     "--against", default=CHAMPION, help="the version to judge it beside; default the champion"

@@ -27,7 +27,7 @@ from expectations.intake import judged_by, refuse, take_deliveries
 from expectations.refusal import DeliveryRefused
 from features.activity import summarise_intakes
 from jobs.engine import choose_engine
-from jobs.entry import job_parser, start
+from jobs.entry import add_day, job_parser, start
 from jobs.intake import (
     check_copy,
     check_not_repeated,
@@ -53,16 +53,13 @@ from params import Params, Source, read_params
 from records import ActivityRecord, Delivery, IntakeRecord, RefusalRecord
 from settings import Settings
 
-PARSER = job_parser(__doc__)
-PARSER.add_argument(
-    "--until", type=date.fromisoformat, required=True, help="the last day to take in"
-)
-PARSER.add_argument(
+PARSER = job_parser(__doc__, "--until 2026-03-31")
+add_day(PARSER, "--until", required=True, help="the last day to take in")
+add_day(
+    PARSER,
     "--accept-refused",
-    type=date.fromisoformat,
     action="append",
     default=[],
-    metavar="DAY",
     help="take this day's delivery although it was refused; asks for --reason",
 )
 PARSER.add_argument("--reason", help="why a refused delivery is accepted; kept with it")
@@ -166,8 +163,7 @@ def find_lacking(
             if refusal is not None:
                 found.refusals[day] = [
                     *refusal.reasons,
-                    "It was refused before, and stays refused. To take it all the same: "
-                    f"--accept-refused {day} --reason <why>",
+                    "It was refused before, and stays refused.",
                 ]
                 lacking = lacking[:-1]
         if lacking:

@@ -9,6 +9,7 @@ import logging
 
 import warehouse
 from jobs.entry import job_parser, start
+from params import read_params
 from settings import Settings
 
 PARSER = job_parser(__doc__)
@@ -19,7 +20,10 @@ log = logging.getLogger("jobs.migrate_warehouse")
 def main(arguments: argparse.Namespace) -> dict:  # noqa: ARG001
     """Migrate the warehouse of the settings."""
     settings = Settings()
+    # A slip in the name of the source would else make a new, empty deployment.
+    read_params().source(settings.source)
     revision = warehouse.migrate(settings.warehouse_owner_url)
+    log.info("the tables are at revision %s", revision)
     warning = warehouse.owner_warning(warehouse.connect(settings.warehouse_url))
     if warning is not None:
         log.warning(warning)

@@ -11,7 +11,7 @@ from jobs.registry import promote, promotion_facts
 from params import Params, read_params
 from settings import Settings
 
-PARSER = job_parser(__doc__)
+PARSER = job_parser(__doc__, '--version v1.2.0 --reason "it won the gate"')
 PARSER.add_argument("--version", required=True, help="the version to promote, such as v1.2.0")
 PARSER.add_argument("--reason", required=True, help="why; kept with the promotion")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")

@@ -12,7 +12,7 @@ import time
 import sqlalchemy as sa
 
 import warehouse
-from jobs.entry import run_parser, start
+from jobs.entry import run_name, run_parser, start
 from jobs.publishing import checked_files, describe, keep_published, published_facts
 from lake import read_batches
 from records import Pointer, RunRecord, StageRecord
@@ -21,6 +21,7 @@ from settings import Settings
 PARSER = run_parser(__doc__)
 PARSER.add_argument(
     "--instead-of",
+    type=run_name,
     metavar="RUN",
     help="publish although readers see this other run since the run was opened",
 )

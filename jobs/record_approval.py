@@ -7,9 +7,14 @@ import argparse
 
 import warehouse
 from jobs.entry import job_parser, start
+from jobs.registry import open_registry
+from params import Params, read_params
 from settings import Settings
 
-PARSER = job_parser(__doc__)
+PARSER = job_parser(
+    __doc__,
+    "--version v1.2.0 --answer Approve --approval person --actor ana --reason 'clearly better'",
+)
 PARSER.add_argument("--version", required=True, help="the version, such as v1.2.0")
 PARSER.add_argument("--answer", required=True, choices=("Approve", "Reject"))
 PARSER.add_argument("--approval", required=True, choices=("automatic", "person"))
@@ -18,11 +23,23 @@ PARSER.add_argument("--reason", required=True, help="why")
 
 
 def run(
-    settings: Settings, *, version: str, answer: str, approval: str, actor: str, reason: str
+    settings: Settings,
+    params: Params,
+    *,
+    version: str,
+    answer: str,
+    approval: str,
+    actor: str,
+    reason: str,
 ) -> dict:
-    """Record the answer; the facts say whether it was an approval."""
+    """Record the answer; the facts say whether it was an approval.
+
+    Raises:
+        VersionUnknown: If there is no such version.
+    """
     engine = warehouse.connect(settings.warehouse_url)
     warehouse.check_migrated(engine)
+    open_registry(settings, params).resolve(version)
     is_approved = answer == "Approve"
     details = {"version": version, "approval": approval, "actor": actor, "reason": reason}
     with warehouse.writing(engine) as connection:
@@ -33,7 +50,7 @@ def run(
 
 def main(arguments: argparse.Namespace) -> dict:
     """Record what the command line says."""
-    return run(Settings(), **vars(arguments))
+    return run(Settings(), read_params(), **vars(arguments))
 
 
 if __name__ == "__main__":

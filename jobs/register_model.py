@@ -13,7 +13,7 @@ from jobs.registry import register_commit, version_facts
 from params import read_params
 from settings import PROJECT_ROOT, Settings
 
-PARSER = job_parser(__doc__)
+PARSER = job_parser(__doc__, '--reason "first model"')
 PARSER.add_argument("--reason", required=True, help="why there is this version; kept with it")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
 

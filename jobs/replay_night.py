@@ -30,7 +30,7 @@ import catalog
 import warehouse
 from errors import BadData
 from features.build import features_sha256
-from jobs.entry import night_parser, start
+from jobs.entry import night_parser, run_name, start
 from jobs.pinned import night_code_sha256, published_record
 from jobs.registry import open_registry
 from jobs.sorted_rows import KEY, Comparison, compare_sorted
@@ -42,7 +42,9 @@ from records import ActivityRecord, IntakeRecord, RunRecord, StageRecord
 from settings import PROJECT_ROOT, Settings
 
 PARSER = night_parser(__doc__)
-PARSER.add_argument("--run-id", help="a published run; default the one that readers see")
+PARSER.add_argument(
+    "--run-id", type=run_name, help="a published run; default the one that readers see"
+)
 PARSER.add_argument("--customer", help="compare only this customer, and show both sides")
 
 JOBS = ("validate_delivery", "summarise_activity", "build_features", "score_customers")

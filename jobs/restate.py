@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 import catalog
 import warehouse
 from errors import BadData
-from jobs.entry import BAD_DATA_EXIT, day, job_parser, start
+from jobs.entry import BAD_DATA_EXIT, add_days, job_parser, start
 from jobs.publishing import checked_files, describe, keep_published, published_facts
 from lake import check_pieces, read_batches, read_json, replacing, write_json
 from ledger import intake_rules, learnt_since, pin_rules, rules_of, standing
@@ -35,9 +35,10 @@ from params import read_params
 from records import Pointer, RunRecord, StageRecord
 from settings import PROJECT_ROOT, Settings
 
-PARSER = job_parser(__doc__)
-PARSER.add_argument("--from", dest="first", type=day, required=True, help="the first night")
-PARSER.add_argument("--until", dest="last", type=day, required=True, help="the last, inclusive")
+PARSER = job_parser(
+    __doc__, '--from 2026-04-01 --until 2026-04-03 --reason "2 April was corrected"'
+)
+add_days(PARSER, required=True, of="night")
 PARSER.add_argument("--reason", required=True, help="why; kept with the runs and in the audit log")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
 PARSER.add_argument(
@@ -405,9 +406,7 @@ def restated_night(root: Path, run: RestatedRun, actor: str) -> warehouse.Restat
 def main(arguments: argparse.Namespace) -> dict:
     """Do what the command line asks for."""
     settings = Settings()
-    first, last, reason = arguments.first, arguments.last, arguments.reason
-    if last < first:
-        PARSER.error(f"--until {last} comes before --from {first}")
+    first, last, reason = arguments.first, arguments.until, arguments.reason
     if arguments.apply:
         actor = arguments.actor or getpass.getuser()
         return apply(settings, first, last, reason=reason, actor=actor)

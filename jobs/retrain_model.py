@@ -16,12 +16,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import yaml
 
-from jobs.entry import job_parser, start
+from jobs.entry import add_day, instant, job_parser, start
 from jobs.registry import copy_history, open_registry, promote, register_commit, version_facts
 from models.git import FOREIGN_GIT, GitFailed, absolute, git, shown
 from models.registry import ModelVersion, RegistryState
@@ -29,10 +29,8 @@ from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect
 
-PARSER = job_parser(__doc__)
-PARSER.add_argument(
-    "--until", type=date.fromisoformat, required=True, help="last score date training may look at"
-)
+PARSER = job_parser(__doc__, '--until 2026-03-31 --reason "first model"')
+add_day(PARSER, "--until", required=True, help="last score date training may look at")
 PARSER.add_argument("--reason", required=True, help="why; kept with the version")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
 PARSER.add_argument(
@@ -40,7 +38,8 @@ PARSER.add_argument(
 )
 PARSER.add_argument(
     "--asked-at",
-    type=lambda text: datetime.fromisoformat(text).astimezone(UTC),
+    type=instant,
+    metavar="YYYY-MM-DDTHH:MM:SSZ",
     help="when it was asked for, such as 2026-04-01T03:10:00Z; kept with the version",
 )
 PARSER.add_argument("--token", help="names this training, so that a retry finds what it made")
@@ -97,7 +96,7 @@ def run(
     """Train and register; or find the version that an earlier attempt with ``token`` made.
 
     Raises:
-        SourceUnknown: If ``params.yaml`` lacks the source.
+        WrongInput: If ``params.yaml`` lacks the source.
         CodeUnavailable: If the code cannot be cloned.
         SourceNotCommitted: If the ``params.yaml`` of that code lacks the source.
         TrainingFailed: If a stage fails.

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 import catalog
 from deliveries.receive import copy_file
 from jobs.engine import EMBEDDED
-from jobs.entry import job_parser, start
+from jobs.entry import add_day, existing, job_parser, start
 from jobs.repairs import standing_intake, take_repair
 from jobs.session import job_session
 from lake import attempt
@@ -23,9 +23,9 @@ from params import Params, read_params
 from records import ActivityRecord
 from settings import Settings
 
-PARSER = job_parser(__doc__)
-PARSER.add_argument("--day", type=date.fromisoformat, required=True, help="of the delivery")
-PARSER.add_argument("--file", type=Path, required=True, help="the repaired rows, as CSV")
+PARSER = job_parser(__doc__, "--day 2026-04-02 --file rows.csv")
+add_day(PARSER, "--day", required=True, help="of the delivery")
+PARSER.add_argument("--file", type=existing, required=True, help="the repaired rows, as CSV")
 
 
 def run(spark: SparkSession, settings: Settings, params: Params, day: date, file: Path) -> dict:

@@ -12,7 +12,7 @@ from jobs.registry import copy_history, open_registry, promote, promotion_facts
 from params import Params, read_params
 from settings import Settings
 
-PARSER = job_parser(__doc__)
+PARSER = job_parser(__doc__, '--reason "complaints from the call centre"')
 PARSER.add_argument("--version", help="the version to go back to; default the champion before")
 PARSER.add_argument("--reason", required=True, help="why; kept with the promotion")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")

@@ -8,11 +8,13 @@ import getpass
 from datetime import date
 
 import warehouse
-from jobs.entry import night_parser, start
+from jobs.entry import night_parser, run_name, start
 from settings import Settings
 
-PARSER = night_parser(__doc__)
-PARSER.add_argument("--run-id", help="the run to show; default the one published before")
+PARSER = night_parser(__doc__, '--reason "wrong delivery"')
+PARSER.add_argument(
+    "--run-id", type=run_name, help="the run to show; default the one published before"
+)
 PARSER.add_argument("--reason", required=True, help="why; kept in the audit log")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
 PARSER.add_argument("--token", help="names the attempt: again with the same one does nothing more")

@@ -16,7 +16,7 @@ from rich.table import Table
 
 import catalog
 import warehouse
-from jobs.entry import job_parser, start
+from jobs.entry import job_parser, positive, start
 from lake import read_json
 from ledger import learnt_since, standing
 from settings import Settings
@@ -30,9 +30,9 @@ def named_value(text: str) -> tuple[str, str]:
     return name, value
 
 
-PARSER = job_parser(__doc__)
-PARSER.add_argument("--nights", type=int, default=10, help="how many (default: %(default)s)")
-PARSER.add_argument("--sql", help='e.g. "select * from latest_predictions limit 5"')
+PARSER = job_parser(__doc__, '--sql "select * from latest_predictions limit 5"')
+PARSER.add_argument("--nights", type=positive, default=10, help="how many (default: %(default)s)")
+PARSER.add_argument("--sql", help="a query; its answer is shown")
 PARSER.add_argument(
     "--value",
     type=named_value,
@@ -42,10 +42,13 @@ PARSER.add_argument(
     help="what :NAME stands for in --sql; for each name once",
 )
 PARSER.add_argument(
-    "--seconds", type=int, default=60, help="after which --sql is stopped (default: %(default)s)"
+    "--seconds",
+    type=positive,
+    default=60,
+    help="after which --sql is stopped (default: %(default)s)",
 )
 PARSER.add_argument(
-    "--limit", type=int, default=1000, help="rows of --sql to show (default: %(default)s)"
+    "--limit", type=positive, default=1000, help="rows of --sql to show (default: %(default)s)"
 )
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -71,7 +74,8 @@ def show_nights(console: Console, settings: Settings, limit: int, python: str = 
     console.print(deliveries_table(nights))
     if rules:
         console.print(rules_table(rules))
-    console.print(scores_table(nights, settings.data_root))
+    console.print(scores_table(nights))
+    console.print(findings_table(nights, settings.data_root))
     print_what_came_later(console, nights, settings.data_root)
     print_whether_it_works(console, nights[-1])
     print_where(console, settings, nights[-1], python)
@@ -81,15 +85,12 @@ def show_nights(console: Console, settings: Settings, limit: int, python: str = 
 def deliveries_table(nights: list[warehouse.Night]) -> Table:
     """One line per night: rows delivered and what became of them."""
     table = _table("Rows delivered = accepted + quarantined + excluded")
-    for name in ("Night", "Run", "Published (UTC)"):
-        table.add_column(name)
+    table.add_column("Night")
     for name in ("Delivered", "Accepted", "Quarantined", "Excluded"):
         table.add_column(name, justify="right")
     for night in nights:
         table.add_row(
             str(night.score_date),
-            night.run_id,
-            f"{night.published_at:%Y-%m-%d %H:%M}",
             f"{night.delivered:,}",
             f"{night.accepted:,}",
             f"{night.quarantined:,}",
@@ -109,7 +110,7 @@ def rules_table(rules: list[warehouse.RuleCount]) -> Table:
     return table
 
 
-def scores_table(nights: list[warehouse.Night], root: Path) -> Table:
+def scores_table(nights: list[warehouse.Night]) -> Table:
     """One line per night: customers scored, and how their scores are distributed."""
     table = _table("Customers = scored + fallback; scores are probabilities of a purchase")
     table.add_column("Night")
@@ -117,8 +118,6 @@ def scores_table(nights: list[warehouse.Night], root: Path) -> Table:
     for name in ("Customers", "Scored", "Fallback", "Mean", "Contacted"):
         table.add_column(name, justify="right")
     table.add_column("0 ... 1")
-    table.add_column("Drift, in columns")
-    table.add_column("Decided")
     for night in nights:
         table.add_row(
             str(night.score_date),
@@ -129,8 +128,22 @@ def scores_table(nights: list[warehouse.Night], root: Path) -> Table:
             f"{night.mean_probability:.3f}",
             f"{night.contacted_share:.1%}",
             sparkline(night.histogram),
+        )
+    return table
+
+
+def findings_table(nights: list[warehouse.Night], root: Path) -> Table:
+    """One line per night: the run that readers see, and what was found and decided after it."""
+    table = _table("What was published, and what was found after it")
+    for name in ("Night", "Run", "Published (UTC)", "Drift, in columns", "Decided"):
+        table.add_column(name)
+    for night in nights:
+        table.add_row(
+            str(night.score_date),
+            night.run_id,
+            f"{night.published_at:%Y-%m-%d %H:%M}",
             drift_verdict(night, root),
-            night.decision or "nothing yet",
+            night.decision or "not yet",
         )
     return table
 
@@ -241,7 +254,13 @@ def show_answer(
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    return Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        title_style="bold",
+    )
 
 
 def main(arguments: argparse.Namespace) -> dict:

@@ -8,7 +8,7 @@ import argparse
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,26 @@ from rich.console import Console
 from rich.table import Table
 
 import catalog
-from jobs.entry import job_parser, start
+from jobs.entry import add_days, job_parser, start, writable
 from lake import Piece, check_pieces, read_batches
-from ledger import Entry, days, deliveries_for, intake_id, intake_rules, pin_rules, records_of
+from ledger import (
+    Entry,
+    days,
+    deliveries_for,
+    intake_id,
+    intake_rules,
+    pin_rules,
+    records_of,
+    repairs_by,
+)
 from params import read_params
 from records import IntakeRecord, RefusalRecord
 from settings import Settings
 
-PARSER = job_parser(__doc__)
-PARSER.add_argument("--from", dest="first", type=date.fromisoformat, help="the first day")
-PARSER.add_argument("--until", type=date.fromisoformat, help="the last day")
+PARSER = job_parser(__doc__, "--from 2026-04-01 --until 2026-04-03 --csv rows.csv")
+add_days(PARSER, required=False)
 PARSER.add_argument("--rule", help="only rows filed under this rule")
-PARSER.add_argument("--csv", type=Path, help="write the rows to this new file")
+PARSER.add_argument("--csv", type=writable, help="write the rows to this new file")
 
 ORIGIN = ("_delivered_for", "_source_file", "_source_line", "_rule", "_reason")
 """What the file says of each row before its values."""
@@ -42,6 +50,8 @@ def run(
     into: Path | None = None,
 ) -> dict:
     """Rows by day and rule, of deliveries that stand and of those last refused; what tests call.
+
+    Rows that came back repaired stay in quarantine, and are counted beside.
 
     Raises:
         FileExistsError: If the file is there already.
@@ -71,7 +81,18 @@ def run(
             {"day": str(day), "rule": name, "rows": count}
             for (day, name), count in sorted(counts.items())
         ],
+        "returned": {str(day): rows for day, rows in returned_rows(root, rules, pieces).items()},
         "csv": into and str(into),
+    }
+
+
+def returned_rows(root: Path, rules: str, of: Iterable[date]) -> dict[date, int]:
+    """How many rows came back repaired through return_repaired, for each day that has some."""
+    repairs = repairs_by(root, rules, night=date.max, until=date.max)
+    return {
+        day: sum(IntakeRecord.read(root, day, name).accepted for name in repairs[day])
+        for day in of
+        if day in repairs
     }
 
 
@@ -120,7 +141,10 @@ def main(arguments: argparse.Namespace) -> dict:
     table = Table("Day", "Rule", "Rows", title="Rows in quarantine")
     for one in facts["by_day"]:
         table.add_row(one["day"], one["rule"], f"{one['rows']:,}")
-    Console(stderr=True).print(table)
+    console = Console(stderr=True)
+    console.print(table)
+    for day, rows in facts["returned"].items():
+        console.print(f"{day}: {rows:,} of them came back repaired (return_repaired)")
     return facts
 
 

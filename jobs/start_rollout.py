@@ -13,7 +13,7 @@ from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect
 
-PARSER = job_parser(__doc__)
+PARSER = job_parser(__doc__, '--version v1.2.0 --reason "try it again"')
 WHAT = PARSER.add_mutually_exclusive_group(required=True)
 WHAT.add_argument("--version", help="the version to try, such as v1.2.0")
 WHAT.add_argument("--withdraw", action="store_true", help="stop trying what is being tried")

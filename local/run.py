@@ -8,6 +8,7 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,9 +17,11 @@ from datetime import date, timedelta
 from rich.console import Console
 
 import catalog
+from errors import WrongInput
 from jobs.load_history import delivered_days
 from jobs.registry import open_registry
-from params import Params, ParamsInvalid, SourceUnknown, read_params
+from local.signals import leave_when_told, undisturbed
+from params import Params, read_params
 from settings import PROJECT_ROOT, Settings
 from warehouse import connect, current_run
 
@@ -29,10 +32,6 @@ HISTORY_DAYS = 547
 """How far back the generated history goes: a year of behaviour before the first as-of dates."""
 
 console = Console(stderr=True, highlight=False)
-
-
-class NothingToRun(ValueError):
-    """The source has no deliveries to train on, or none to score; says what to do."""
 
 
 def step(title: str, does: str, *command: str) -> str:
@@ -50,19 +49,31 @@ def step(title: str, does: str, *command: str) -> str:
     setting = "" if source == GENERATED else f"SCORING_SOURCE={source} "
     console.print(f"$ {setting}python -m {' '.join(command)}", style="dim", soft_wrap=True)
     started = time.monotonic()
-    outcome = subprocess.run(
-        [sys.executable, "-m", *command], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True
-    )
-    print(outcome.stdout, end="", flush=True)
-    if outcome.returncode:
+    with subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Ctrl-C is for us; we stop the step with all that it has started.
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            with undisturbed():
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+            raise
+    print(output, end="", flush=True)
+    if process.returncode:
         console.print(
-            f"[bold red]{title}: failed[/] (exit code {outcome.returncode}). Its last lines above "
+            f"[bold red]{title}: failed[/] (exit code {process.returncode}). Its last lines above "
             "say why; docs/runbook.md says what to do. Then run the same make command again: "
             "what is done stays done."
         )
-        sys.exit(outcome.returncode)
+        sys.exit(process.returncode)
     console.print(f"done in {time.monotonic() - started:.0f} s", style="dim")
-    return outcome.stdout
+    return output
 
 
 def nights_to_run(settings: Settings, params: Params, count: int) -> list[date]:
@@ -70,8 +81,8 @@ def nights_to_run(settings: Settings, params: Params, count: int) -> list[date]:
     generated, the first ones in a row that have a delivery.
 
     Raises:
-        SourceUnknown: If ``params.yaml`` lacks the source.
-        NothingToRun: If a source lacks deliveries before or after that day.
+        WrongInput: If ``params.yaml`` lacks the source.
+        WrongInput: Also if a source lacks deliveries before or after that day.
     """
     trained_until = params.source(settings.source).training_until
     if settings.source == GENERATED:
@@ -80,13 +91,13 @@ def nights_to_run(settings: Settings, params: Params, count: int) -> list[date]:
     delivered = sorted(delivered_days(settings.data_root, date.max))
     incoming = catalog.incoming_folder(settings.data_root, trained_until).parent
     if not delivered:
-        raise NothingToRun(
+        raise WrongInput(
             f"there are no deliveries in {incoming}. Lay your table out there: python -m "
             f"jobs.describe_source FILE --name {settings.source} --into {incoming.parent}"
         )
     after = [day for day in delivered if day > trained_until]
     if len(after) == len(delivered) or not after:
-        raise NothingToRun(
+        raise WrongInput(
             f"the deliveries in {incoming} are of {delivered[0]} to {delivered[-1]}; training "
             f"wants some up to {trained_until}, and nights some after it. Set training_until of "
             f"{settings.source} in params.yaml."
@@ -112,7 +123,9 @@ def run(settings: Settings, params: Params, *, nights: int, customers: int) -> N
             "Generates daily deliveries of a shop that never was.",
             "jobs.generate_deliveries",
             *("--from", str(trained_until - timedelta(days=HISTORY_DAYS))),
-            *("--until", str(scored[-1]), "--customers", str(customers)),
+            # A day more, for the first night by hand.
+            *("--until", str(scored[-1] + timedelta(days=1))),
+            *("--customers", str(customers)),
         )
     step(
         "History",
@@ -153,11 +166,12 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=3)
     parser.add_argument("--customers", type=int, default=4000, help="of the generated source")
     arguments = parser.parse_args()
-    settings = Settings()
-    os.environ["SCORING_SOURCE"] = settings.source
+    leave_when_told()
     try:
+        settings = Settings()
+        os.environ["SCORING_SOURCE"] = settings.source
         run(settings, read_params(), nights=arguments.nights, customers=arguments.customers)
-    except (NothingToRun, ParamsInvalid, SourceUnknown) as error:
+    except WrongInput as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 

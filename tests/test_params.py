@@ -2,14 +2,15 @@
 
 import pytest
 
-from params import PARAMS_FILE, ParamsInvalid, read_params
+from errors import WrongInput
+from params import PARAMS_FILE, read_params
 
 
 @pytest.mark.parametrize(
     ("was", "written", "said"),
     [
-        ("format: parquet", "format: xlsx", "sources.generated.format: Input should be 'parquet'"),
-        ("active_days: 365", "activ_days: 365", "population.activ_days: Extra inputs are not"),
+        ("format: parquet", "format: xlsx", "sources.generated.format should be 'parquet'"),
+        ("active_days: 365", "activ_days: 365", "population.activ_days is not known"),
         ('separator: ","', "separator: '\"'", "sources.generated.text: the separator is neither"),
         ("sources:", "sources: [", "is no YAML"),
     ],
@@ -17,5 +18,5 @@ from params import PARAMS_FILE, ParamsInvalid, read_params
 def test_a_wrong_key_is_named(tmp_path, was, written, said):
     path = tmp_path / "params.yaml"
     path.write_text(PARAMS_FILE.read_text().replace(was, written, 1))
-    with pytest.raises(ParamsInvalid, match=said):
+    with pytest.raises(WrongInput, match=said):
         read_params(path)

@@ -10,6 +10,7 @@ import pytest
 from expectations.accounting import RowsUnaccounted, account_for_rows
 from expectations.intake import take_deliveries
 from expectations.promise import FAIL, promise
+from expectations.refusal import DeliveryRefused
 from expectations.verdict import ExpectationsBroken, SuiteNotEvaluated, breaks, verify
 from records import Delivery
 
@@ -80,3 +81,12 @@ def test_a_promise_about_an_absent_column_is_a_fault_and_not_bad_data(spark, tmp
         verify("names", batch, PROMISES, tmp_path / "docs", "a test")
     with pytest.raises(SuiteNotEvaluated, match="name"):
         breaks(spark, batch, PROMISES)
+
+
+@pytest.mark.parametrize(
+    ("reason", "times"), [("3 rows break row rules", 1), ("no column sku. Ask upstream for it", 0)]
+)
+def test_what_to_ask_upstream_for_is_said_once(reason, times):
+    said = str(DeliveryRefused({date(2026, 4, 1): [reason]}))
+    assert said.count("have the day delivered again") == times
+    assert "--accept-refused 2026-04-01" in said

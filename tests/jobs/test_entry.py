@@ -26,21 +26,9 @@ def started(settings, *words: str, code: str | None = None) -> subprocess.Comple
 
 
 MISTAKES = {
-    "a date that is none": (
-        ["jobs.publish_predictions", "--score-date=yesterday", "--run-id=abc"],
-        "'yesterday' is no date such as 2026-04-01",
-    ),
-    "a run id that is a path": (
-        ["jobs.publish_predictions", "--score-date=2026-04-01", "--run-id=../../etc"],
-        "'../../etc' is no run id",
-    ),
     "a run that nobody opened": (
         ["jobs.publish_predictions", "--score-date=2026-04-01", "--run-id=abc"],
         "no run abc of 2026-04-01 was opened",
-    ),
-    "a version that nobody registered": (
-        ["jobs.promote_model", "--version=v9.9.9", "--reason=typo"],
-        "the registry has no version 'v9.9.9', only ['v1.0.0', 'v1.1.0']",
     ),
     "a night that cannot be rolled back": (
         ["jobs.roll_back_predictions", "--score-date=2026-04-01", "--reason=typo"],

@@ -82,6 +82,8 @@ def test_repaired_rows_come_back_for_their_day_and_are_known_from_the_next_night
     record = IntakeRecord.read(root, DAYS[0], name)
     assert record.repairs == known_by(root, rules, night=date.max, until=DAYS[0])[DAYS[0]]
     assert ActivityRecord.read(root, DAYS[0], name).activity.rows == 1
+    assert show_quarantine.run(shop)["returned"] == {str(DAYS[0]): facts["accepted"]}
+
     # The same file again is the same delivery.
     assert return_repaired.run(spark, shop, PARAMS, DAYS[0], path) == facts
     assert repairs_by(root, rules, night=date.max, until=DAYS[0]) == {DAYS[0]: [name]}

@@ -92,6 +92,9 @@ def test_the_summary_reads_as_accepted(engine, settings, golden, monkeypatch):
 
     text = shown(show_nights.show_nights, settings, 10, ".venv/bin/python")
 
+    widths = [len(line.rstrip()) for line in text.splitlines() if line.startswith(" 2026-")]
+    assert len(widths) == 6
+    assert max(widths) <= 80
     golden("show_nights.txt", text.replace(str(settings.data_root), "<data>"))
 
 

@@ -5,8 +5,9 @@ from datetime import date
 import pytest
 
 import catalog
-from local.run import NothingToRun, nights_to_run
-from params import SourceUnknown, read_params
+from errors import WrongInput
+from local.run import nights_to_run
+from params import read_params
 
 PARAMS = read_params()
 
@@ -35,17 +36,17 @@ def test_a_generated_source_needs_no_deliveries(settings):
 
 
 def test_a_source_without_deliveries_is_told_how_to_lay_them_out(delivered):
-    with pytest.raises(NothingToRun, match=r"describe_source FILE --name online_retail_ii --into"):
+    with pytest.raises(WrongInput, match=r"describe_source FILE --name online_retail_ii --into"):
         nights_to_run(delivered(), PARAMS, 3)
 
 
 @pytest.mark.parametrize("days", [(3, 4), (5, 6)])
 def test_a_source_needs_days_before_and_after_the_end_of_its_training(delivered, days):
-    with pytest.raises(NothingToRun, match="training wants some up to 2011-09-04, and nights"):
+    with pytest.raises(WrongInput, match="training wants some up to 2011-09-04, and nights"):
         nights_to_run(delivered(*days), PARAMS, 3)
 
 
 def test_an_unknown_source_is_named_with_those_there_are(settings):
     unknown = settings.model_copy(update={"source": "till"})
-    with pytest.raises(SourceUnknown, match=r"no source 'till', only \['generated'"):
+    with pytest.raises(WrongInput, match=r"no source 'till', only \['generated'"):
         nights_to_run(unknown, PARAMS, 3)
