@@ -170,7 +170,7 @@ def test_the_run_current_on_the_newest_night_before_is_pinned(ready):
 
 def test_a_version_may_be_asked_for_instead_of_the_champion(ready):
     promote(ready, "v1.1.0")
-    assert opened(ready, model="v1.0.0").model_version == "v1.0.0"
+    assert opened(ready, model="v1.0.0", reason="to compare").model_version == "v1.0.0"
 
 
 def test_a_day_without_delivery_is_named_and_stops_the_night(ready):
