@@ -177,7 +177,8 @@ PREDICTIONS_LAYOUT = "lake/predictions/score_date={score_date}/run_id={run_id}"
 PREDICTIONS = Dataset(
     "predictions",
     "customer_id string, probability double, decile int, is_contacted boolean, "
-    "reason_1 string, reason_2 string, reason_3 string, status string, arm string",
+    "reason_1 string, reason_2 string, reason_3 string, status string, arm string, "
+    "is_control boolean",
     PREDICTIONS_LAYOUT,
 )
 """One row per customer of the population, ordered by ``customer_id``.
@@ -186,7 +187,8 @@ PREDICTIONS = Dataset(
 customers of this run, by the model whose score the row is; ``reason_*`` null when reasons are off
 or the customer is a fallback; ``status`` is ``scored``, ``previous`` (last night's score kept) or
 ``default`` (the prior); ``arm`` says whose score it is that readers get, ``champion`` or
-``challenger``.
+``challenger``; ``is_control`` marks those who are never contacted, whatever their score, so
+``is_contacted`` is false of them.
 
 Made by: score_customers. Used by: publish_predictions, report_drift, measure_performance, and
 score_customers of the next night.
@@ -199,7 +201,7 @@ ARM_SCORES = Dataset(
     "lake/arm_scores/score_date={score_date}/run_id={run_id}",
 )
 """What either model says of every customer, ordered by ``customer_id``; only of runs that were
-opened with a challenger.
+opened with a challenger. Neither would contact a customer of the control.
 
 Made by: score_customers. Used by: publish_predictions, measure_performance.
 """

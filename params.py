@@ -225,6 +225,8 @@ class Model(_Section):
 
 class Decision(_Section):
     contact_share: float = Field(gt=0, lt=1)
+    # Runs of older code had no control.
+    control_share: float = Field(default=0.0, ge=0, le=0.5)
 
 
 class Scoring(_Section):

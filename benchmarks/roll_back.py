@@ -44,6 +44,7 @@ def predictions(customers: int, seed: int) -> Iterator[pa.RecordBatch]:
             "reason_3": ["spend_trend_30d = -0.25 (lowers)"] * rows,
             "status": ["scored"] * rows,
             "arm": ["champion"] * rows,
+            "is_control": [False] * rows,
         }
         yield pa.RecordBatch.from_pydict(columns)
 

@@ -11,6 +11,12 @@ from expectations.verdict import verify
 STATUSES = ["scored", "previous", "default"]
 ARMS = ["champion", "challenger"]
 
+# What every prediction has; reasons may be null.
+GIVEN = (
+    *("customer_id", "probability", "decile", "is_contacted", "status", "arm"),
+    "is_control",
+)
+
 
 def verify_predictions(predictions: DataFrame, population: int, docs: Path) -> list[str]:
     """Judge the predictions of one run and write the page.
@@ -50,7 +56,7 @@ def verify_predictions(predictions: DataFrame, population: int, docs: Path) -> l
                 FAIL,
                 column=column,
             )
-            for column in ("customer_id", "probability", "decile", "is_contacted", "status", "arm")
+            for column in GIVEN
         ],
         promise(
             gxe.ExpectColumnValuesToBeBetween,

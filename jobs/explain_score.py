@@ -191,6 +191,8 @@ def unpublished_score(
     names = ("probability", "decile", "is_contacted", "status", "arm")
     return warehouse.CustomerScore(
         **{name: row[name] for name in names},
+        # Runs of older code had no control.
+        is_control=row.get("is_control", False),
         model_version=version,
         threshold_version=facts["threshold_version"],
     )
@@ -215,6 +217,8 @@ def score_section(seen: Seen, score: warehouse.CustomerScore, published: str | N
     """Score, decision, model, arm, and whether readers see it."""
     record = seen.record
     decision = "contacted" if score.is_contacted else "not contacted"
+    if score.is_control:
+        decision = "in the control, so never contacted"
     shown = {
         record.run_id: "which readers see",
         None: "which is not published",

@@ -297,7 +297,8 @@ def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFr
     columns = ("customer_id", "probability", "is_contacted", "decile", "status")
     pieces = scored_pieces(root, record)
     remedy = made_again_by(record, "score_customers")
-    predictions = read_pieces(spark, root, [pieces["predictions"]], catalog.PREDICTIONS, remedy)
+    # In its own columns: it may have been scored before others were added.
+    predictions = read_pieces(spark, root, [pieces["predictions"]], remedy=remedy)
     if record.challenger is None:
         return {"champion": predictions.select(*columns)}
 

@@ -25,6 +25,7 @@ from lake import Piece, kept, read_pieces, write_sorted
 from models.arms import bucket_column
 from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
 from models.bundle import Bundle, read_bundle
+from models.control import control_column
 from models.deciles import DECILES, decile, mid_decile, tenths
 from monitoring.rollout import TwoModels, unfit
 from params import Params
@@ -125,7 +126,7 @@ def score_alone(
     scorer = batch_scorer(champion.folder, champion.sha256, reason_count(params))
     scores = rows.mapInArrow(scorer, SCORES_SCHEMA)
     with gaps_filled(scores, previous, champion.base_rate, root) as filled:
-        yield Scored(decide(filled, champion))
+        yield Scored(decide(filled, champion, params.decision.control_share))
 
 
 @contextmanager
@@ -148,7 +149,12 @@ def score_beside(
     in_share = bucket_column(challenger.version) < challenger.percent
     scores = rows.withColumn("in_share", in_share).mapInArrow(scorer, PAIRS_SCHEMA)
     with gaps_filled(scores, previous, champion.base_rate, root) as filled:
-        both = decide_both(filled, champion=champion, challenger_bundle=challenger_bundle)
+        both = decide_both(
+            filled,
+            champion=champion,
+            challenger_bundle=challenger_bundle,
+            control_share=params.decision.control_share,
+        )
         comparison = compare(both, challenger_bundle, challenger, params)
         yield Scored(
             serve(both, challenger.version, comparison["percent"]),
@@ -180,7 +186,8 @@ def previous_scores(spark: SparkSession, root: Path, run_id: str | None) -> Data
         f"Restore it, or make it again: {before.command('score_customers')}. Or publish a run of "
         "an earlier night and open this one again."
     )
-    predictions = read_pieces(spark, root, [pieces["predictions"]], catalog.PREDICTIONS, remedy)
+    # In its own columns: it may have been scored before others were added.
+    predictions = read_pieces(spark, root, [pieces["predictions"]], remedy=remedy)
     scores = predictions.where(F.col("status") != "default")
     probability = "probability"
     if "arm_scores" in pieces:
@@ -232,20 +239,24 @@ def fill_gaps(scores: DataFrame, previous: DataFrame, base_rate: float) -> DataF
     return filled.withColumns({"status": status, "probability": probability})
 
 
-def decide(scores: DataFrame, bundle: Bundle) -> DataFrame:
+def decide(scores: DataFrame, bundle: Bundle, control_share: float) -> DataFrame:
     """Predictions: ``scores`` with decile and decision, in the columns of the catalog."""
     cuts = tenths(scores, "probability")
+    is_control = control_column(control_share)
     rows = scores.withColumns(
         {
             "decile": decile("probability", cuts),
-            "is_contacted": F.col("probability") >= bundle.threshold,
+            "is_contacted": (F.col("probability") >= bundle.threshold) & ~is_control,
             "arm": F.lit(CHAMPION),
+            "is_control": is_control,
         }
     )
     return rows.select(*catalog.PREDICTIONS.columns)
 
 
-def decide_both(scores: DataFrame, *, champion: Bundle, challenger_bundle: Bundle) -> DataFrame:
+def decide_both(
+    scores: DataFrame, *, champion: Bundle, challenger_bundle: Bundle, control_share: float
+) -> DataFrame:
     """``scores`` of two models with the decile and the decision of each, for every customer.
 
     A decile is a customer's place among all customers by one model, also by a model that does not
@@ -254,6 +265,7 @@ def decide_both(scores: DataFrame, *, champion: Bundle, challenger_bundle: Bundl
     challenger_probability = F.col("challenger_probability")
     filled = scores.withColumns(
         {
+            "is_control": control_column(control_share),
             "is_scored_by_both": challenger_probability.isNotNull() & (F.col("status") == "scored"),
             "is_scored_by_challenger": challenger_probability.isNotNull(),
             "champion_probability": F.col("probability"),
@@ -269,7 +281,8 @@ def decide_both(scores: DataFrame, *, champion: Bundle, challenger_bundle: Bundl
             {
                 f"{arm}_decile": decile(probability, cuts),
                 f"{arm}_mid_decile": mid_decile(probability, cuts),
-                f"{arm}_is_contacted": F.col(probability) >= bundle.threshold,
+                f"{arm}_is_contacted": (F.col(probability) >= bundle.threshold)
+                & ~F.col("is_control"),
             }
         )
     return filled

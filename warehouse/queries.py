@@ -77,6 +77,7 @@ class CustomerScore:
     is_contacted: bool
     status: str
     arm: str
+    is_control: bool
     model_version: str
     threshold_version: str
 
@@ -94,7 +95,7 @@ def score_of(engine: sa.Engine, run_id: str, customer_id: str) -> CustomerScore 
     )
     query = (
         sa.select(
-            *(p.probability, p.decile, p.is_contacted, p.status, p.arm),
+            *(p.probability, p.decile, p.is_contacted, p.status, p.arm, p.is_control),
             model.label("model_version"),
             threshold.label("threshold_version"),
         )

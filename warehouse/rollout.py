@@ -9,7 +9,7 @@ from warehouse.nights import judged_runs
 from warehouse.tables import PERFORMANCE, QUALITY, SCORING_RUNS
 
 WHO_SCORED = """
-select p.score_date, p.customer_id, p.probability, p.is_contacted, p.status,
+select p.score_date, p.customer_id, p.probability, p.is_contacted, p.is_control, p.status,
        p.arm, p.model_version, m.percent,
        m.number as move, m.actor as put_there_by, m.at as put_there_at,
        m.reason as put_there_because,

@@ -170,10 +170,11 @@ PREDICTIONS = sa.Table(
     sa.CheckConstraint("decile >= 1 and decile <= 10", name="decile_is_one_of_ten"),
     sa.CheckConstraint("status in ('scored', 'previous', 'default')", name="status_is_known"),
     sa.CheckConstraint(_ARM_IS_KNOWN, name="arm_is_known"),
+    sa.CheckConstraint("not (is_control and is_contacted)", name="control_is_not_contacted"),
 )
 """One row per run and customer. ``status``: ``scored``, or a fallback: ``previous`` (last night's
 score), ``default`` (the prior). ``decile`` 1 is the likeliest tenth. ``arm`` says whose score it is
-that readers see."""
+that readers see. ``is_control`` marks those who are never contacted."""
 
 ARM_SCORES = sa.Table(
     "arm_scores",

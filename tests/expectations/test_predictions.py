@@ -14,9 +14,11 @@ def prediction(
     status="scored",
     is_contacted=False,
     arm="champion",
+    is_control=False,
 ):
     """A row of the predictions; the reasons are off."""
-    return (customer_id, probability, decile, is_contacted, None, None, None, status, arm)
+    reasons = (None, None, None)
+    return (customer_id, probability, decile, is_contacted, *reasons, status, arm, is_control)
 
 
 @pytest.fixture
@@ -46,22 +48,24 @@ def test_every_fault_is_named(predicted, tmp_path):
         prediction("status", status="guessed"),
         prediction("arm", arm="both"),
         prediction("no arm", arm=None),
+        prediction("control or not", is_control=None),
     ]
 
     with pytest.raises(ExpectationsBroken) as refused:
-        verify_predictions(predicted(rows), 12, tmp_path / "docs")
+        verify_predictions(predicted(rows), 13, tmp_path / "docs")
 
     for rule in (
-        "whole_population: found 11",
-        "customer_id_given: 1 of 11",
-        "customer_once: 2 of 11",
-        "probability_given: 1 of 11",
-        "is_contacted_given: 1 of 11",
-        "probability_in_range: 2 of 11",
-        "decile_in_range: 1 of 11",
-        "status_known: 1 of 11",
-        "arm_given: 1 of 11",
-        "arm_known: 1 of 11",
+        "whole_population: found 12",
+        "customer_id_given: 1 of 12",
+        "customer_once: 2 of 12",
+        "probability_given: 1 of 12",
+        "is_contacted_given: 1 of 12",
+        "probability_in_range: 2 of 12",
+        "decile_in_range: 1 of 12",
+        "status_known: 1 of 12",
+        "arm_given: 1 of 12",
+        "arm_known: 1 of 12",
+        "is_control_given: 1 of 12",
     ):
         assert rule in str(refused.value)
 

@@ -22,6 +22,7 @@ from models.apply import score
 from models.arms import bucket, bucket_column
 from models.batches import batch_scorer, pair_scorer
 from models.bundle import read_bundle
+from models.control import control_column, is_control
 from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
@@ -38,6 +39,7 @@ PARAMS = PARAMS.model_copy(
             update={"holdout_count": 1, "bootstrap_rounds": 50, "calibration_count": 2}
         ),
         "model": PARAMS.model.model_copy(update={"max_rounds": 20}),
+        "decision": PARAMS.decision.model_copy(update={"control_share": 0.2}),
     }
 )
 
@@ -200,10 +202,14 @@ def test_deciles_are_tenths_of_the_night_and_the_first_is_the_likeliest(night):
         assert (found["decile"] <= decile).sum() >= 30 * decile
 
 
-def test_those_are_contacted_whose_probability_reaches_the_threshold(night, bundle):
+def test_those_are_contacted_whose_probability_reaches_the_threshold_but_the_control(night, bundle):
     threshold = read_bundle(bundle, night.record.bundle_sha256).threshold
     found = night.predictions
-    assert (found["is_contacted"] == (found["probability"] >= threshold)).all()
+    control = is_control(found["customer_id"], PARAMS.decision.control_share)
+    likely = found["probability"] >= threshold
+    assert (found["is_control"] == control).all()
+    assert (found["is_contacted"] == likely & ~control).all()
+    assert (likely & control).any()
     assert night.facts["contacted"] == found["is_contacted"].sum() > 0
 
 
@@ -383,8 +389,9 @@ def test_the_challenger_serves_its_share_and_leaves_everybody_else_alone(night, 
         assert served[name].tolist() == expected[name][in_share].tolist()
     assert set(served["arm"]) == {"challenger"}
     assert set(served["status"]) == {"scored"}
-    contacted = served["probability"] >= tried.threshold
+    contacted = (served["probability"] >= tried.threshold) & ~served["is_control"]
     assert served["is_contacted"].tolist() == contacted.tolist()
+    assert (served["is_control"] & (served["probability"] >= tried.threshold)).any()
     # A decile is the place among everybody; another slope changes nobody's place but 7's.
     assert (served["decile"] == before["decile"][in_share]).mean() > 0.9
 
@@ -480,7 +487,9 @@ def test_a_challenger_that_cannot_be_loaded_is_tried_once_not_with_every_batch(
 def test_spark_puts_a_customer_where_python_does(spark):
     names = [*(f"c{n}" for n in range(300)), "", " ", "Ünï", "名", "a:b", "'\\"]
     rows = spark.createDataFrame([(name,) for name in names], "customer_id string")
-    found = rows.select("customer_id", bucket_column("v1.1.0").alias("bucket")).collect()
+    control = control_column(0.3).alias("is_control")
+    found = rows.select("customer_id", bucket_column("v1.1.0").alias("bucket"), control).collect()
     assert {row.customer_id: row.bucket for row in found} == {
         name: bucket(name, "v1.1.0") for name in names
     }
+    assert [row.is_control for row in found] == is_control(names, 0.3).tolist()

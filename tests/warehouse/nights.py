@@ -37,6 +37,7 @@ def predictions(*customers: str, **columns) -> pa.RecordBatch:
         "reason_3": None,
         "status": "scored",
         "arm": "champion",
+        "is_control": False,
         **columns,
     }
     arrays = [

@@ -206,6 +206,8 @@ def test_predictions_that_break_their_form_are_not_published(engine, batches, me
         {"decile": 11},
         {"is_contacted": None},
         {"status": "guessed"},
+        {"is_control": None},
+        {"is_control": True, "is_contacted": True},
     ],
     ids=str,
 )

@@ -269,11 +269,11 @@ def test_rows_from_before_there_were_challengers_keep_their_values(empty_url):
     served = read(
         engine,
         "select customer_id, probability, decile, is_contacted, reason_1, status, arm, "
-        "model_version from current_predictions order by customer_id",
+        "model_version, is_control from current_predictions order by customer_id",
     )
     assert served == [
-        ("ada", 0.5, 3, True, "why", "scored", "champion", "x"),
-        ("bob", 0.25, 7, False, None, "default", "champion", "x"),
+        ("ada", 0.5, 3, True, "why", "scored", "champion", "x", False),
+        ("bob", 0.25, 7, False, None, "default", "champion", "x", False),
     ]
     assert read(engine, "select challenger_version, challenger_percent from scoring_runs") == [
         (None, None)
