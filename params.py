@@ -256,6 +256,7 @@ class Performance(_Section):
     loss_margin: float = Field(ge=0)
     calibration_margin: float = Field(ge=0)
     min_buyers: int = Field(ge=1)
+    min_control_buyers: int = Field(default=200, ge=1)
     wrong_label_share: float = Field(ge=0, lt=1)
     contacted_buyer_value: float
     contact_cost: float

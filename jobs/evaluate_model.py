@@ -23,7 +23,8 @@ def run(params: Params, artifacts: Path) -> dict:
     """Judge what is in ``artifacts/model``; the facts are what was chosen and its main metrics."""
     predictions = pd.read_parquet(artifacts / "model" / "holdout_predictions.parquet")
 
-    metrics = judge(predictions, params.training.bootstrap_rounds, params.training.seed)
+    training, control_share = params.training, params.decision.control_share
+    metrics = judge(predictions, training.bootstrap_rounds, training.seed, control_share)
     curve = calibration_curve(predictions["label"], predictions[f"p_{metrics['chosen']}"])
     with replacing(artifacts / "evaluation") as fresh:
         write_json(fresh / "metrics.json", metrics)

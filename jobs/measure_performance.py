@@ -30,6 +30,7 @@ from jobs.session import engine_of, on_spark
 from lake import Piece, PieceMissing, check_pieces, read_batches, read_json, read_pieces
 from models.deciles import decile, tenths
 from models.metrics import TENURE_BANDS
+from monitoring.control import CONTACTED, CONTROL, WITHHELD, contact_metrics, is_enough
 from monitoring.performance import (
     ESTIMATE_BIAS,
     Bias,
@@ -228,7 +229,12 @@ def measure_cohort(
         customers = scores.join(described, on="customer_id", how="left")
         customers = customers.join(buyers, on="customer_id", how="left")
         result[arm] = {}
-        for name, cells in histogram(customers).groupby("slice", sort=True):
+        parts = dict(list(histogram(customers).groupby("slice", sort=True)))
+        # Before there are labels they say nothing, and without a control neither.
+        if cohort.maturity == "estimated" or WITHHELD not in parts:
+            for name in (CONTACTED, WITHHELD):
+                parts.pop(name, None)
+        for name, cells in parts.items():
             scored = cells["probability"].to_numpy(), cells["is_contacted"].to_numpy()
             rows = cells["customers"].to_numpy()
             result[arm][name] = (
@@ -236,6 +242,11 @@ def measure_cohort(
                 if cohort.maturity == "estimated"
                 else measure(*scored, cells["buyers"].to_numpy(), rules, seed, rows)
             )
+        if CONTACTED in result[arm] and WITHHELD in result[arm]:
+            of_all = result[arm][ALL]
+            sides = (result[arm][CONTACTED], result[arm][WITHHELD])
+            found = contact_metrics(*sides, of_all.customers, rules)
+            result[arm][ALL] = replace(of_all, metrics=of_all.metrics | found)
         if cohort.maturity == "estimated":
             bias = estimate_bias_of(root, cohort.record, arm)
             result[arm][ALL] = corrected(result[arm][ALL], bias)
@@ -292,23 +303,35 @@ def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFr
     """By arm, the score of every customer: as published, or with a challenger what either said.
 
     Returns:
-        ``customer_id``, ``probability``, ``is_contacted``, ``decile`` (of that arm), ``status``.
+        ``customer_id``, ``probability``, ``is_contacted``, ``decile`` (of that arm), ``status``,
+        ``is_control``, ``would_contact`` (the decision, were it not for the control) and
+        ``is_served`` (whether readers got this arm's score).
     """
-    columns = ("customer_id", "probability", "is_contacted", "decile", "status")
+    columns = (
+        *("customer_id", "probability", "is_contacted", "decile", "status"),
+        *("is_control", "would_contact", "is_served"),
+    )
     pieces = scored_pieces(root, record)
     remedy = made_again_by(record, "score_customers")
     # In its own columns: it may have been scored before others were added.
     predictions = read_pieces(spark, root, [pieces["predictions"]], remedy=remedy)
+    if "is_control" not in predictions.columns:
+        predictions = predictions.withColumn("is_control", F.lit(False))
+    facts = StageRecord.read(root, record, "score_customers").facts
     if record.challenger is None:
-        return {"champion": predictions.select(*columns)}
+        is_likely = F.col("probability") >= facts["threshold"]
+        served = {"would_contact": is_likely, "is_served": F.lit(True)}
+        return {"champion": predictions.withColumns(served).select(*columns)}
 
     both = read_pieces(spark, root, [pieces["arm_scores"]], catalog.ARM_SCORES, remedy)
-    both = both.join(predictions.select("customer_id", "status"), on="customer_id", how="inner")
+    published = predictions.select("customer_id", "status", "is_control", "arm")
+    both = both.join(published, on="customer_id", how="inner")
     result = {}
-    for arm in ("champion", "challenger"):
+    for arm, of_arm in (("champion", facts), ("challenger", facts["challenger"])):
+        is_likely = F.col("probability") >= of_arm["threshold"]
         scores = both.withColumns(
             {name: F.col(f"{arm}_{name}") for name in ("probability", "is_contacted")}
-        )
+        ).withColumns({"would_contact": is_likely, "is_served": F.col("arm") == arm})
         cuts = tenths(scores, "probability")
         result[arm] = scores.withColumn("decile", decile("probability", cuts)).select(*columns)
     return result
@@ -375,21 +398,26 @@ def histogram(customers: DataFrame) -> "pd.DataFrame":
     """One row per slice, step of the score and decision: exact counts, in a fixed order.
 
     Args:
-        customers: One row per customer: ``probability``, ``is_contacted``, ``decile``, ``status``,
-            and where known ``country_slice``, ``tenure_slice``, ``bought``.
+        customers: One row per customer, as ``arms`` gives them, and where known
+            ``country_slice``, ``tenure_slice``, ``bought``.
 
     Returns:
         ``slice``, ``is_contacted``, ``customers``, ``buyers``, ``probability`` (the mean of the
         cell, to ten digits). Every customer counts once in ``all``, once in its country group,
-        tenure band and decile, and once more in ``status: fallback`` if it could not be scored.
+        tenure band and decile, once more in ``status: fallback`` if it could not be scored, and
+        in ``control`` if it is there; ``is_contacted`` is then what would have been decided. Those
+        whom the arm that served them would contact are in one of the slices for contacts, too.
     """
-    unknown = F.lit("unknown")
+    unknown, is_withheld = F.lit("unknown"), F.col("is_control") & F.col("would_contact")
     slices = F.array(
         F.lit(ALL),
         F.concat(F.lit("country: "), F.coalesce("country_slice", unknown)),
         F.concat(F.lit("tenure: "), F.coalesce("tenure_slice", unknown)),
         F.concat(F.lit("decile: "), F.col("decile").cast("string")),
         F.when(F.col("status") != "scored", "status: fallback"),
+        F.when(F.col("is_control"), CONTROL),
+        F.when(F.col("is_served") & F.col("is_contacted"), CONTACTED),
+        F.when(is_withheld & F.col("is_served"), WITHHELD),
     )
     step = F.least(F.floor(F.col("probability") * SCORE_STEPS), F.lit(SCORE_STEPS - 1))
     units = F.round(F.col("probability") * PROBABILITY_UNITS).cast("bigint")
@@ -398,10 +426,11 @@ def histogram(customers: DataFrame) -> "pd.DataFrame":
             F.explode(F.array_compact(slices)).alias("slice"),
             step.alias("step"),
             "is_contacted",
+            is_withheld.alias("is_withheld"),
             F.coalesce("bought", F.lit(0)).alias("bought"),
             units.alias("units"),
         )
-        .groupBy("slice", "step", "is_contacted")
+        .groupBy("slice", "step", "is_contacted", "is_withheld")
         .agg(
             F.count("*").alias("customers"),
             F.sum("bought").alias("buyers"),
@@ -409,9 +438,11 @@ def histogram(customers: DataFrame) -> "pd.DataFrame":
         )
         .toPandas()
     )
-    cells = cells.sort_values(["slice", "step", "is_contacted"], ignore_index=True)
+    by = ["slice", "step", "is_contacted", "is_withheld"]
+    cells = cells.sort_values(by, ignore_index=True)
+    cells["is_contacted"] |= cells["is_withheld"] & cells["slice"].isin([CONTROL, WITHHELD])
     cells["probability"] = cells["units"] / (cells["customers"] * PROBABILITY_UNITS)
-    return cells.drop(columns=["step", "units"])
+    return cells.drop(columns=["step", "units", "is_withheld"])
 
 
 def maturity_curve(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> list[int]:
@@ -420,7 +451,7 @@ def maturity_curve(spark: SparkSession, root: Path, night: RunRecord, cohort: Co
     activity = later_activity(spark, root, night, cohort)
     bought = activity.where(bought_within(score_date, cohort.horizon_days))
     predictions = scored_pieces(root, cohort.record)["predictions"]
-    customers = read_pieces(spark, root, [predictions], catalog.PREDICTIONS)
+    customers = read_pieces(spark, root, [predictions])
     known_after = F.min(F.date_diff("known_on", score_date))
     by_day = (
         bought.groupBy("customer_id")
@@ -481,13 +512,13 @@ def describe(
             metrics = {"champion": champion.metrics, "missing_days": missing}
             partial.append(key | size | {"days": days} | metrics)
             continue
-        reference = read_json(bundle_folder(root, record) / "metrics.json")["model"]
-        finding = judge_cohort(champion, reference, params.performance)
+        judged_by, judged, reference = judged_rows(root, record, by_arm["champion"], params)
+        finding = judge_cohort(judged, reference, params.performance)
         if cohort.maturity == "estimated":
             estimated: dict = champion.metrics | {"finding": finding}
         else:
             metrics = {arm: measured.metrics for arm, measured in of_all.items()}
-            mature = key | size | metrics | {"finding": finding}
+            mature = key | size | metrics | {"finding": finding, "judged_by": judged_by}
             performed, matured_on = finding, record.score_date
             drift = warehouse.night_drift(engine, record.run_id)
 
@@ -501,6 +532,23 @@ def describe(
         "finding": conclusion.finding,
         "sentence": f"{conclusion.sentence}; {estimate_sentence(estimated['roc_auc'], errors)}",
     }
+
+
+def judged_rows(
+    root: Path, record: RunRecord, slices: dict[str, Measured], params: Params
+) -> tuple[str, Measured, dict]:
+    """The slice by which a cohort is judged, what was measured there, and what it is held against.
+
+    It is the control, where that is large enough in the cohort and in the model's holdout: what
+    others do is partly the model's own doing.
+    """
+    reference = read_json(bundle_folder(root, record) / "metrics.json")
+    control, held = slices.get(CONTROL), reference.get("control")
+    if control is not None and held is not None:
+        known = Measured(held["customers"], held["buyers"], held["model"])
+        if all(is_enough(each, params.performance) for each in (control, known)):
+            return CONTROL, control, held["model"]
+    return ALL, slices[ALL], reference["model"]
 
 
 def estimate_error(engine: sa.Engine, until: date) -> dict:

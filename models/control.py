@@ -20,8 +20,8 @@ LINE_ENDS = 16**HEX_DIGITS
 def is_control(customers: Iterable[str], share: float) -> np.ndarray:
     """For each customer, whether the control has it.
 
-    >>> is_control(["ada", "bob"], 0.5).tolist()
-    [False, True]
+    >>> is_control(["ada", "bob", "cyd"], 0.5).tolist()
+    [False, False, True]
     """
     numbers, names = pd.factorize(np.asarray(list(customers), dtype=object))
     digests = (hashlib.sha256(f"control:{name}".encode()).hexdigest() for name in names)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from intervals import DIGITS, rounded
 from models.apply import score
 from models.bundle import Bundle
+from models.control import is_control
 from models.deciles import DECILES, deciles
 from models.golden import GoldenRun
 from models.judge import country_and_date_slices, group_names, judge_rows
@@ -117,7 +118,8 @@ class GateVerdict:
     ``metrics`` has ``holdout``, ``challenger`` and, beside a champion, ``champion`` and
     ``difference`` (challenger minus champion), each as ``judge_rows`` gives it; null when there was
     nothing to judge on. ``dates`` are the as-of dates of the judged rows, as text. ``slices`` and
-    ``change`` are of a comparison with a champion.
+    ``change`` are of a comparison with a champion. ``is_by_control`` says that the judged rows are
+    those of the control alone; ``change`` is always of all customers.
     """
 
     conditions: tuple[Condition, ...]
@@ -125,6 +127,7 @@ class GateVerdict:
     dates: tuple[str, ...] = ()
     slices: tuple[SliceResult, ...] = ()
     change: Change | None = None
+    is_by_control: bool = False
 
     @property
     def is_passed(self) -> bool:
@@ -159,7 +162,7 @@ def judge_challenger(
         champion: The model that scores now; None for a first model.
         rows: The challenger's holdout: as-of date, customer, features, label.
         golden: How its golden rows were scored.
-        params: The sections ``gate`` and ``rollout``, and the seed of the training.
+        params: The sections ``gate`` and ``rollout``, the seed of the training, and the control.
     """
     models = {"challenger": challenger} | ({"champion": champion} if champion else {})
     unseen = rows_unseen(rows, models.values())
@@ -178,9 +181,13 @@ def judge_challenger(
     if len(usable) < params.gate.min_slice_rows or usable["label"].nunique() < 2:
         return _not_comparable(_too_little(rows, usable, models, params), golden, params)
 
-    metrics = _judge(usable, models, params)
-    masks = _slices(usable, params.gate)
-    slices = judge_slices({name: usable[mask] for name, mask in masks.items()}, params)
+    control = usable[is_control(usable["customer_id"], params.decision.control_share)]
+    is_by_control = _is_enough(control, params.performance.min_control_buyers)
+    judged = control.reset_index(drop=True) if is_by_control else usable
+    metrics = _judge(judged, models, params)
+    parts = {name: judged[mask] for name, mask in _slices(judged, params.gate).items()}
+    slices = judge_slices(parts, params)
+    change = _change(usable, challenger, champion, _slices(usable, params.gate))
     conditions = (
         *_improvement_conditions(metrics["difference"]),
         _slices_condition(slices, params.gate.slice_margin),
@@ -189,9 +196,17 @@ def judge_challenger(
         near,
         *_golden_conditions(golden, params.gate),
     )
-    return GateVerdict(
-        conditions, metrics, dates, slices, _change(usable, challenger, champion, masks)
-    )
+    return GateVerdict(conditions, metrics, dates, slices, change, is_by_control)
+
+
+def _is_enough(control: pd.DataFrame, least: int) -> bool:
+    """Whether enough customers of the control bought, and enough did not.
+
+    Where a contact helps, whom the champion had contacted bought because of it, so among all
+    customers it looks right whoever was.
+    """
+    buyers = control.loc[control["label"] == 1, "customer_id"].nunique()
+    return min(buyers, control["customer_id"].nunique() - buyers) >= least
 
 
 def rows_unseen(rows: pa.Table, models: Iterable[Bundle]) -> pa.Table:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from intervals import DIGITS, rounded, with_intervals
+from models.control import is_control
 from models.metrics import KINDS, METRICS, PAIRS, choose
 
 CALIBRATION_BINS = 10
@@ -16,7 +17,7 @@ class GroupUnknown(ValueError):
     """The parameters ask for the quality by a column that is no feature."""
 
 
-def judge(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
+def judge(predictions: pd.DataFrame, rounds: int, seed: int, control_share: float = 0.0) -> dict:
     """Everything worth knowing about the predictions of the holdout.
 
     Args:
@@ -25,14 +26,17 @@ def judge(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
         rounds: Of the bootstrap. Customers are drawn, not rows: the rows of one customer are
             alike, and counting them as independent would make intervals too narrow.
         seed: Of the bootstrap.
+        control_share: Of the customers that are never contacted.
 
     Returns:
         ``holdout`` (its size), one entry per kind, one for each of ``PAIRS`` (the more complex
         kind minus the simpler), ``alike`` (the kinds that give everybody the same score),
-        ``chosen`` (a kind), ``model`` (that kind's entry once more), and ``slices`` (by country
-        group and as-of date; the same below each). A metric is ``{"value", "low", "high"}`` with
-        the ends of its 95 % interval, null where one outcome is absent. Rounded to six digits.
-        ``expected_calibration_error`` has no interval: its bootstrap is biased upwards.
+        ``chosen`` (a kind), ``model`` (that kind's entry once more), ``control`` (``customers``,
+        ``buyers`` and ``model``, of the control alone; null where it shows one outcome only), and
+        ``slices`` (by country group and as-of date; the same below each). A metric is
+        ``{"value", "low", "high"}`` with the ends of its 95 % interval, null where one outcome is
+        absent. Rounded to six digits. ``expected_calibration_error`` has no interval: its
+        bootstrap is biased upwards.
     """
     # Float sums depend on their order, the result must not.
     predictions = predictions.sort_values(["as_of", "customer_id"], ignore_index=True)
@@ -45,7 +49,26 @@ def judge(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
     }
     for each in (overall, *slices.values()):
         each["model"] = each[chosen]
-    return rounded(overall | {"slices": slices, "alike": alike, "chosen": chosen})
+    control = predictions[is_control(predictions["customer_id"], control_share)]
+    of_control = _judge_control(control, f"p_{chosen}", rounds, seed)
+    verdict = {"alike": alike, "chosen": chosen, "control": of_control}
+    return rounded(overall | {"slices": slices} | verdict)
+
+
+def _judge_control(rows: pd.DataFrame, scores: str, rounds: int, seed: int) -> dict | None:
+    if rows["label"].nunique() < 2:
+        return None
+    judged = judge_rows(
+        rows["label"].to_numpy(dtype=np.float64),
+        rows["customer_id"].to_numpy(),
+        {"model": rows[scores].to_numpy(dtype=np.float64)},
+        {},
+        rounds,
+        seed,
+    )
+    buyers = rows.loc[rows["label"] == 1, "customer_id"].nunique()
+    customers = rows["customer_id"].nunique()
+    return {"customers": customers, "buyers": buyers, "model": judged["model"]}
 
 
 def country_and_date_slices(rows: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import catalog
 import warehouse
 from jobs import measure_performance
 from jobs.measure_performance import find_cohorts
-from lake import PieceAltered, PieceMissing, write_json
+from lake import PieceAltered, PieceMissing, read_json, write_json
 from params import Params, read_params
 from records import ActivityRecord, Challenger, RunRecord, StageRecord
 from tests.features.visits import deliver, visit
@@ -126,7 +126,8 @@ def publish(root, engine, record: RunRecord, both: pa.RecordBatch | None = None,
     pieces = {"predictions": put_dataset(root, record, catalog.PREDICTIONS_LAYOUT, scores)}
     if both is not None:
         pieces["arm_scores"] = put_dataset(root, record, catalog.ARM_SCORES.layout, both)
-    finish(root, record, "score_customers", **pieces)
+    facts = {"threshold": 0.5, "challenger": {"threshold": 0.5}}
+    finish(root, record, "score_customers", facts, **pieces)
     run = a_run(record.run_id, population=len(CUSTOMERS), score_date=record.score_date)
     statuses = batch["status"].to_pylist()
     fallback = {status: statuses.count(status) for status in ("previous", "default")}
@@ -305,6 +306,57 @@ def test_a_cohort_that_lacks_a_delivery_is_tried_again_and_then_given_up(engine,
 
     assert tried(nights=14) == [str(COHORT)]
     assert tried(nights=15) == []
+
+
+@pytest.mark.usefixtures("lake")
+def test_what_a_contact_brings_is_seen_beside_those_who_were_held_back(
+    spark, settings, engine, params
+):
+    # cyd and dee would be contacted, too; dee and gus are in the control, eve and fay buy nothing.
+    publish(
+        *(settings.data_root, engine, a_record(COHORT, run_id="controlled")),
+        probability=[0.1, 0.1, 0.7, 0.7, 0.7, 0.7, 0.8, 0.4],
+        is_contacted=[False, False, True, False, True, True, False, False],
+        is_control=[False, False, False, True, False, False, True, True],
+    )
+
+    facts = measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
+
+    shares = kept(engine, metric="buyer_share", run_id="controlled")
+    of_slice = {key[3]: value for key, value in shares.items()}
+    assert of_slice["contact: made"] == (pytest.approx(1 / 3, abs=1e-6), 3)
+    assert of_slice["contact: withheld"] == (0.5, 2)
+    assert of_slice["control"] == (pytest.approx(1 / 3, abs=1e-6), 3)
+    # What would have been decided of them: two contacts, one of which buys.
+    precision = kept(engine, metric="precision", run_id="controlled")
+    assert {key[3]: value for key, value in precision.items()}["control"] == (0.5, 3)
+    effect = facts["mature"]["champion"]["contact_effect"]
+    assert effect["value"] == pytest.approx(1 / 3 - 1 / 2, abs=1e-6)
+    assert effect["low"] < effect["value"] < effect["high"]
+    # Too few to be judged by.
+    assert facts["mature"]["judged_by"] == "all"
+
+
+def test_a_control_that_is_large_enough_judges_the_cohort(spark, settings, engine, params, lake):
+    """Everybody's scores are the wrong way round; those of the control are right."""
+    publish(
+        *(lake, engine, a_record(COHORT, run_id="controlled")),
+        is_contacted=[False] * 8,
+        is_control=[False, False, True, False, True, False, False, False],
+        probability=[0.1, 0.1, 0.75, 0.2, 0.7, 0.7, 0.8, 0.9],
+    )
+    accepted = read_json(lake / "bundles" / ("b" * 64) / "metrics.json")
+    control = {"customers": 4, "buyers": 2, "model": accepted["model"]}
+    write_json(lake / "bundles" / ("b" * 64) / "metrics.json", accepted | {"control": control})
+    rules = params.performance.model_copy(
+        update={"min_control_buyers": 1, "calibration_margin": 1.0}
+    )
+    params = params.model_copy(update={"performance": rules})
+
+    facts = measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
+
+    assert facts["mature"]["judged_by"] == "control"
+    assert facts["mature"]["finding"] == "holds"
 
 
 def test_both_arms_are_measured_on_all_customers_whoever_was_served(

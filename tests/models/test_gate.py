@@ -15,6 +15,7 @@ from markupsafe import escape
 from models.apply import score
 from models.bundle import Bundle, Judged
 from models.calibration import Calibration
+from models.control import is_control
 from models.fit import fit_model, rows_of
 from models.gate import (
     REFUSED_SHARE,
@@ -117,6 +118,61 @@ def test_a_tie_keeps_the_champion(strong, rows):
     verdict = judged(strong, strong, rows)
     assert broken(verdict) == ["clearly better"]
     assert "no clear improvement, so the champion stays" in verdict.reasons[0]
+
+
+@pytest.fixture(scope="module")
+def misled(small_training_set, rows) -> Bundle:
+    """A champion that takes those who spend much for those who buy, and contacts half of all."""
+    spends = pc.greater(small_training_set["spend_365d"], 100.0).cast(pa.int32())
+    at = small_training_set.column_names.index("label")
+    bundle = fitted(small_training_set.set_column(at, "label", spends), rounds=20)
+    bundle = calibrated(bundle, Calibration(0.4, 0.5))
+    probability = score(rows, bundle.judged, reasons=0)["probability"].to_numpy()
+    threshold = contact_threshold(probability, 0.5)
+    judged = replace(bundle.judged, threshold=threshold)
+    return replace(bundle, threshold=threshold, judged=judged)
+
+
+def contacted_by(champion: Bundle, rows: pa.Table, control_share: float) -> pa.Table:
+    """The rows as they come out when whom the champion would contact is contacted, and buys."""
+    probability = score(rows, champion.judged, reasons=0)["probability"].to_numpy()
+    held_back = is_control(rows["customer_id"].to_pylist(), control_share)
+    bought = (probability >= champion.judged.threshold) & ~held_back
+    label = np.where(bought, 1, rows["label"].to_numpy())
+    at = rows.column_names.index("label")
+    return rows.set_column(at, "label", pa.array(label, rows["label"].type))
+
+
+def with_control(share: float, least: int = 20):
+    decision = PARAMS.decision.model_copy(update={"control_share": share})
+    performance = PARAMS.performance.model_copy(update={"min_control_buyers": least})
+    return PARAMS.model_copy(update={"decision": decision, "performance": performance})
+
+
+def test_where_a_contact_helps_a_better_challenger_wins_on_the_control_only(strong, misled, rows):
+    assert judged(strong, misled, rows).is_passed
+
+    nobody_held_back = judged(
+        strong, misled, contacted_by(misled, rows, 0), params=with_control(0.0)
+    )
+    assert not nobody_held_back.is_by_control
+    assert broken(nobody_held_back)[:2] == ["clearly better", "nowhere clearly worse"]
+
+    some_held_back = judged(
+        strong, misled, contacted_by(misled, rows, 0.3), params=with_control(0.3)
+    )
+    assert some_held_back.is_by_control
+    assert some_held_back.metrics["holdout"]["rows"] < rows.num_rows / 2
+    assert broken(some_held_back) == []
+    # What would change is of interest for everybody.
+    newest = pc.equal(rows["as_of"], SPLIT.holdout[-1])
+    assert some_held_back.change.flips[0].customers == rows.filter(newest).num_rows
+
+
+def test_a_control_of_too_few_buyers_judges_nobody(strong, weak, rows):
+    verdict = judged(strong, weak, rows, params=with_control(0.3, least=100_000))
+    assert not verdict.is_by_control
+    assert verdict.metrics["holdout"]["rows"] == rows.num_rows
 
 
 def test_the_same_bundles_give_the_same_verdict(strong, weak, rows):
