@@ -183,7 +183,23 @@ def _quality(metrics: dict) -> Section:
             ),
             "All three learnt from the same rows and were calibrated on the same dates.",
             *choice_blocks(metrics),
+            _control(metrics.get("control")),
         ],
+    )
+
+
+def _control(control: dict | None) -> str:
+    if control is None:
+        return (
+            "There was no control (decision.control_share in params.yaml), or it was too small: "
+            "where a contact makes customers buy, part of these figures is the contacts' doing."
+        )
+    return (
+        f"Of the control, whom nobody contacts, {control['customers']:,} customers were in the "
+        f"holdout and {control['buyers']:,} bought: ROC AUC "
+        f"{metric_cell(control['model']['roc_auc'])}. It costs what contacting them would have "
+        "earned, and shows what customers do by themselves; what a contact brings is in "
+        "performance (contact_effect)."
     )
 
 

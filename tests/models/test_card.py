@@ -37,6 +37,7 @@ def metrics() -> dict:
             "country: all others": {"holdout": size, "model": predictor | {"roc_auc": nothing}},
         },
         "groups": {"country": {"too_few": 3, "groups": {"Norway": group}}},
+        "control": {"customers": 136, "buyers": 40, "model": {"roc_auc": metric(0.71, 0.08)}},
         "calibration_curve": [{"predicted": 0.1, "observed": 0.12, "rows": 6000}],
     }
 
@@ -101,6 +102,11 @@ def test_the_card_says_up_to_when_either_fit_has_learnt():
     [sentence] = [s for s in limits.blocks[0].sentences if "judged fit" in s]
     assert "The live fit has learnt what happened up to 2026-03-31" in sentence
     assert "the judged one up to 2026-01-30" in sentence
+
+
+def test_without_a_control_the_card_says_what_may_be_the_contacts_doing():
+    card = model_card(description(), metrics() | {"control": None})
+    assert "part of these figures is the contacts' doing" in " ".join(card.split())
 
 
 def test_a_name_from_a_delivery_cannot_break_a_table_or_become_markup():

@@ -120,10 +120,12 @@ def test_scores_keep_their_values_when_the_run_comes_to_lead_the_key(url, engine
         run = a_challenged_run(run_id, **both)
         warehouse.publish(engine, run, scores, replaces=before, arm_scores=arms)
     large = (tables.PREDICTIONS, tables.ARM_SCORES)
+    # The columns of that time; the control came later.
+    columns = [[c for c in table.c if c.name != "is_control"] for table in large]
 
     def kept() -> list:
         with engine.connect() as connection:
-            return [sorted(connection.execute(sa.select(table)).all(), key=str) for table in large]
+            return [sorted(connection.execute(sa.select(*some)).all(), key=str) for some in columns]
 
     def keys() -> list:
         inspector = sa.inspect(engine)
