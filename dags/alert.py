@@ -46,6 +46,7 @@ ALARMS = {
     "challenger_refused": "owners of the model",
     "challenger_withdrawn": "owners of the model",
     "gate_failed": "owners of the model",
+    "approval_wanted": "owners of the model",
 }
 """What the jobs of a night may raise, and whose it is; each has its heading in the runbook."""
 

@@ -13,10 +13,10 @@ on, or take it back. See `advance_rollout` in `nightly_scoring`.
 - `passed`, `approve`: nobody has answered in time. Clear it to be asked again.
 - `record_approval`: the warehouse is away. Clear it.
 - `start_rollout`, `promote_model`: the version is registered, but scores nobody. Clear it.
-- `tell`: a channel did not take the news of a lost gate; its log has them.
+- `tell`: a channel did not take the news (a lost gate, an answer wanted); its log has them.
 
 A gate that is lost, or a rejection, is not red: what follows is skipped. Of a lost gate people are
-told, and its page says why.
+told, and its page says why; they are told, too, when an answer is wanted.
 A night that is running keeps the models it was opened with.
 """
 
@@ -99,11 +99,15 @@ with DAG(
     judge_challenger = run_job("judge_challenger", VERSION, execution_timeout=timedelta(minutes=30))
 
     @task(task_id="tell")
-    def tell_people(verdict: dict, **context) -> None:
-        """Say that the gate was lost."""
+    def tell_people(verdict: dict, asks: str, **context) -> None:
+        """Say that the gate was lost, or that a person has to answer."""
+        version = verdict["version"]
         if verdict["verdict"] == "fail":
-            sentence = f"{verdict['version']} lost the gate: {'; '.join(verdict['reasons'])}"
-            alarm = {"name": "gate_failed", "severity": "warning", "sentence": sentence}
+            sentence = f"{version} lost the gate: {'; '.join(verdict['reasons'])}"
+            tell([{"name": "gate_failed", "severity": "warning", "sentence": sentence}], context)
+        elif asks == "True":
+            sentence = f"{version} has passed the gate: a person has to let it on, or reject it"
+            alarm = {"name": "approval_wanted", "severity": "warning", "sentence": sentence}
             tell([alarm], context)
 
     @task.short_circuit
@@ -168,4 +172,4 @@ with DAG(
             for job, way_in in (("start_rollout", "shadow"), ("promote_model", "at once"))
         ],
     )
-    tell_people(judge_challenger.output)
+    tell_people(judge_challenger.output, "{{ asks_a_person(params, ti) }}")

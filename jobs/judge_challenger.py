@@ -14,7 +14,7 @@ from models.golden import run_golden_rows
 from models.registry import CHAMPION
 from params import Params, read_params
 from settings import Settings
-from warehouse import append_audit, check_migrated, connect, writing
+from warehouse import append_audit, approval_answers, check_migrated, connect, writing
 
 PARSER = job_parser(__doc__, "--version v1.2.0")
 PARSER.add_argument("--version", required=True, help="the version to judge, such as v1.2.0")
@@ -57,7 +57,7 @@ def run(settings: Settings, params: Params, version: str, *, against: str = CHAM
         "asked_at": judged.asked_at and judged.asked_at.isoformat(),
     }
     page = write_gate(settings.data_root, facts | evidence, verdict)
-    write_card(settings.data_root, judged, state)
+    write_card(settings.data_root, judged, state, approval_answers(engine))
     event = "gate_passed" if verdict.is_passed else "gate_failed"
     with writing(engine) as connection:
         append_audit(connection, event, facts | evidence)

@@ -1,12 +1,14 @@
 """The pages about a version of the model: what the gate found, and its card."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lake import read_json, replacing, write_json
 from models.card import Approval, card_page
 from models.registry import ModelVersion, RegistryState
+from warehouse import ApprovalAnswer
 
 if TYPE_CHECKING:
     from models.gate import GateVerdict
@@ -30,7 +32,9 @@ def write_gate(root: Path, facts: dict, verdict: "GateVerdict") -> Path:
     return folder / "index.html"
 
 
-def write_card(root: Path, version: ModelVersion, state: RegistryState) -> None:
+def write_card(
+    root: Path, version: ModelVersion, state: RegistryState, answers: Sequence[ApprovalAnswer]
+) -> None:
     """Replace the version's card, with what was decided about it so far.
 
     Raises:
@@ -46,7 +50,7 @@ def write_card(root: Path, version: ModelVersion, state: RegistryState) -> None:
         version.version,
         read_json(bundle / "bundle.json"),
         read_json(bundle / "metrics.json"),
-        approvals(version, state),
+        approvals(version, state, answers),
         verdict,
     )
     with replacing(folder / "card") as fresh:
@@ -54,7 +58,7 @@ def write_card(root: Path, version: ModelVersion, state: RegistryState) -> None:
         (fresh / "index.html").write_text(page, encoding="utf-8")
 
 
-def refresh_cards(root: Path, state: RegistryState) -> None:
+def refresh_cards(root: Path, state: RegistryState, answers: Sequence[ApprovalAnswer]) -> None:
     """Bring the cards up to date of all versions whose bundles are in the cache.
 
     What they tell has happened already, so a card that cannot be drawn is told and left as it was.
@@ -62,14 +66,21 @@ def refresh_cards(root: Path, state: RegistryState) -> None:
     for version in state.versions:
         if (root / "bundles" / version.bundle_sha256).exists():
             try:
-                write_card(root, version, state)
+                write_card(root, version, state, answers)
             except Exception:
                 log.exception("the card of %s cannot be drawn; it stays as it was", version.version)
 
 
-def approvals(version: ModelVersion, state: RegistryState) -> list[Approval]:
-    """Who registered the version and moved it since, in order of time."""
+def approvals(
+    version: ModelVersion, state: RegistryState, answers: Sequence[ApprovalAnswer]
+) -> list[Approval]:
+    """Who registered the version, approved or rejected it and moved it, in order of time."""
     moves = [
+        (answer.at, answer.what, answer.actor, answer.reason)
+        for answer in answers
+        if answer.version == version.version
+    ]
+    moves += [
         (move.at, f"champion (number {move.number})", move.actor, move.reason)
         for move in state.promotions
         if move.version == version.version

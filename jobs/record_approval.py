@@ -1,6 +1,6 @@
 """Write down who let a version that has passed the gate score customers, or refused, and why.
 
-Adds a line to the warehouse's audit log.
+Adds a line to the warehouse's audit log, and to the version's card.
 """
 
 import argparse
@@ -37,14 +37,18 @@ def run(
     Raises:
         VersionUnknown: If there is no such version.
     """
+    from jobs.model_pages import refresh_cards
+
     engine = warehouse.connect(settings.warehouse_url)
     warehouse.check_migrated(engine)
-    open_registry(settings, params).resolve(version)
+    state = open_registry(settings, params).read()
+    state.resolve(version)
     is_approved = answer == "Approve"
     details = {"version": version, "approval": approval, "actor": actor, "reason": reason}
     with warehouse.writing(engine) as connection:
         event = "challenger_approved" if is_approved else "challenger_rejected"
         warehouse.append_audit(connection, event, details)
+    refresh_cards(settings.data_root, state, warehouse.approval_answers(engine))
     return {"approved": is_approved, "actor": actor, "reason": reason}
 
 

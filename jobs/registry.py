@@ -20,6 +20,7 @@ from records import AuditAnchor
 from settings import Settings
 from warehouse import (
     WarehouseAway,
+    approval_answers,
     audit_head,
     check_migrated,
     check_version,
@@ -74,7 +75,7 @@ def copy_history(settings: Settings, registry: Registry) -> None:
         record_promotion(engine, promotion)
     for challenge in state.challenges:
         record_challenge(engine, challenge)
-    refresh_cards(settings.data_root, state)
+    refresh_cards(settings.data_root, state, approval_answers(engine))
 
 
 def register_commit(

@@ -74,7 +74,14 @@ from warehouse.queries import (
 )
 from warehouse.restatement import RestatedNight, publish_restated
 from warehouse.roles import READER, WRITER, owner_warning
-from warehouse.rollout import WHO_SCORED, ArmMetric, newest_comparison, nights_tried
+from warehouse.rollout import (
+    WHO_SCORED,
+    ApprovalAnswer,
+    ArmMetric,
+    approval_answers,
+    newest_comparison,
+    nights_tried,
+)
 from warehouse.versions import (
     HistoryDiffers,
     check_version,
@@ -88,6 +95,7 @@ __all__ = [
     "WHO_SCORED",
     "WRITER",
     "Answer",
+    "ApprovalAnswer",
     "ArmMetric",
     "AuditBroken",
     "CountsDiffer",
@@ -114,6 +122,7 @@ __all__ = [
     "WarehouseFull",
     "WarehouseLost",
     "append_audit",
+    "approval_answers",
     "audit_head",
     "check_audit",
     "check_migrated",

@@ -6,7 +6,7 @@ from datetime import date, datetime
 import sqlalchemy as sa
 
 from warehouse.nights import judged_runs
-from warehouse.tables import PERFORMANCE, QUALITY, SCORING_RUNS
+from warehouse.tables import AUDIT_LOG, PERFORMANCE, QUALITY, SCORING_RUNS
 
 WHO_SCORED = """
 select p.score_date, p.customer_id, p.probability, p.is_contacted, p.is_control, p.status,
@@ -40,6 +40,42 @@ class ArmMetric:
     metric: str
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAnswer:
+    """What was answered when a version wanted to score customers; ``what``, in a few words."""
+
+    version: str
+    at: datetime
+    what: str
+    actor: str
+    reason: str
+
+
+_ANSWERS = {
+    ("challenger_approved", "person"): "approved by a person",
+    ("challenger_approved", "automatic"): "approved, nobody was asked",
+    ("challenger_rejected", "person"): "rejected by a person",
+}
+
+
+def approval_answers(engine: sa.Engine) -> list[ApprovalAnswer]:
+    """Every approval and rejection, in the order of the audit log."""
+    log, events = AUDIT_LOG.c, {event for event, _ in _ANSWERS}
+    query = sa.select(log.event, log.at, log.details).where(log.event.in_(events))
+    with engine.connect() as connection:
+        rows = connection.execute(query.order_by(log.number)).all()
+    return [
+        ApprovalAnswer(
+            version=details["version"],
+            at=at,
+            what=_ANSWERS[event, details["approval"]],
+            actor=details["actor"],
+            reason=details["reason"],
+        )
+        for event, at, details in rows
+    ]
 
 
 def nights_tried(

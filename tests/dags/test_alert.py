@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from dags import retraining
 from dags.alert import ALARMS, COOL_DOWN, Alert, AlertNotSent, _key, tell
 from monitoring import decision
 from settings import PROJECT_ROOT
@@ -66,6 +67,20 @@ def test_what_a_job_found_is_posted_under_its_own_name_and_owner(inbox):
     assert "Readers see the scores of 2026-04-03: they are published." in body["message"]
     assert "Whose it is: owners of the model" in body["message"]
     assert "What to do: Warning. The inputs have differed" in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "asks", "told"),
+    [
+        ("pass", "True", ["approval wanted"]),
+        ("pass", "False", []),
+        ("fail", "True", ["gate failed"]),
+    ],
+)
+def test_a_person_is_told_that_an_approval_is_wanted(inbox, verdict, asks, told):
+    found = {"version": "v1.1.0", "verdict": verdict, "reasons": ["log loss is better"]}
+    retraining.dag.get_task("tell").python_callable(found, asks, **FAILURE)
+    assert [body["title"].split(": ")[0].split(" ", 1)[1] for body in inbox.bodies] == told
 
 
 @pytest.mark.parametrize(

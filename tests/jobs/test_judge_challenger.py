@@ -8,7 +8,7 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from jobs import judge_challenger, promote_model
+from jobs import judge_challenger, promote_model, record_approval
 from jobs.registry import open_registry
 from lake import read_json
 from models.registry import VersionUnknown
@@ -123,6 +123,17 @@ def test_the_card_says_who_let_the_version_go_how_far_and_why(deployed):
     assert "<td>first</td>" not in page
     assert "not passed" in page
     assert "http" not in page
+
+
+def test_a_rejection_and_its_reason_are_on_the_card(deployed):
+    judge(deployed)
+    said = {"approval": "person", "actor": "grace", "reason": "not on a Friday"}
+    record_approval.run(deployed, PARAMS, version="v1.0.0", answer="Reject", **said)
+    page = deployed.data_root / "reports" / "models" / "v1.0.0" / "card" / "index.html"
+    told = "<td>rejected by a person</td><td>grace</td><td>not on a Friday</td>"
+    assert told in page.read_text()
+    promote(deployed, "v1.0.0", reason="it is Monday")
+    assert told in page.read_text()
 
 
 def test_the_card_learns_of_a_promotion_that_comes_after_the_gate(deployed):
