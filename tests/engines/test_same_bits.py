@@ -288,7 +288,9 @@ def test_predictions_of_two_models_and_their_performance(same, customers):
             frame["bought"].cast("int").alias("bought"),
         )
         judged = scores.selectExpr(
-            "customer_id", "probability", "probability > 0.5 is_contacted", "status"
+            *("customer_id", "probability", "probability > 0.5 is_contacted", "status"),
+            "crc32(customer_id) % 3 = 0 is_control",
+            *("probability > 0.4 would_contact", "probability < 0.9 is_served"),
         ).withColumn("decile", decile("probability", tenths(scores, "probability")))
         cells = measure_performance.histogram(judged.join(slices, "customer_id", "left"))
         return rows(scores.select("customer_id", "probability", "status")), cells.to_csv(
