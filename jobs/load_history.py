@@ -1,16 +1,17 @@
 """Take in all deliveries up to a day that the lake lacks, before the first night or after a gap.
 
 Does for many days at once, in one session, what validate_delivery and summarise_activity do for
-one. Reads incoming/transactions, and what was received before; writes lines, quarantine, activity
-and records, and one page of the verdict. What was lost, altered, or taken in under other rules is
-taken in again from the copy in the lake. Deliveries that must be refused are left out and named at
-the end, and so are those that were refused before.
+one; a long history is taken in portion by portion. Reads incoming/transactions, and what was
+received before; writes lines, quarantine, activity and records, and for each portion a page of the
+verdict. What was lost, altered, or taken in under other rules is taken in again from the copy in
+the lake. Deliveries that must be refused are left out and named at the end, and so are those that
+were refused before.
 """
 
 import argparse
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -69,6 +70,12 @@ BYTES_OF_A_LINE = 60
 # A line with its payload takes as much memory as so many rows of activity.
 ROWS_OF_A_LINE = 2.5
 
+PORTION_ROWS = 500_000
+"""Rows that are taken in at once, and summarised, before the next deliveries are."""
+
+MOST_PORTIONS = 8
+"""However long a history is: each of them takes an engine some seconds of its own."""
+
 log = logging.getLogger(__name__)
 
 
@@ -107,12 +114,14 @@ def run(
     refusals = dict(found.refusals)
     # Two deliveries of one day are taken one after the other.
     for position in range(max(map(len, found.pending.values()), default=0)):
-        some = [pending[position] for pending in found.pending.values() if len(pending) > position]
-        refused = take_in(spark, settings, params, found.rules, some, until, accepted)
-        refusals |= refused
-        taken = [entry for entry in some if entry.known_on not in refused]
-        intakes = {one.known_on: intake_id(one.delivery_id, found.rules) for one in taken}
-        summarise_intakes(spark, settings.data_root, params, settings.source, intakes)
+        every = [pending[position] for pending in found.pending.values() if len(pending) > position]
+        for some in portions(every):
+            page = until if some[-1] is every[-1] else some[-1].known_on
+            refused = take_in(spark, settings, params, found.rules, some, until, accepted, page)
+            refusals |= refused
+            taken = [entry for entry in some if entry.known_on not in refused]
+            intakes = {one.known_on: intake_id(one.delivery_id, found.rules) for one in taken}
+            summarise_intakes(spark, settings.data_root, params, settings.source, intakes)
     for entry in found.repairs:
         # Of a day that another delivery stands for by now, nothing is to be repaired.
         with suppress(NothingToRepair):
@@ -121,6 +130,21 @@ def run(
         raise DeliveryRefused(refusals)
 
     return totals(settings.data_root, found.rules, until)
+
+
+def portions(some: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Deliveries in their order, so many at a time that an engine's memory holds them."""
+    most = max(PORTION_ROWS, sum(map(rows_of, some)) // MOST_PORTIONS)
+    portion: list[Entry] = []
+    rows = 0
+    for entry in some:
+        if portion and rows + rows_of(entry) > most:
+            yield portion
+            portion, rows = [], 0
+        portion.append(entry)
+        rows += rows_of(entry)
+    if portion:
+        yield portion
 
 
 def find_lacking(
@@ -226,8 +250,13 @@ def take_in(
     some: Sequence[Entry],
     until: date,
     accepted: Mapping[date, str],
+    page: date,
 ) -> dict[date, list[str]]:
-    """Split deliveries, at most one a day; the reasons of those refused."""
+    """Split deliveries, at most one a day; the reasons of those refused.
+
+    Args:
+        page: The day that the page of the verdict is kept under.
+    """
     root, source = settings.data_root, params.source(settings.source)
     refusals: dict[date, list[str]] = {}
     with DeliveredCells(root) as cells:
@@ -243,7 +272,7 @@ def take_in(
             root,
             settings.source,
             params,
-            root / catalog.HISTORY_DOCS.format(until=until),
+            root / catalog.HISTORY_DOCS.format(until=page),
             {day: IntakeRecord.read(root, day, name) for day, name in earlier.items()},
             is_history=True,
             accepted=accepted,
@@ -322,16 +351,18 @@ def main(arguments: argparse.Namespace) -> dict:
         if found.refusals:
             raise DeliveryRefused(found.refusals)
         return totals(settings.data_root, found.rules, arguments.until)
-    engine = choose_engine(settings.spark, round(ROWS_OF_A_LINE * rows_of(found)))
+    pending = [entry for entries in found.pending.values() for entry in entries] + found.repairs
+    rows = sum(map(rows_of, pending))
+    engine = choose_engine(settings.spark, round(ROWS_OF_A_LINE * rows))
     with job_session(settings, f"load_history {arguments.until}", engine) as spark:
         return run(spark, settings, params, arguments.until, found, accepted)
 
 
-def rows_of(found: Found) -> int:
+def rows_of(entry: Entry) -> int:
     """About how many rows are to be read: those of Parquet are known, those of text guessed."""
-    pending = [entry for entries in found.pending.values() for entry in entries] + found.repairs
-    files = [file for entry in pending for file in entry.files]
-    return sum(file.bytes // BYTES_OF_A_LINE if file.rows is None else file.rows for file in files)
+    return sum(
+        file.bytes // BYTES_OF_A_LINE if file.rows is None else file.rows for file in entry.files
+    )
 
 
 if __name__ == "__main__":

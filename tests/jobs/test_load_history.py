@@ -313,3 +313,30 @@ def test_days_taken_in_by_code_that_kept_no_first_night_are_taken_in_again(spark
 
     # The nights that used them still know them.
     assert list(standing(loaded, night=LAST, params=other)) == DAYS[:2]
+
+
+def test_a_history_in_portions_is_taken_in_as_at_once(spark, settings, tmp_path, monkeypatch):
+    at_once, in_portions = settings, settings.model_copy(update={"data_root": tmp_path / "other"})
+    for day in DAYS:
+        rows = good_rows(10, day)
+        # Two of the lines came the day before, too.
+        late = good_rows(10, day - timedelta(1))[:2] if day > FIRST else []
+        for shop in (at_once, in_portions):
+            deliver(shop, day, [*rows, *late])
+    totals = load(spark, at_once)
+    monkeypatch.setattr(load_history, "PORTION_ROWS", 15)
+
+    assert load(spark, in_portions) == totals
+    assert totals["quarantined"] == {"delivered_before": 4}
+    assert contents(in_portions) == contents(at_once)
+    pages = (in_portions.data_root / "reports/history").iterdir()
+    assert {page.name for page in pages} == {str(day) for day in DAYS}
+
+
+def contents(settings: Settings) -> dict:
+    """The hashes of what stands for each day."""
+    return {
+        (day, name): [file.sha256 for file in piece.files]
+        for day, record in standing(settings).items()
+        for name, piece in record.pieces.items()
+    }
