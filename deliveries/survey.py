@@ -21,7 +21,7 @@ COUNTED_ROWS = 20_000_000
 
 MEASURED = ("quantity", "unit_price", "amount")
 
-STRAY_SHARE = 0.001
+STRAY_SHARE = 0.01
 STRAY_GAP_DAYS = 366
 """Days beyond a gap that long, with so few rows in all, are default dates or misread centuries."""
 

@@ -97,6 +97,8 @@ def _text_batches(
         times = pa.array(rows.columns[position], pa.string())
         hashes = np.fromiter(map(hash, zip(*rows.columns, strict=True)), np.int64)
         malformed = {number: one.line for number, one in rows.malformed.items()}
+        for number, line in malformed.items():
+            hashes[number] = hash(line)
         yield Batch(days_of_trade(times, times, "text", source), hashes, rows.columns, malformed)
 
 

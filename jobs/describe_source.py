@@ -93,6 +93,7 @@ def run(
         log.info("%s is in params.yaml already; the table was read by that entry", name)
     else:
         recognised = recognise(format, files, named or {}, timezone)
+        check_readable(files, recognised.source)
         found = survey(files, recognised.source)
         entry = describe(params, name, path, recognised, found)
         text = with_entry(params_file.read_text(encoding="utf-8"), name, entry)

@@ -18,6 +18,7 @@ from rich.console import Console
 
 import catalog
 from errors import WrongInput
+from jobs.describe_source import too_short
 from jobs.load_history import delivered_days
 from jobs.registry import open_registry
 from local.signals import leave_when_told, undisturbed
@@ -81,8 +82,8 @@ def nights_to_run(settings: Settings, params: Params, count: int) -> list[date]:
     generated, the first ones in a row that have a delivery.
 
     Raises:
-        WrongInput: If ``params.yaml`` lacks the source.
-        WrongInput: Also if a source lacks deliveries before or after that day.
+        WrongInput: If ``params.yaml`` lacks the source; or a source lacks deliveries before or
+            after that day, or has too few.
     """
     trained_until = params.source(settings.source).training_until
     if settings.source == GENERATED:
@@ -102,6 +103,8 @@ def nights_to_run(settings: Settings, params: Params, count: int) -> list[date]:
             f"wants some up to {trained_until}, and nights some after it. Set training_until of "
             f"{settings.source} in params.yaml."
         )
+    if why := too_short(params, params.source(settings.source), delivered[0]):
+        raise WrongInput(why)
     in_a_row = [after[0] + timedelta(days=n) for n in range(count)]
     return list(itertools.takewhile(set(after).__contains__, in_a_row))
 

@@ -182,7 +182,7 @@ def test_limits_lie_above_what_the_table_holds(table, describe, entry):
 
 
 def test_an_old_shop_gets_its_oldest_day_and_a_day_far_off_is_none_of_it(table, describe, entry):
-    days = [row(f"1997-05-{day:02} 10:00:00") for day in range(1, 29)] * 50
+    days = [row(f"1997-05-{day:02} 10:00:00") for day in range(1, 29)] * 5
     facts = describe(table(row("1900-01-01 00:00:00"), *days))
     assert (facts["first"], facts["last"]) == (date(1997, 5, 1), date(1997, 5, 28))
     assert entry().oldest_day == date(1997, 1, 1)
@@ -253,6 +253,13 @@ def test_a_table_that_is_not_there_is_said(tmp_path, describe):
         describe(tmp_path / "away.csv")
     with pytest.raises(TableUnfit, match=r"holds no file that ends in \.parquet"):
         describe(PARAMS_FILE)
+
+
+def test_a_file_of_another_table_in_the_folder_is_named(table, describe):
+    table(*[row(EVE)] * 50, row(LATER), name="tills/one.csv")
+    folder = table(["1", "2"], name="tills/stores.csv", header=["store", "city"]).parent
+    with pytest.raises(TableUnfit, match=r"stores\.csv is not the table"):
+        describe(folder)
 
 
 def test_another_table_than_the_source_describes_is_refused(table, describe):

@@ -14,12 +14,12 @@ PARAMS = read_params()
 
 @pytest.fixture
 def delivered(settings):
-    """``delivered(4, 5)`` is a shop with deliveries of these days of September 2011."""
+    """``delivered(4, 5)`` is an old shop with deliveries of these days of September 2011."""
     settings = settings.model_copy(update={"source": "online_retail_ii"})
 
-    def put(*days: int):
-        for day in days:
-            catalog.incoming_folder(settings.data_root, date(2011, 9, day)).mkdir(parents=True)
+    def put(*days: int, first=date(2009, 12, 1)):
+        for day in (first, *(date(2011, 9, day) for day in days)):
+            catalog.incoming_folder(settings.data_root, day).mkdir(parents=True)
         return settings
 
     return put
@@ -35,15 +35,22 @@ def test_a_generated_source_needs_no_deliveries(settings):
     assert nights_to_run(settings, PARAMS, 2) == [date(2026, 4, 1), date(2026, 4, 2)]
 
 
-def test_a_source_without_deliveries_is_told_how_to_lay_them_out(delivered):
+def test_a_source_without_deliveries_is_told_how_to_lay_them_out(settings):
+    empty = settings.model_copy(update={"source": "online_retail_ii"})
     with pytest.raises(WrongInput, match=r"describe_source FILE --name online_retail_ii --into"):
-        nights_to_run(delivered(), PARAMS, 3)
+        nights_to_run(empty, PARAMS, 3)
 
 
-@pytest.mark.parametrize("days", [(3, 4), (5, 6)])
-def test_a_source_needs_days_before_and_after_the_end_of_its_training(delivered, days):
+@pytest.mark.parametrize(("days", "first"), [((3, 4), 1), ((6, 7), 5)])
+def test_a_source_needs_days_before_and_after_the_end_of_its_training(delivered, days, first):
     with pytest.raises(WrongInput, match="training wants some up to 2011-09-04, and nights"):
-        nights_to_run(delivered(*days), PARAMS, 3)
+        nights_to_run(delivered(*days, first=date(2011, 9, first)), PARAMS, 3)
+
+
+def test_a_history_that_is_too_short_to_train_on_is_said_before_any_work(delivered):
+    shop = delivered(4, 5, first=date(2010, 12, 1))
+    with pytest.raises(WrongInput, match=r"278 days .* Set training.history_days .* to 124"):
+        nights_to_run(shop, PARAMS, 3)
 
 
 def test_an_unknown_source_is_named_with_those_there_are(settings):
