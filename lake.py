@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from catalog import Dataset
+from errors import BadData
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +40,8 @@ TAKE_IN_AGAIN = (
     "Take in again what the lake lacks: python -m jobs.load_history --until <the last day in it>."
 )
 
+RESTORE = "Restore it from a backup."
+
 
 class PieceMissing(FileNotFoundError):
     """A piece of the lake that a job needs is not there."""
@@ -48,8 +51,8 @@ class PieceAltered(Exception):
     """A file of the lake is not what was written: other bytes, or other columns."""
 
 
-class RecordDamaged(ValueError):
-    """A JSON file is not whole."""
+class RecordDamaged(BadData):
+    """A JSON file is not what was written."""
 
 
 class PieceFile(BaseModel):
@@ -386,21 +389,25 @@ def write_json(path: Path, value: object, mode: int = 0o644, *, is_new: bool = F
         Path(name).unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path, remedy: str = RESTORE) -> dict:
     """The object in the JSON file at ``path``.
+
+    Args:
+        remedy: What to do about a file that is damaged.
 
     Raises:
         FileNotFoundError: If there is no such file.
         RecordDamaged: If it is not whole.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RecordDamaged(
-            f"{path} is not what was written ({error}). Restore it from a backup. What lies in "
-            "lake/intakes can also be removed and made again: python -m jobs.load_history --until "
-            "<its day>."
-        ) from error
+            f"{path} is not whole, so it cannot be read ({error}). {remedy}"
+        ) from None
+    if not isinstance(found, dict):
+        raise RecordDamaged(f"{path} is not what was written: it holds no object. {remedy}")
+    return found
 
 
 def file_sha256(path: Path) -> str:

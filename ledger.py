@@ -6,6 +6,7 @@ derived, so no job can put an old delivery back by running late.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,9 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 import catalog
 from errors import BadData
-from lake import read_json, value_sha256, write_json
+from lake import RESTORE, RecordDamaged, file_sha256, read_json, value_sha256, write_json
 from meaning import code_sha256
 from params import Params
+from sealed import Sealed, read_sealed
 from settings import PROJECT_ROOT
 
 RULES_DIGITS = 8
@@ -51,14 +53,12 @@ class DeliveredFile(BaseModel):
     rows: int | None
 
 
-class Entry(BaseModel):
+class Entry(Sealed):
     """A delivery that came for a day; ``folder`` holds its copy, relative to the data root.
 
     ``known_from`` is the first night that may use it. ``received_at`` is for people only.
     ``repairs`` names the delivery whose quarantined rows come back with it, and is null for others.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     number: int
     known_on: date
@@ -110,9 +110,17 @@ def delivery_id(files: Iterable[DeliveredFile]) -> str:
 
 
 def entries(root: Path, known_on: date) -> list[Entry]:
-    """Every delivery that came for that day, the first one first."""
+    """Every delivery that came for that day, the first one first.
+
+    Raises:
+        RecordDamaged, RecordOutdated: If an entry cannot be used.
+    """
     folder = (root / catalog.LEDGER_ENTRY.format(known_on=known_on, number=0)).parent
-    return [Entry.model_validate(read_json(path)) for path in sorted(folder.glob("[0-9]*.json"))]
+    remedy = (
+        f"Without it nobody knows what came for {known_on}, and when. Restore it from a backup; if "
+        "there is none, remove the file and have the day delivered again, for nights from then on."
+    )
+    return [Entry.take(path, remedy) for path in sorted(folder.glob("[0-9]*.json"))]
 
 
 def deliveries_for(root: Path, known_on: date) -> list[Entry]:
@@ -155,7 +163,7 @@ def receive(
         if earlier and earlier[-1].delivery_id == name and has_copy(root, earlier[-1]):
             return earlier[-1]
         entry = Entry(
-            number=len(came) + 1,
+            number=came[-1].number + 1 if came else 1,
             known_on=known_on,
             delivery_id=name,
             known_from=_known_from(root, known_on, name, came, night, is_reopened),
@@ -167,35 +175,61 @@ def receive(
         )
         path = root / catalog.LEDGER_ENTRY.format(known_on=known_on, number=entry.number)
         try:
-            write_json(path, entry.model_dump(mode="json"), is_new=True)
+            entry.put(path, is_new=True)
         except FileExistsError:
             continue  # Another job was quicker.
         return entry
 
 
 def has_copy(root: Path, entry: Entry) -> bool:
-    """Whether the lake still holds all files of a delivery, by their size."""
-    copies = [(root / entry.folder / file.name, file.bytes) for file in entry.files]
-    return all(path.is_file() and path.stat().st_size == size for path, size in copies)
+    """Whether the lake still holds all files of a delivery as they were received."""
+    copies = [(root / entry.folder / file.name, file.sha256) for file in entry.files]
+    return all(path.is_file() and file_sha256(path) == sha256 for path, sha256 in copies)
+
+
+def made_again_by(known_on: date) -> str:
+    """What to do about what was made of a delivery and is lost or damaged."""
+    return f"Make it again: python -m jobs.load_history --until {known_on}"
 
 
 def first_night(root: Path, known_on: date, delivery: str, own_night: date | None) -> date:
     """The first night that may use a delivery which is being taken in now.
 
     It is the one that was told when the delivery came, unless nights were opened without it since:
-    it may have been refused, and accepted later. Taken in again, it keeps its first night.
+    it may have been refused, and accepted later. Taken in again, it keeps its first night, also
+    where its records are lost and only runs tell who has used it.
 
     Args:
         own_night: The night that takes it in, which has pinned it; null if none does.
+
+    Raises:
+        RecordDamaged: If the record of a run cannot be used that could have pinned it.
     """
     came = [one.known_from for one in entries(root, known_on) if one.delivery_id == delivery]
     told = came[-1] if came else known_on
-    # Older code kept no night of its own: the one that was told was so.
-    paths = records_of(root, catalog.ACTIVITY_RECORD, known_on, delivery)
-    if before := [read_json(path).get("known_from", str(told)) for path in paths]:
+    before = []
+    for path in records_of(root, catalog.ACTIVITY_RECORD, known_on, delivery):
+        with suppress(RecordDamaged):
+            # Older code kept no night of its own: the one that was told was so.
+            before.append(read_sealed(path, RESTORE).get("known_from", str(told)))
+    if before:
         return date.fromisoformat(min(before))
-    opened = [day for day in _opened_nights(root) if told <= day != own_night]
-    return max([told, *(day + timedelta(days=1) for day in opened)])
+    opened = sorted(day for day in _opened_nights(root) if told <= day != own_night)
+    knew = [day for day in opened if _has_pinned(root, day, known_on, delivery)]
+    without = [day for day in opened if not knew or day < knew[0]]
+    return max([told, *(day + timedelta(days=1) for day in without)])
+
+
+def _has_pinned(root: Path, night: date, known_on: date, delivery: str) -> bool:
+    """Whether a run of that night uses the delivery."""
+    remedy = "It says which deliveries that night knew. Restore it from a backup."
+    for path in root.glob(catalog.RUN_RECORD.format(score_date=night, run_id="*")):
+        run = read_sealed(path, remedy)
+        day = str(known_on)
+        pinned = [run["intakes"].get(day, ""), *run.get("repairs", {}).get(day, ())]
+        if delivery in map(delivery_of, pinned):
+            return True
+    return False
 
 
 def _known_from(
@@ -239,6 +273,20 @@ def pin_rules(root: Path, rules: Mapping[str, object]) -> str:
     if not path.exists():
         write_json(path, dict(rules))
     return name
+
+
+def read_rules(root: Path, name: str) -> dict:
+    """The rules that are kept under a short name.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        RecordDamaged: If they are not those that were kept.
+    """
+    path = root / catalog.RULES.format(rules=name)
+    rules = read_json(path)
+    if value_sha256(rules)[:RULES_DIGITS] != name:
+        raise RecordDamaged(f"{path} does not hold the rules of that name. {RESTORE}")
+    return rules
 
 
 def intake_id(delivery: str, rules: str) -> str:
@@ -285,10 +333,12 @@ def known(root: Path, rules: str, until: date | None = None, *, strict: bool = T
     """Every delivery of days up to ``until`` that was taken in under these rules, by day.
 
     Args:
-        strict: False leaves out days that were taken in under other rules only.
+        strict: False leaves out days that were taken in under other rules only, and those whose
+            record is damaged.
 
     Raises:
         RulesChanged: If a day was taken in under other rules only; says how many and which rules.
+        RecordDamaged: If the record of a day is not what was written.
     """
     found: list[Known] = []
     outdated: dict[date, str] = {}
@@ -300,8 +350,7 @@ def known(root: Path, rules: str, until: date | None = None, *, strict: bool = T
         for entry in entries(root, day):
             intake = intake_id(entry.delivery_id, rules)
             record = root / catalog.ACTIVITY_RECORD.format(known_on=day, intake=intake)
-            if record.exists():
-                taken_from = date.fromisoformat(read_json(record)["known_from"])
+            if taken_from := _taken_from(record, is_needed=strict):
                 known_from = max(entry.known_from, taken_from)
                 entry = entry.model_copy(update={"known_from": known_from})
                 (repairs if entry.repairs else taken).append(entry)
@@ -320,6 +369,23 @@ def known(root: Path, rules: str, until: date | None = None, *, strict: bool = T
     if outdated and strict:
         raise RulesChanged(_rules_changed(root, rules, outdated))
     return found
+
+
+def _taken_from(path: Path, *, is_needed: bool) -> date | None:
+    """The first night that the record of an activity tells; null if there is no such record.
+
+    With ``is_needed`` a damaged one raises RecordDamaged, else it is as if it were not there.
+    """
+    known_on = date.fromisoformat(path.parent.name.removeprefix("known_on="))
+    try:
+        told = read_sealed(path, made_again_by(known_on)).get("known_from")
+    except FileNotFoundError:
+        return None
+    except RecordDamaged:
+        if is_needed:
+            raise
+        return None
+    return told and date.fromisoformat(told)
 
 
 def known_by(
@@ -387,9 +453,9 @@ def _other_rules(root: Path, day: date, delivery: str) -> str | None:
 
 
 def _rules_changed(root: Path, rules: str, outdated: Mapping[date, str]) -> str:
-    now, changed = read_json(root / catalog.RULES.format(rules=rules)), set()
+    now, changed = read_rules(root, rules), set()
     for other in set(outdated.values()):
-        before = read_json(root / catalog.RULES.format(rules=other))
+        before = read_rules(root, other)
         changed |= {name for name in now | before if now.get(name) != before.get(name)}
     return (
         f"{len(outdated)} days of the lake, {min(outdated)} to {max(outdated)}, were taken in "

@@ -1,9 +1,10 @@
 """The JSON records that tie a night together: what came in, and what a run is made of.
 
 A record pins by value, and names pieces of the lake by the hashes of their files, so that there is
-a way back from a score to the delivered bytes.
+a way back from a score to the delivered bytes. Each is sealed (``sealed.py``).
 """
 
+import logging
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,31 +12,25 @@ from datetime import date
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import catalog
-from errors import BadData
-from lake import Piece, read_json, value_sha256, write_json
-from ledger import DeliveredFile
+from lake import Piece, RecordDamaged, value_sha256
+from ledger import DeliveredFile, made_again_by
 from params import Params
+from sealed import RecordOutdated, Sealed, in_short, seal_of
 from settings import PROJECT_ROOT
 
+log = logging.getLogger(__name__)
 
-class _Record(BaseModel):
+
+class _Part(BaseModel):
+    """A part of a record."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @classmethod
-    def at(cls, path: Path) -> Self | None:
-        """The record in a file, if there is one and this code knows its shape."""
-        if not path.exists():
-            return None
-        try:
-            return cls.model_validate(read_json(path))
-        except ValueError:
-            return None
 
-
-class _OfIntake(_Record):
+class _OfIntake(Sealed):
     """A record of one intake; ``LAYOUT`` is where in the lake it lies."""
 
     LAYOUT: ClassVar[str]
@@ -49,14 +44,31 @@ class _OfIntake(_Record):
         return root / cls.LAYOUT.format(known_on=known_on, intake=intake)
 
     @classmethod
+    def at(cls, path: Path) -> Self | None:
+        """The record in a file, if it is there and can be used.
+
+        For jobs that make what they do not find; a damaged record is a warning.
+        """
+        try:
+            return cls.take(path, "It counts as not there.")
+        except FileNotFoundError:
+            return None
+        except (RecordDamaged, RecordOutdated) as error:
+            log.warning("%s", error)
+            return None
+
+    @classmethod
     def find(cls, root: Path, known_on: date, intake: str) -> Self | None:
-        """The record of that intake, if there is one."""
+        """The record of that intake, if it is there and can be used; see ``at``."""
         return cls.at(cls.path(root, known_on, intake))
+
+    @classmethod
+    def _read(cls, root: Path, known_on: date, intake: str) -> Self:
+        return cls.take(cls.path(root, known_on, intake), made_again_by(known_on))
 
     def write(self, root: Path) -> None:
         """Put the record into the lake; from now on what it says counts."""
-        path = self.path(root, self.known_on, self.intake)
-        write_json(path, self.model_dump(mode="json"))
+        self.put(self.path(root, self.known_on, self.intake))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,7 @@ class IntakeRecord(_OfIntake):
     findings: list[str]
     pieces: dict[str, Piece]
     repairs: str | None = None
-    accepted_despite: list[str] = []
+    accepted_despite: list[str] = Field(default_factory=list)
     accepted_because: str | None = None
 
     @classmethod
@@ -110,6 +122,7 @@ class IntakeRecord(_OfIntake):
 
         Raises:
             FileNotFoundError: If the delivery was never validated, or was refused.
+            RecordDamaged, RecordOutdated: If the record cannot be used.
         """
         path = cls.path(root, known_on, intake)
         if not path.exists():
@@ -118,7 +131,7 @@ class IntakeRecord(_OfIntake):
                 "validate_delivery for its run, or python -m jobs.load_history --until "
                 f"{known_on}"
             )
-        return cls.model_validate(read_json(path))
+        return cls._read(root, known_on, intake)
 
 
 class RefusalRecord(_OfIntake):
@@ -151,6 +164,7 @@ class ActivityRecord(_OfIntake):
 
         Raises:
             FileNotFoundError: If the intake was not summarised.
+            RecordDamaged, RecordOutdated: If the record cannot be used.
         """
         path = cls.path(root, known_on, intake)
         if not path.exists():
@@ -158,10 +172,10 @@ class ActivityRecord(_OfIntake):
                 f"intake {intake} of {known_on} has no activity (no {path}). Make it again: "
                 f"python -m jobs.load_history --until {known_on}"
             )
-        return cls.model_validate(read_json(path))
+        return cls._read(root, known_on, intake)
 
 
-class Challenger(_Record):
+class Challenger(_Part):
     """The version that scores beside the champion.
 
     ``percent`` of the customers get its score, chosen by a hash of their id; at 0 nobody does.
@@ -172,7 +186,7 @@ class Challenger(_Record):
     percent: int
 
 
-class Pointer(_Record):
+class Pointer(_Part):
     """What readers see of a night: a run, and the line of the audit log that put it there.
 
     The line tells two moments apart at which readers saw the same run.
@@ -182,7 +196,7 @@ class Pointer(_Record):
     audit_number: int
 
 
-class AuditAnchor(_Record):
+class AuditAnchor(_Part):
     """The newest line of the audit log at some moment: a copy that is kept outside the warehouse.
 
     The line's hash covers all lines before it. ``number`` is 0 when there was none.
@@ -192,17 +206,14 @@ class AuditAnchor(_Record):
     sha256: str
 
 
-class RecordOutdated(BadData):
-    """A record was written by older code, which kept less."""
-
-
-class RunRecord(_Record):
+class RunRecord(Sealed):
     """The inputs of one run, pinned when it was opened; nothing is resolved a second time.
 
     ``intakes`` maps each day to the intake used, the score date's own included; ``repairs`` to the
-    intakes of rows that came back from quarantine, where there are any. ``folder`` holds the copy
-    of the score date's delivery. ``params`` is the whole of params.yaml as it was, by value;
-    ``params_sha256`` covers what changes scores, ``code_sha256`` the code that computes them.
+    intakes of rows that came back from quarantine, where there are any. ``files`` are those of the
+    score date's delivery; the ledger says where their copy is. ``params`` is the whole of
+    params.yaml as it was, by value; ``params_sha256`` covers what changes scores, ``code_sha256``
+    the code that computes them.
     ``previous_run_id`` is the run that was current before this night, for fallback scores.
     ``replaces`` is what readers saw of the night when the run was opened, null if nothing:
     publishing is refused when they see something else by then. ``audit`` is the newest line of
@@ -216,8 +227,7 @@ class RunRecord(_Record):
     score_date: date
     source: str
     intakes: dict[date, str]
-    repairs: dict[date, list[str]] = {}
-    folder: str
+    repairs: dict[date, list[str]] = Field(default_factory=dict)
     files: list[DeliveredFile]
     params: dict
     model_name: str
@@ -264,10 +274,10 @@ class RunRecord(_Record):
         """
         try:
             return Params.model_validate(self.params)
-        except ValueError as error:
+        except ValidationError as error:
             raise RecordOutdated(
                 f"run {self.run_id} of {self.score_date} was opened with parameters that this code "
-                f"does not know ({error}). Open the night again: python -m jobs.open_run "
+                f"does not know ({in_short(error)}). Open the night again: python -m jobs.open_run "
                 f"--score-date {self.score_date}"
             ) from error
 
@@ -277,7 +287,16 @@ class RunRecord(_Record):
 
     def write(self, root: Path) -> None:
         """Put the record into the lake."""
-        write_json(root / catalog.RUN_RECORD.format(**self.key), self.model_dump(mode="json"))
+        self.put(root / catalog.RUN_RECORD.format(**self.key))
+
+    def seal(self, root: Path) -> str:
+        """The seal of the record as the lake holds it.
+
+        Raises:
+            FileNotFoundError: If it is gone.
+            RecordDamaged: If it is not what was written.
+        """
+        return seal_of(root / catalog.RUN_RECORD.format(**self.key), _opened_again(self.score_date))
 
     @classmethod
     def read(cls, root: Path, score_date: date, run_id: str) -> "RunRecord":
@@ -285,6 +304,7 @@ class RunRecord(_Record):
 
         Raises:
             FileNotFoundError: If no such run was opened.
+            RecordDamaged, RecordOutdated: If the record cannot be used.
         """
         path = root / catalog.RUN_RECORD.format(score_date=score_date, run_id=run_id)
         if not path.exists():
@@ -292,13 +312,7 @@ class RunRecord(_Record):
                 f"no run {run_id} of {score_date} was opened (looked for {path}). "
                 f"Open one: python -m jobs.open_run --score-date {score_date}"
             )
-        try:
-            return cls.model_validate(read_json(path))
-        except ValueError as error:
-            raise RecordOutdated(
-                f"{path} was written by other code: {error}. The scores in the warehouse stay; for "
-                f"a run by this code: python -m jobs.open_run --score-date {score_date}"
-            ) from error
+        return cls.take(path, _opened_again(score_date))
 
     @classmethod
     def find(cls, root: Path, run_id: str) -> "RunRecord":
@@ -317,7 +331,7 @@ class RunRecord(_Record):
         return cls.read(root, score_date, run_id)
 
 
-class StageRecord(_Record):
+class StageRecord(Sealed):
     """What one job of a run took and found; ``facts`` are counts and names, JSON-able.
 
     ``inputs`` holds the hash of everything the job read from the lake, ``pieces`` what it wrote.
@@ -327,13 +341,13 @@ class StageRecord(_Record):
     stage: str
     seconds: float
     facts: dict
-    inputs: dict[str, str] = {}
-    pieces: dict[str, Piece] = {}
+    inputs: dict[str, str] = Field(default_factory=dict)
+    pieces: dict[str, Piece] = Field(default_factory=dict)
     engine: str | None = None
 
     def write(self, root: Path, run: RunRecord) -> None:
         """Put the record beside the run's."""
-        write_json(_stage_path(root, run, self.stage), self.model_dump(mode="json"))
+        self.put(_stage_path(root, run, self.stage))
 
     @classmethod
     def read(cls, root: Path, run: RunRecord, stage: str) -> "StageRecord":
@@ -341,6 +355,7 @@ class StageRecord(_Record):
 
         Raises:
             FileNotFoundError: If the job has not finished; names the job to run.
+            RecordDamaged, RecordOutdated: If the record cannot be used.
         """
         path = _stage_path(root, run, stage)
         if not path.exists():
@@ -348,7 +363,14 @@ class StageRecord(_Record):
                 f"{stage} has not finished for run {run.run_id} of {run.score_date} "
                 f"(no {path}). Run it first: {run.command(stage)}"
             )
-        return cls.model_validate(read_json(path))
+        return cls.take(path, f"Do the job again: {run.command(stage)}")
+
+
+def _opened_again(score_date: date) -> str:
+    return (
+        "Restore it from a backup. If readers do not see the run, the file can be removed and the "
+        f"night opened again: python -m jobs.open_run --score-date {score_date}"
+    )
 
 
 def _stage_path(root: Path, run: RunRecord, stage: str) -> Path:

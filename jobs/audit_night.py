@@ -11,9 +11,10 @@ what the night scored: a certificate that training and scoring see the same, kep
 import argparse
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -40,22 +41,22 @@ from lake import (
     Piece,
     PieceAltered,
     PieceMissing,
+    RecordDamaged,
     check_pieces,
     read_batches,
-    read_json,
     value_sha256,
 )
-from ledger import RULES_DIGITS, Known, delivery_id, delivery_of, entries, known, rules_of
+from ledger import Known, delivery_id, delivery_of, entries, known, read_rules, rules_of
 from models.store import BundleRefused, bundle_sha256
 from params import Params
 from records import (
     ActivityRecord,
     IntakeRecord,
-    RecordOutdated,
     RunRecord,
     StageRecord,
     run_id,
 )
+from sealed import RecordOutdated
 from settings import Settings
 
 PARSER = night_parser(__doc__)
@@ -127,10 +128,7 @@ def check_chain(root: Path, engine: sa.Engine, record: RunRecord, *, is_deep: bo
     check_inputs(root, record)
     for day in record.intakes if is_deep else [record.score_date]:
         check_day(root, record, day, checked)
-    activity = [
-        _read(root, ActivityRecord, catalog.ACTIVITY_RECORD, day, intake)
-        for day, intake in record.all_intakes
-    ]
+    activity = [_activity(root, record, day, intake) for day, intake in record.all_intakes]
     # As build_features names them: two days may have the same intake.
     pieces = {f"{one.known_on} {one.intake}": one.activity for one in activity}
     _check_files(root, pieces.values(), record, checked)
@@ -170,11 +168,7 @@ def check_inputs(root: Path, record: RunRecord) -> None:
     if name != record.run_id:
         _differs(record, f"the inputs in {path}, hashed as a run's id,", record.run_id, name)
     for rules in sorted({rules_of(intake) for intake in record.intakes.values()}):
-        kept = root / catalog.RULES.format(rules=rules)
-        _exists(record, kept)
-        found = value_sha256(_json(record, kept))[:RULES_DIGITS]
-        if found != rules:
-            _differs(record, f"what {kept} says", rules, found)
+        _taken(record, partial(read_rules, root, rules))
     bundles = [record.bundle_sha256]
     bundles += [record.challenger.bundle_sha256] if record.challenger else []
     for sha256 in bundles:
@@ -193,11 +187,7 @@ def check_inputs(root: Path, record: RunRecord) -> None:
 def check_day(root: Path, record: RunRecord, day: date, checked: Checked) -> None:
     """Follow one day from its delivered files to its activity."""
     intake, is_own = record.intakes[day], day == record.score_date
-    try:
-        listed = entries(root, day)
-    except ValueError as error:
-        ledger = (root / catalog.LEDGER_ENTRY.format(known_on=day, number=0)).parent
-        _fail(record, f"an entry in {ledger} cannot be read ({_short(error)})")
+    listed = _taken(record, partial(entries, root, day))
     if [one.number for one in listed] != list(range(1, len(listed) + 1)):
         _fail(record, f"the ledger of {day} does not number its deliveries one after the other")
     came = [one for one in listed if one.delivery_id == delivery_of(intake)]
@@ -209,7 +199,7 @@ def check_day(root: Path, record: RunRecord, day: date, checked: Checked) -> Non
     if delivery_id(entry.files) != entry.delivery_id or entry.known_on != day:
         name = catalog.LEDGER_ENTRY.format(known_on=day, number=entry.number)
         _differs(record, f"the files in {name}", entry.delivery_id, delivery_id(entry.files))
-    if is_own and not any((one.folder, one.files) == (record.folder, record.files) for one in came):
+    if is_own and entry.files != record.files:
         _fail(record, f"its record names other files of {day} than the ledger")
     try:
         check_copy(root, entry.folder, entry.files)
@@ -218,8 +208,8 @@ def check_day(root: Path, record: RunRecord, day: date, checked: Checked) -> Non
     checked.files += len(entry.files)
     checked.bytes += sum(file.bytes for file in entry.files)
 
-    taken = _read(root, IntakeRecord, catalog.INTAKE_RECORD, day, intake)
-    summary = _read(root, ActivityRecord, catalog.ACTIVITY_RECORD, day, intake)
+    taken = _intake(root, record, day, intake)
+    summary = _activity(root, record, day, intake)
     where = catalog.INTAKE_RECORD.format(known_on=day, intake=intake)
     written = {
         "accepted": (taken.accepted, taken.pieces[catalog.TRANSACTIONS.name]),
@@ -304,7 +294,7 @@ def check_stages(
 def check_warehouse(root: Path, engine: sa.Engine, record: RunRecord) -> int:
     """Hold the warehouse against the records and the files; the number of rows it publishes."""
     row = _row(engine, record)
-    taken = _read(root, IntakeRecord, catalog.INTAKE_RECORD, record.score_date, record.intake)
+    taken = _intake(root, record, record.score_date, record.intake)
     scored = _stage(root, record, "score_customers")
     challenger = record.challenger
     compared = scored.facts.get("challenger", {})
@@ -335,10 +325,6 @@ def check_warehouse(root: Path, engine: sa.Engine, record: RunRecord) -> int:
         "scored": scored.facts["scored"],
         "fallback": sum(scored.facts["fallback"].values()),
     }
-    # Runs of older code have none.
-    if row["chain_sha256"] is not None:
-        stages = {name: _stage(root, record, name) for name in STAGES_BEFORE}
-        recorded["chain_sha256"] = chain_sha256(record, stages)
     for column, value in recorded.items():
         if row[column] != value:
             _fail(
@@ -346,6 +332,17 @@ def check_warehouse(root: Path, engine: sa.Engine, record: RunRecord) -> int:
                 f"scoring_runs.{column} in the warehouse is {_short(row[column])}, but the lake's "
                 f"records say {_short(value)}",
             )
+    stages = {name: _stage(root, record, name) for name in STAGES_BEFORE}
+    chain = chain_sha256(root, record, stages)
+    # Runs of older code have none.
+    if row["chain_sha256"] not in (None, chain):
+        _differs(
+            record,
+            f"what {catalog.RUN_RECORD.format(**record.key)} and the records of its jobs say "
+            "(scoring_runs.chain_sha256)",
+            row["chain_sha256"],
+            chain,
+        )
     rules = {
         kind: {rule: rows for rule, rows in getattr(taken, kind).items() if rows}
         for kind in ("quarantined", "excluded")
@@ -530,43 +527,40 @@ def _check_files(root: Path, pieces: Iterable[Piece], record: RunRecord, checked
         checked.bytes += file.bytes
 
 
-Kept = TypeVar("Kept", IntakeRecord, ActivityRecord)
+Kept = TypeVar("Kept")
 
 
-def _read(root: Path, kind: type[Kept], layout: str, day: date, intake: str) -> Kept:
-    path = root / layout.format(known_on=day, intake=intake)
+def _taken(record: RunRecord, take: Callable[[], Kept]) -> Kept:
+    """What a record of the lake says, which must be there and as it was written."""
     try:
-        found = kind.model_validate(read_json(path))
-    except (FileNotFoundError, ValueError) as error:
-        raise NotAsRecorded(f"{path} is gone or cannot be read: {_short(error)}") from None
+        return take()
+    except (FileNotFoundError, RecordDamaged, RecordOutdated) as error:
+        raise NotAsRecorded(f"{_named(record)}: {error}") from None
+
+
+def _intake(root: Path, record: RunRecord, day: date, intake: str) -> IntakeRecord:
+    return _of_itself(_taken(record, partial(IntakeRecord.read, root, day, intake)), day, intake)
+
+
+def _activity(root: Path, record: RunRecord, day: date, intake: str) -> ActivityRecord:
+    return _of_itself(_taken(record, partial(ActivityRecord.read, root, day, intake)), day, intake)
+
+
+OfIntake = TypeVar("OfIntake", IntakeRecord, ActivityRecord)
+
+
+def _of_itself(found: OfIntake, day: date, intake: str) -> OfIntake:
     if (found.known_on, found.intake) != (day, intake):
+        path = found.path(Path(), day, intake)
         raise NotAsRecorded(f"{path} is the record of {found.intake} of {found.known_on}.")
     return found
 
 
 def _stage(root: Path, record: RunRecord, name: str) -> StageRecord:
-    try:
-        found = StageRecord.read(root, record, name)
-    except (FileNotFoundError, ValueError) as error:
-        raise NotAsRecorded(
-            f"{_named(record)}: the record of {name} is gone or cannot be read: {_short(error)}. "
-            f"{_restore(record)}"
-        ) from None
+    found = _taken(record, partial(StageRecord.read, root, record, name))
     if found.stage != name:
         _fail(record, f"the record of {name} is that of {found.stage}")
     return found
-
-
-def _json(record: RunRecord, path: Path) -> dict:
-    try:
-        return read_json(path)
-    except ValueError as error:
-        _fail(record, f"{path} cannot be read ({error})")
-
-
-def _exists(record: RunRecord, path: Path) -> None:
-    if not path.exists():
-        _fail(record, f"{path} is gone")
 
 
 def _same(record: RunRecord, what: str, name: str, inputs: Mapping[str, str], sha256: str) -> None:

@@ -17,6 +17,7 @@ from features.golden import check_golden
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
 from lake import kept, read_pieces, value_sha256, write_sorted
+from models.store import check_bundle
 from params import Params
 from records import ActivityRecord, RunRecord, StageRecord
 from settings import Settings
@@ -30,6 +31,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     """Describe the population of the run; the facts are its size and what was found odd.
 
     Raises:
+        BundleRefused: If the model's bundle is not what was registered.
         FeaturesDiffer: If this code makes other features than the model was trained on.
         FileNotFoundError: If a pinned delivery was not summarised.
         PieceMissing, PieceAltered: If activity of the lake is not as it was written.
@@ -37,7 +39,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     """
     started = time.monotonic()
     root, active_days = settings.data_root, params.population.active_days
-    golden = check_golden(spark, root / "bundles" / record.bundle_sha256)
+    bundle = root / "bundles" / record.bundle_sha256
+    check_bundle(bundle, record.bundle_sha256)
+    golden = check_golden(spark, bundle)
     log.info("%d recorded customers came out as they did at training", golden)
     # Two days may have the same intake: those without a line, for instance.
     pieces = {

@@ -31,7 +31,7 @@ UMASK = 0o027
 # Modules whose errors are sentences for people; a job that was started is called `__main__`.
 OURS = {
     *("__main__", "jobs", "deliveries", "expectations", "features", "models", "monitoring"),
-    *("warehouse", "lake", "records", "errors", "business_day"),
+    *("warehouse", "lake", "ledger", "records", "sealed", "errors", "business_day"),
 }
 
 log = logging.getLogger("jobs")

@@ -24,14 +24,15 @@ import warehouse
 from errors import BadData
 from jobs.entry import night_parser, run_name, start, writable
 from jobs.registry import open_registry, usable_bundle
-from lake import Piece, PieceAltered, check_pieces, rows_where
+from lake import Piece, PieceAltered, RecordDamaged, check_pieces, rows_where
 from ledger import delivery_of, entries, rules_of
 from models.bundle import Bundle, read_bundle
 from models.explain import Attribution, attribute, figure
 from models.sections import Points, Section, Table, sections_page, sections_text
 from models.store import BundleDiffers, BundleRefused, StoreUnavailable
 from params import read_params
-from records import ActivityRecord, IntakeRecord, RecordOutdated, RunRecord, StageRecord
+from records import ActivityRecord, IntakeRecord, RunRecord, StageRecord
+from sealed import RecordOutdated
 from settings import Settings
 
 PARSER = night_parser(__doc__, "--customer 48758")
@@ -53,7 +54,7 @@ HASH_DIGITS = 12
 MICROS = 1_000_000
 
 CANNOT_BE_READ = (
-    *(FileNotFoundError, PieceAltered, RecordOutdated),
+    *(FileNotFoundError, PieceAltered, RecordDamaged, RecordOutdated),
     *(BundleRefused, BundleDiffers, StoreUnavailable),
 )
 

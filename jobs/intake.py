@@ -22,16 +22,18 @@ from ledger import (
     days,
     deliveries_for,
     delivery_id,
+    delivery_of,
+    entries,
     has_copy,
     receive,
     was_taken,
 )
 from params import Source
-from records import IntakeRecord
+from records import IntakeRecord, RunRecord
 
 RECEIVE_AGAIN = (
-    "Take it away and have the day delivered again; the same files give the same delivery. Then "
-    "clear the run from its first task."
+    "Have the day delivered again; the same files give the same delivery. Then clear the run from "
+    "its first task."
 )
 
 
@@ -110,6 +112,15 @@ LINES = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS, catalog.QUARANTINE
 def is_taken(root: Path, record: IntakeRecord) -> bool:
     """Whether the lake has all lines of an intake as they were written, with today's columns."""
     return all(is_whole(root, record.pieces[each.name], each) for each in LINES)
+
+
+def check_copy_of(root: Path, record: RunRecord) -> Path:
+    """The folder with the copy of the delivery of a run's own day; see ``check_copy``."""
+    day, name = record.score_date, delivery_of(record.intake)
+    came = [entry for entry in entries(root, day) if entry.delivery_id == name]
+    if not came:
+        raise PieceMissing(f"the ledger of {day} has no delivery {name}. {RECEIVE_AGAIN}")
+    return check_copy(root, came[-1].folder, record.files)
 
 
 def check_copy(root: Path, folder: str, files: Sequence[DeliveredFile]) -> Path:

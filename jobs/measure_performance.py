@@ -43,7 +43,8 @@ from monitoring.performance import (
     measure,
 )
 from params import Params, Performance
-from records import ActivityRecord, RecordOutdated, RunRecord, StageRecord
+from records import ActivityRecord, RunRecord, StageRecord
+from sealed import RecordOutdated
 from settings import Settings
 
 if TYPE_CHECKING:

@@ -34,7 +34,8 @@ from ledger import (
 )
 from models.registry import CHAMPION, RegistryState
 from params import Params, read_params
-from records import ActivityRecord, Challenger, RecordOutdated, RunRecord, code_version, run_id
+from records import ActivityRecord, Challenger, RunRecord, code_version, run_id
+from sealed import RecordOutdated
 from settings import Settings
 from warehouse import (
     audit_head,
@@ -181,7 +182,6 @@ def run(
             **inputs,
             run_id=run_id(**inputs),
             source=settings.source,
-            folder=entry.folder,
             files=entry.files,
             params=params.model_dump(mode="json"),
             model_name=version.name,

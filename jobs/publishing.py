@@ -48,7 +48,7 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
         published_at=datetime.now(UTC),
         published_by=os.environ.get("AIRFLOW_CTX_DAG_RUN_ID") or getpass.getuser(),
         stage_seconds={name: stage.seconds for name, stage in stages.items()},
-        chain_sha256=chain_sha256(record, stages),
+        chain_sha256=chain_sha256(root, record, stages),
         challenger_version=challenger.version if challenger else None,
         challenger_bundle_sha256=challenger.bundle_sha256 if challenger else None,
         challenger_threshold_version=served.get("threshold_version"),
@@ -57,8 +57,9 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
     )
 
 
-def chain_sha256(record: RunRecord, stages: Mapping[str, StageRecord]) -> str:
-    """The hash of what each job before publishing has read and written, by content.
+def chain_sha256(root: Path, record: RunRecord, stages: Mapping[str, StageRecord]) -> str:
+    """The hash of all that the run has pinned, and of what each job before publishing has read and
+    written, by content.
 
     It ties a run's row in the warehouse to the delivered bytes: each job's record names the hash of
     what it read, which is the hash of what the one before it wrote.
@@ -70,7 +71,7 @@ def chain_sha256(record: RunRecord, stages: Mapping[str, StageRecord]) -> str:
         }
         for name, stage in stages.items()
     }
-    return value_sha256({"run": record.run_id, "delivery": record.intake, "stages": links})
+    return value_sha256({"run": record.seal(root), "delivery": record.intake, "stages": links})
 
 
 def checked_files(root: Path, record: RunRecord, scoring: StageRecord, name: str) -> list[Path]:

@@ -23,7 +23,8 @@ from models.schema import FeatureMismatch
 from monitoring.drift import DRIFT_THRESHOLDS, DriftFinding, Thresholds, find_drift
 from monitoring.sample import sample_scored
 from params import Params
-from records import RecordOutdated, RunRecord, StageRecord
+from records import RunRecord, StageRecord
+from sealed import RecordOutdated
 from settings import Settings
 
 PARSER = run_parser(__doc__)

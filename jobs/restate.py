@@ -28,11 +28,12 @@ import warehouse
 from errors import BadData
 from jobs.entry import BAD_DATA_EXIT, add_days, job_parser, start
 from jobs.publishing import checked_files, describe, keep_published, published_facts
-from lake import check_pieces, read_batches, read_json, replacing, write_json
+from lake import check_pieces, read_batches, replacing
 from ledger import intake_rules, learnt_since, pin_rules, rules_of, standing
 from models.sections import Points, Section, Table, sections_page, sections_text
 from params import read_params
 from records import Pointer, RunRecord, StageRecord
+from sealed import Sealed
 from settings import PROJECT_ROOT, Settings
 
 PARSER = job_parser(
@@ -74,10 +75,8 @@ class RestatedRun(BaseModel):
     learnt: dict[date, str]
 
 
-class Restatement(BaseModel):
+class Restatement(Sealed):
     """Nights that were computed again, and what that changes, night by night; no customers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     first: date
     last: date
@@ -140,7 +139,7 @@ def compute(
     )
     sections = sections_of(root, restatement)
     path = root / catalog.RESTATEMENT.format(first=first, last=last)
-    write_json(path, restatement.model_dump(mode="json"))
+    restatement.put(path)
     write_page(root, restatement, sections)
     return restatement, sections
 
@@ -366,7 +365,7 @@ def apply(settings: Settings, first: date, last: date, *, reason: str, actor: st
             f"no restatement of {first} to {last} was computed. See first what it would change: "
             f"python -m jobs.restate --from {first} --until {last} --reason '...'"
         )
-    restatement = Restatement.model_validate(read_json(path))
+    restatement = Restatement.take(path, "Compute it again: the same command without --apply.")
     if not restatement.nights:
         raise NothingToRestate(
             f"no night from {first} to {last} had changed when they were computed; nothing to show."

@@ -6,7 +6,6 @@ at any time, beside any job. Each thing removed is logged.
 """
 
 import argparse
-import json
 import logging
 import os
 import re
@@ -17,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import BadData
 from jobs.entry import job_parser, start
+from sealed import read_sealed
 from settings import Settings
 
 PARSER = job_parser(__doc__)
@@ -27,7 +26,8 @@ PARSER.add_argument("--dry-run", action="store_true", help="say what would be re
 DAY_SECONDS = 24 * 3600
 
 RECORDS = ("intakes", "ledger", "rules", "runs")
-"""The folders of the lake that hold records; all others hold what records name."""
+"""The folders of the lake that hold records; all others hold what records name. Rules name
+nothing."""
 
 WORKSPACE = re.compile(r"\.(kept|cells|written|replay|training_set)\.\w+")
 """Temporary folders of jobs: in the lake, or beside it."""
@@ -38,11 +38,9 @@ UNFINISHED = re.compile(r"\.[^/]+\.\w{8}")
 ATTEMPT = re.compile(r"[0-9a-f]{12}")
 """The folder of one attempt at writing (``lake.attempt``)."""
 
+UNREADABLE = "Nobody knows which files it names, so nothing was removed. Restore it from a backup."
+
 log = logging.getLogger("jobs.sweep_lake")
-
-
-class RecordUnreadable(BadData):
-    """A record cannot be read, so nobody knows what it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ def run(settings: Settings, *, is_dry: bool = False) -> dict:
     """Do the job; the facts are how much was removed, and how much is too young yet.
 
     Raises:
-        RecordUnreadable: If a record cannot be read; then nothing is removed.
+        RecordDamaged: If a record is not what was written; then nothing is removed.
     """
     root = settings.data_root
     # Listed before the records are read: what is written meanwhile is not in the list.
@@ -120,20 +118,14 @@ def named_folders(root: Path) -> set[Path]:
     """The folders of all files that a record names.
 
     Raises:
-        RecordUnreadable: If a record cannot be read.
+        RecordDamaged: If a record is not what was written.
     """
     named: set[Path] = set()
-    for name in RECORDS:
+    for name in ("intakes", "ledger", "runs"):
         for path in (root / "lake" / name).rglob("*.json"):
             if path.name.startswith("."):
                 continue
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise RecordUnreadable(
-                    f"{path} cannot be read ({error}), so nobody knows which files it names. "
-                    "Nothing was removed. Restore it from a backup."
-                ) from None
+            record = read_sealed(path, UNREADABLE)
             named |= {root / folder for folder in _folders(record)}
     return named
 

@@ -19,7 +19,7 @@ from errors import BadData
 from expectations.intake import refuse, take_deliveries
 from expectations.refusal import DeliveryRefused
 from jobs.entry import run_parser, start
-from jobs.intake import check_copy, check_not_repeated, contents_taken, is_taken
+from jobs.intake import check_copy_of, check_not_repeated, contents_taken, is_taken
 from jobs.session import engine_of, on_spark
 from params import Params, Validation
 from records import IntakeRecord, RunRecord, StageRecord
@@ -51,7 +51,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         if kept_docs.exists() and not docs.exists():
             shutil.copytree(kept_docs, docs)
     else:
-        folder = check_copy(root, record.folder, record.files)
+        folder = check_copy_of(root, record)
         with DeliveredCells(root) as cells:
             try:
                 check_not_repeated(day, record.files, folder, contents_taken(root), source)

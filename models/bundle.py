@@ -16,7 +16,7 @@ from models.calibration import Calibration
 from models.estimators import Estimator, read_estimator
 from models.metrics import XGBOOST
 from models.schema import Feature, schema_from_json
-from models.store import BundleRefused, bundle_sha256
+from models.store import BundleRefused, check_bundle
 
 # Margins are added up in a fixed order, so they are equal everywhere; the exponential after them
 # may differ in its last bit between processors.
@@ -98,14 +98,7 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
     Raises:
         BundleRefused: If a check fails; says which, and what to do.
     """
-    found = bundle_sha256(folder)
-    if found != expected_sha256:
-        raise BundleRefused(
-            f"the bundle in {folder} has hash {found}, not {expected_sha256}: a file was changed, "
-            "lost or added. Nothing was scored; readers still see the night before. open_run "
-            "fetches the bundle again: clear the night from open_run on, or run "
-            "python -m jobs.open_run for it and then this job."
-        )
+    check_bundle(folder, expected_sha256)
 
     description = read_json(folder / "bundle.json")
     if "kind" not in description:
@@ -117,7 +110,7 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
         _check_libraries(folder, description["libraries"])
     bundle = Bundle(
         folder=folder,
-        sha256=found,
+        sha256=expected_sha256,
         model_name=description["model_name"],
         horizon_days=description["horizon_days"],
         schema=schema_from_json(description["schema"]),

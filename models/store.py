@@ -46,6 +46,22 @@ def bundle_sha256(folder: Path) -> str:
     return value_sha256({str(path.relative_to(folder)): file_sha256(path) for path in files})
 
 
+def check_bundle(folder: Path, expected_sha256: str) -> None:
+    """Raise BundleRefused unless the folder holds exactly the files of that bundle.
+
+    Raises:
+        BundleRefused: If a file was changed, lost or added.
+    """
+    found = bundle_sha256(folder)
+    if found != expected_sha256:
+        raise BundleRefused(
+            f"the bundle in {folder} has hash {found}, not {expected_sha256}: a file was changed, "
+            "lost or added. Nothing was scored; readers still see the night before. open_run "
+            "fetches the bundle again: clear the night from open_run on, or run "
+            "python -m jobs.open_run for it and then this job."
+        )
+
+
 def fetch_bundle(version: ModelVersion, store_url: str, cache: Path) -> Path:
     """The folder with the bundle of that version, below ``cache``; fetched if not there yet.
 

@@ -228,9 +228,9 @@ def test_a_file_that_must_be_new_is_written_by_one_of_many(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["entry.json"]
 
 
-@pytest.mark.parametrize("content", [b"", b'{"rows": 1', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b'{"rows": 1', b"\xff\xfe", b"[1]"])
 def test_a_record_that_is_not_whole_is_named_with_what_to_do(tmp_path, content):
     path = tmp_path / "record.json"
     path.write_bytes(content)
-    with pytest.raises(RecordDamaged, match=r"record.json is not what was written .*backup"):
+    with pytest.raises(RecordDamaged, match=r"record.json is not (whole|what).*backup"):
         read_json(path)

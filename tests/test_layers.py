@@ -22,6 +22,7 @@ FOUNDATION = {
     "meaning",
     "params",
     "records",
+    "sealed",
     "settings",
 }
 LIBRARIES = {"deliveries", "expectations", "features", "models", "monitoring", "warehouse"}

@@ -11,6 +11,7 @@ import pytest
 import catalog
 import ledger
 from errors import BadData
+from lake import RecordDamaged, file_sha256
 from ledger import (
     READING_CODE,
     DeliveredFile,
@@ -31,7 +32,8 @@ from params import Params, read_params
 from records import ActivityRecord
 from settings import PROJECT_ROOT
 from tests.features.visits import deliver as deliver_activity
-from tests.records import intake, put_entry, run_record, todays_rules
+from tests.harm import one_byte_flipped
+from tests.records import edit_record, intake, put_entry, run_record, todays_rules
 
 DAY = date(2026, 4, 1)
 PARAMS = read_params()
@@ -47,7 +49,8 @@ def came(root: Path, content: str, night: date = DAY, known_on: date = DAY, **op
     copy = root / catalog.RECEIVED.format(known_on=known_on) / f"{content}-{random.random()}"  # noqa: S311
     copy.mkdir(parents=True)
     (copy / "part-0.csv").write_text(content)
-    file = DeliveredFile(name="part-0.csv", bytes=len(content), sha256=content, rows=None)
+    sha256 = file_sha256(copy / "part-0.csv")
+    file = DeliveredFile(name="part-0.csv", bytes=len(content), sha256=sha256, rows=None)
     return receive(root, known_on, [file], copy, night, "test", **options)
 
 
@@ -84,15 +87,32 @@ def test_what_came_back_after_another_is_on_the_list_again(tmp_path):
     assert first.delivery_id == third.delivery_id != second.delivery_id
 
 
-def test_a_delivery_whose_copy_was_lost_gets_another_copy_and_the_same_nights(tmp_path):
+@pytest.mark.parametrize("harm", [Path.unlink, one_byte_flipped])
+def test_a_delivery_whose_copy_is_not_whole_gets_another_and_the_same_nights(tmp_path, harm):
     first = came(tmp_path, "a")
     opened(tmp_path, DAY)
-    shutil.rmtree(tmp_path / first.folder)
+    harm(tmp_path / first.folder / "part-0.csv")
 
     again = came(tmp_path, "a", night=day(9))
 
     assert again.folder != first.folder
     assert (again.number, again.known_from) == (2, first.known_from)
+
+
+def test_an_entry_that_is_not_what_was_written_is_named_with_what_to_do(tmp_path):
+    came(tmp_path, "a")
+    [path] = (tmp_path / f"lake/ledger/known_on={DAY}").iterdir()
+    edit_record(path, ("known_from",), str(day(1)), is_sealed_again=False)
+    said = rf"{path} was changed .* nobody knows what came for {DAY}.*backup"
+    with pytest.raises(RecordDamaged, match=said):
+        entries(tmp_path, DAY)
+
+
+def test_the_list_goes_on_after_its_last_number_also_when_one_before_was_removed(tmp_path):
+    for content in "abc":
+        came(tmp_path, content)
+    (tmp_path / catalog.LEDGER_ENTRY.format(known_on=DAY, number=2)).unlink()
+    assert came(tmp_path, "d").number == 4
 
 
 def receive_some(root: Path, contents: str, barrier) -> None:
@@ -116,7 +136,7 @@ def test_many_processes_at_once_leave_a_list_without_gap_or_loss(tmp_path):
     found = entries(tmp_path, DAY)
     assert [process.exitcode for process in processes] == [0] * len(shares)
     assert [entry.number for entry in found] == list(range(1, 33))
-    assert sorted(entry.files[0].sha256 for entry in found) == sorted("".join(shares))
+    assert len({entry.delivery_id for entry in found}) == 32
 
 
 # --- the first night that knows a delivery ------------------------------------------------------
@@ -157,6 +177,21 @@ def test_a_night_opened_again_when_later_ones_were_opened_is_not_told_of_what_th
     came(tmp_path, "a")
     opened(tmp_path, DAY, day(1))
     assert came(tmp_path, "b", night=DAY, is_reopened=True).known_from == day(2)
+
+
+def test_a_delivery_whose_records_are_lost_keeps_the_nights_that_have_pinned_it(tmp_path):
+    pin_rules(tmp_path, todays_rules())
+    entry = came(tmp_path, "a")
+    take_in(tmp_path, entry)
+    pinned = {DAY: intake_id(entry.delivery_id, RULES)}
+    run_record(day(1), intakes=pinned).write(tmp_path)
+    opened(tmp_path, day(2))
+    [lost] = (tmp_path / f"lake/intakes/known_on={DAY}").iterdir()
+
+    for harm in (one_byte_flipped, Path.unlink):
+        harm(lost)
+        assert first_night(tmp_path, DAY, entry.delivery_id, own_night=None) == DAY
+        assert known(tmp_path, RULES, strict=False) == []
 
 
 def test_what_is_known_never_goes_back(tmp_path):

@@ -10,20 +10,21 @@ from features.build import FEATURE_NAMES
 from features.golden import FEATURES_FILE, FeaturesDiffer, write_golden
 from jobs import build_features
 from lake import value_sha256
+from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from records import ActivityRecord, RunRecord, StageRecord
 from tests.features.visits import AS_OF, activity, deliver, expected_features, visit
-from tests.harm import HARMS
+from tests.harm import HARMS, emptied, one_byte_flipped
 from tests.records import intake, run_record
 
-BUNDLE = "b" * 64
 EARLIER = AS_OF - timedelta(10)
 
 
-def run_of(deliveries) -> RunRecord:
-    """A run of the night with these deliveries."""
+def run_of(root, deliveries) -> RunRecord:
+    """A run of the night with these deliveries, by the only bundle that there is."""
     pinned = {day: intake(delivery) for day, delivery in deliveries.items()}
-    return run_record(AS_OF, bundle_sha256=BUNDLE, intakes=pinned)
+    [bundle] = (root / "bundles").iterdir()
+    return run_record(AS_OF, bundle_sha256=bundle.name, intakes=pinned)
 
 
 def features_of(root, record) -> list[dict]:
@@ -35,10 +36,10 @@ def features_of(root, record) -> list[dict]:
 @pytest.fixture
 def golden(spark, settings):
     """The folder of the pinned bundle, with recorded customers."""
-    folder = settings.data_root / "bundles" / BUNDLE
+    folder = settings.data_root / "bundles/new"
     folder.mkdir(parents=True)
     write_golden(activity(spark, [visit("eve"), visit("bob", 3)]), folder, AS_OF, 365)
-    return folder
+    return folder.rename(folder.with_name(bundle_sha256(folder)))
 
 
 @pytest.mark.usefixtures("golden")
@@ -50,7 +51,7 @@ def test_the_features_are_those_of_the_pinned_deliveries_each_time_it_runs(spark
     deliver(root, EARLIER, [visit("corrected", on=EARLIER)], "00bb", known_from=AS_OF)
     deliver(root, EARLIER + timedelta(1), [visit("taken in later")], "00cc")
     deliver(root, AS_OF, pinned_today, "00dd")
-    record = run_of({EARLIER: "00aa", AS_OF: "00dd"})
+    record = run_of(root, {EARLIER: "00aa", AS_OF: "00dd"})
 
     facts = build_features.run(spark, settings, read_params(), record)
 
@@ -78,19 +79,32 @@ def test_the_features_are_those_of_the_pinned_deliveries_each_time_it_runs(spark
 def test_code_that_makes_other_features_than_training_stops_the_night(spark, settings, golden):
     recorded = pq.read_table(golden / FEATURES_FILE)
     pq.write_table(recorded.slice(1), golden / FEATURES_FILE)
-    deliver(settings.data_root, AS_OF, [visit()], "00aa")
-    record = run_of({AS_OF: "00aa"})
+    golden.rename(golden.with_name(bundle_sha256(golden)))
+    root = settings.data_root
+    deliver(root, AS_OF, [visit()], "00aa")
+    record = run_of(root, {AS_OF: "00aa"})
 
     with pytest.raises(FeaturesDiffer):
         build_features.run(spark, settings, read_params(), record)
 
-    assert not (settings.data_root / catalog.FEATURES_LAYOUT.format(**record.key)).exists()
+    assert not (root / catalog.FEATURES_LAYOUT.format(**record.key)).exists()
+
+
+@pytest.mark.parametrize("harm", [emptied, one_byte_flipped])
+def test_recorded_customers_that_are_not_what_was_registered_stop_the_night(
+    spark, settings, golden, harm
+):
+    record = run_of(settings.data_root, {AS_OF: "00aa"})
+    harm(golden / FEATURES_FILE)
+    with pytest.raises(BundleRefused, match=rf"{golden} .*clear the night from open_run on"):
+        build_features.run(spark, settings, read_params(), record)
 
 
 @pytest.mark.usefixtures("golden")
 def test_a_pinned_delivery_without_activity_is_named(spark, settings):
-    deliver(settings.data_root, AS_OF, [visit()], "00aa")
-    record = run_of({EARLIER: "00ee", AS_OF: "00aa"})
+    root = settings.data_root
+    deliver(root, AS_OF, [visit()], "00aa")
+    record = run_of(root, {EARLIER: "00ee", AS_OF: "00aa"})
     with pytest.raises(FileNotFoundError, match=f"{intake('00ee')} of {EARLIER} has no activity"):
         build_features.run(spark, settings, read_params(), record)
 
@@ -98,12 +112,13 @@ def test_a_pinned_delivery_without_activity_is_named(spark, settings):
 @pytest.mark.usefixtures("golden")
 @pytest.mark.parametrize(("harm", "error"), HARMS)
 def test_activity_that_is_not_as_it_was_written_makes_no_features(spark, settings, harm, error):
-    earlier = deliver(settings.data_root, EARLIER, [visit(on=EARLIER), visit("bob", on=EARLIER)])
-    deliver(settings.data_root, AS_OF, [visit()])
-    record = run_of({EARLIER: "d1", AS_OF: "d1"})
+    root = settings.data_root
+    earlier = deliver(root, EARLIER, [visit(on=EARLIER), visit("bob", on=EARLIER)])
+    deliver(root, AS_OF, [visit()])
+    record = run_of(root, {EARLIER: "d1", AS_OF: "d1"})
     harm(earlier)
 
     with pytest.raises(error, match=rf"^1 of 2 files.*{earlier}\. .*jobs\.load_history"):
         build_features.run(spark, settings, read_params(), record)
 
-    assert not (settings.data_root / "lake/features").exists()
+    assert not (root / "lake/features").exists()

@@ -8,14 +8,14 @@ import pytest
 import catalog
 from expectations.refusal import DeliveryRefused
 from jobs import load_history
-from lake import is_whole, read_json, write_json
+from lake import is_whole
 from ledger import entries, intake_rules, known_by, pin_rules
 from params import Params, read_params
 from records import ActivityRecord, IntakeRecord, RefusalRecord
 from settings import Settings
 from tests.harm import HARMS
 from tests.jobs.test_validate_delivery import INCOMING, deliver, good_rows, lake_files, row
-from tests.records import run_record
+from tests.records import edit_record, run_record
 
 PARAMS = read_params()
 DAYS = [date(2026, 4, 1) + timedelta(number) for number in range(3)]
@@ -303,10 +303,8 @@ def test_a_delivery_that_is_accepted_late_is_not_told_to_nights_that_did_without
 def test_days_taken_in_by_code_that_kept_no_first_night_are_taken_in_again(spark, loaded):
     run_record(LAST).write(loaded.data_root)
     for day, record in standing(loaded).items():
-        name = catalog.ACTIVITY_RECORD.format(known_on=day, intake=record.intake)
-        kept = read_json(loaded.data_root / name)
-        del kept["known_from"]
-        write_json(loaded.data_root / name, kept)
+        path = ActivityRecord.path(loaded.data_root, day, record.intake)
+        edit_record(path, ("known_from",), None)
 
     other = with_source(countries=["France", "Norway"])
     assert load(spark, loaded, other)["deliveries"] == 2

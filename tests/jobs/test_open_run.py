@@ -18,7 +18,8 @@ from models.git import git
 from models.registry import VersionUnknown
 from models.store import BundleDiffers, BundleRefused
 from params import read_params
-from records import RecordOutdated, RunRecord
+from records import RunRecord
+from sealed import RecordOutdated
 from tests.features.visits import deliver as deliver_activity
 from tests.jobs.challengers import register_challenger
 from tests.records import intake
@@ -87,7 +88,7 @@ def test_a_run_pins_its_deliveries_its_model_and_its_reason(ready):
         NIGHT: intake(delivery_id(night_files)),
     }
     [entry] = entries(ready.data_root, NIGHT)
-    assert (record.folder, record.files) == (entry.folder, night_files)
+    assert record.files == entry.files == night_files
     assert record.pinned_params == PARAMS
     champion = open_registry(ready, PARAMS).resolve("champion")
     assert (record.model_name, record.model_version) == ("repurchase", "v1.0.0")
@@ -136,7 +137,8 @@ def test_the_delivery_of_the_night_is_copied_and_what_upstream_does_then_changes
     record = opened(ready)
     (folder / "part-0.parquet").write_bytes(b"something else")
 
-    [copied] = (ready.data_root / record.folder).iterdir()
+    [entry] = entries(ready.data_root, NIGHT)
+    [copied] = (ready.data_root / entry.folder).iterdir()
     assert copied.read_bytes() == delivered
     shutil.rmtree(folder)
     assert opened(ready) == record

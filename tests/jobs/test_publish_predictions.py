@@ -11,10 +11,11 @@ import catalog
 import warehouse
 from errors import BadData
 from jobs import publish_predictions, publishing, roll_back_predictions
+from lake import RecordDamaged
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
 from tests.harm import HARMS
-from tests.records import finish, intake, put_dataset, put_intake, run_record
+from tests.records import edit_record, finish, intake, put_dataset, put_intake, run_record
 from tests.warehouse.nights import NIGHT, arm_scores, predictions
 from warehouse import tables
 
@@ -41,6 +42,7 @@ class Lake:
         record = run_record(
             NIGHT, run_id=run_id, intakes=pinned, challenger=tried, replaces=replaces
         )
+        record.write(root)
         outcomes = {
             "delivered": 10,
             "accepted": 7,
@@ -102,6 +104,26 @@ def test_the_files_of_a_run_become_its_published_night(lake, settings, engine):
     assert stage.facts == facts
     scoring = StageRecord.read(settings.data_root, record, "score_customers")
     assert stage.inputs == {"predictions": scoring.pieces["predictions"].sha256}
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        (catalog.RUN_RECORD, "model_version", "v9.9.9"),
+        (catalog.RUN_RECORD, "reason", "another"),
+        (catalog.RUN_RECORD, "previous_run_id", "0123456789abcdef"),
+        (catalog.STAGE_RECORD, "seconds", 9.0),
+    ],
+)
+def test_nothing_is_published_of_a_record_that_was_changed(
+    lake, settings, engine, path, field, value
+):
+    record = lake.write(predictions("ada"))
+    changed = settings.data_root / path.format(**record.key, stage="score_customers")
+    edit_record(changed, (field,), value, is_sealed_again=False)
+    with pytest.raises(RecordDamaged, match=str(changed)):
+        publish_predictions.run(settings, record)
+    assert warehouse.current_run(engine, NIGHT) is None
 
 
 def test_publishing_again_changes_nothing(lake, settings):

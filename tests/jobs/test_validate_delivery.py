@@ -80,7 +80,6 @@ def opened(
         run_id=run_id,
         source=settings.source,
         intakes=(before or {}) | {day: intake_id(entry.delivery_id, rules)},
-        folder=entry.folder,
         files=entry.files,
     )
     record.write(root)
@@ -255,15 +254,18 @@ def test_a_folder_that_is_replaced_after_the_run_was_opened_changes_nothing(spar
 def test_a_copy_that_is_not_what_was_received_is_not_read(spark, settings, content, error):
     deliver(settings, DAY, good_rows(3))
     record = opened(settings, DAY)
-    copy = settings.data_root / record.folder / "part-0.parquet"
+    [copy] = settings.data_root.glob(f"{catalog.RECEIVED.format(known_on=DAY)}/*/part-0.parquet")
     copy.unlink()
     if content is not None:
         copy.write_bytes(content)
 
-    with pytest.raises(error, match=rf"{copy}.*have the day delivered again"):
+    with pytest.raises(error, match=rf"{copy}.*Have the day delivered again"):
         validate_delivery.run(spark, settings, PARAMS, record)
 
     assert not (settings.data_root / "lake/transactions").exists()
+    # Delivered again, it is copied again, also for the run that is opened already.
+    assert opened(settings, DAY) == record
+    assert validate_delivery.run(spark, settings, PARAMS, record)["accepted"] == 3
 
 
 def test_a_piece_of_the_intake_that_was_lost_is_written_again(spark, settings):

@@ -10,7 +10,7 @@ import pytest
 from jobs import build_features, sweep_lake
 from jobs.audit_night import check_chain
 from jobs.pinned import published_record
-from jobs.sweep_lake import RecordUnreadable
+from jobs.sweep_lake import RecordDamaged
 from tests.jobs.published.conftest import CLOCKS_CHANGE, NIGHT, PARAMS
 
 LEFT_OVERS = (
@@ -104,7 +104,7 @@ def test_nothing_goes_while_a_record_cannot_be_read(shop, contents):
     path.write_text(path.read_text()[:50])
     age(shop.root, days=3)
     before = contents(shop.root)
-    with pytest.raises(RecordUnreadable, match=str(path)):
+    with pytest.raises(RecordDamaged, match=str(path)):
         sweep_lake.run(shop.settings)
     assert contents(shop.root) == before
 
