@@ -210,6 +210,27 @@ def rows_where(
     )
 
 
+def may_hold(root: Path, piece: Piece, column: str, first: object, last: object) -> bool:
+    """Whether a column can have a value from ``first`` to ``last``, by what its files say.
+
+    Nothing is read but their footers, and nothing is checked; who reads a piece that may hold it
+    does that. A file that does not say, or is not there, may hold anything.
+    """
+    for file in piece.files:
+        try:
+            metadata = pq.read_metadata(root / file.path)
+        except (OSError, ValueError):
+            return True
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        for group in (group for group in groups if group.num_rows):
+            chunks = [group.column(number) for number in range(group.num_columns)]
+            [chunk] = [chunk for chunk in chunks if chunk.path_in_schema == column]
+            said = chunk.statistics
+            if not (said and said.has_min_max) or (said.min <= last and first <= said.max):
+                return True
+    return False
+
+
 def _lacking(path: Path, dataset: Dataset) -> list[str]:
     names = set(pq.read_schema(path).names)
     return [column for column in dataset.columns if column not in names]

@@ -4,7 +4,7 @@ Reads the predictions of earlier nights as they were published then, their featu
 purchases known by tonight; writes the warehouse's `performance` and `label_maturity`. The cohort
 whose labels are all there tonight is mature, younger ones are partial, tonight's own is estimated
 from its probabilities alone. A cohort whose night of maturity never ran, or lacked a delivery, is
-caught up with.
+caught up with; one whose labels change by what came since it was measured is measured again.
 """
 
 import logging
@@ -27,7 +27,7 @@ from features.activity import ON_TIME, read_activity
 from features.labels import bought_within, label_purchases
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import Piece, PieceMissing, check_pieces, read_batches, read_json, read_pieces
+from lake import Piece, PieceMissing, check_pieces, may_hold, read_batches, read_json, read_pieces
 from models.deciles import decile, tenths
 from models.metrics import TENURE_BANDS
 from monitoring.control import CONTACTED, CONTROL, WITHHELD, contact_metrics, is_enough
@@ -76,13 +76,15 @@ class Cohort:
     """A published run to look at tonight.
 
     ``horizon_days`` is that of its labels; ``missing`` are the days after it, up to tonight, of
-    which no delivery was accepted.
+    which no delivery was accepted. ``measured_on`` is the night that has measured it already, null
+    if none has.
     """
 
     record: RunRecord
     maturity: str
     horizon_days: int
     missing: tuple[date, ...] = ()
+    measured_on: date | None = None
 
 
 def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
@@ -108,7 +110,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     curves = [
         (cohort.record, maturity_curve(spark, root, record, cohort))
         for cohort in cohorts
-        if cohort.maturity == "mature"
+        if cohort.maturity == "mature" and cohort.measured_on is None
     ]
 
     for cohort, by_arm in found:
@@ -134,7 +136,8 @@ def find_cohorts(
     horizon = horizon_days(root, night)
     due = night.score_date - timedelta(days=horizon)
     first, last = due - timedelta(days=rules.catch_up_nights), due - timedelta(days=1)
-    overdue = warehouse.unmeasured_cohorts(engine, first, last, night.score_date)
+    measured = warehouse.measured_cohorts(engine, first, last, night.score_date)
+    overdue = [day for day, measured_on in measured.items() if measured_on is None]
     younger = (days for days in sorted(rules.partial_days, reverse=True) if days < horizon)
     cohorts, skipped = [], []
     for score_date in [*overdue, due, *(night.score_date - timedelta(days=age) for age in younger)]:
@@ -155,7 +158,44 @@ def find_cohorts(
                 continue
         maturity = "mature" if is_due and not missing else "partial"
         cohorts.append(Cohort(record, maturity, horizon, missing))
+    for score_date, measured_on in measured.items():
+        if measured_on is not None and is_changed(
+            engine, root, night, score_date, measured_on, horizon
+        ):
+            record, reason = find_run(engine, root, score_date, horizon)
+            if record is None:
+                skipped.append({"score_date": str(score_date), "reason": reason})
+            else:
+                cohorts.append(Cohort(record, "mature", horizon, measured_on=measured_on))
     return [*cohorts, Cohort(night, "estimated", horizon)], skipped
+
+
+def is_changed(
+    engine: sa.Engine,
+    root: Path,
+    night: RunRecord,
+    score_date: date,
+    measured_on: date,
+    horizon: int,
+) -> bool:
+    """Whether tonight knows other deliveries than the night that measured the cohort, with lines
+    that may be dated within its horizon."""
+    run_id = warehouse.judged_runs(engine, measured_on, measured_on).get(measured_on)
+    if run_id is None:
+        return False
+    try:
+        before = RunRecord.read(root, measured_on, run_id)
+    except (FileNotFoundError, RecordOutdated) as error:
+        log.warning("whether the labels of %s have changed is unknown: %s", score_date, error)
+        return False
+    first, last = score_date + timedelta(days=1), score_date + timedelta(days=horizon)
+    # A line is never dated after its delivery.
+    pieces = (
+        ActivityRecord.read(root, day, intake).activity
+        for day, intake in sorted({*night.all_intakes} ^ {*before.all_intakes})
+        if day >= first
+    )
+    return any(may_hold(root, piece, "activity_on", first, last) for piece in pieces)
 
 
 def find_run(
@@ -382,15 +422,16 @@ def known_buyers(spark: SparkSession, root: Path, night: RunRecord, cohort: Coho
 
 
 def later_activity(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> DataFrame:
-    """Activity that became known in the horizon of the cohort, as far as tonight knows it.
+    """Activity that was delivered after the cohort was scored, as tonight knows it: what training
+    takes its labels from, if its window ends tonight.
 
-    Nothing later can have been known before: validation refuses lines dated after their delivery.
+    Nothing later can have been delivered before: validation refuses lines dated after their
+    delivery.
     """
-    score_date, horizon = cohort.record.score_date, timedelta(days=cohort.horizon_days)
     later = [
         ActivityRecord.read(root, day, intake).activity
         for day, intake in night.all_intakes
-        if score_date < day <= score_date + horizon
+        if day > cohort.record.score_date
     ]
     return read_activity(spark, root, [(piece, ON_TIME) for piece in later])
 
@@ -499,7 +540,7 @@ def describe(
     found: Sequence[tuple[Cohort, ArmsAndSlices]],
 ) -> dict:
     """The facts: over all customers, what was found, and what it means."""
-    mature, partial = None, []
+    mature, partial, again = None, [], []
     drift, performed, matured_on = None, None, None
     for cohort, by_arm in found:
         record = cohort.record
@@ -512,6 +553,9 @@ def describe(
             missing = [str(day) for day in cohort.missing]
             metrics = {"champion": champion.metrics, "missing_days": missing}
             partial.append(key | size | {"days": days} | metrics)
+            continue
+        if cohort.measured_on is not None:
+            again.append(key | size | {"measured_on": str(cohort.measured_on)})
             continue
         judged_by, judged, reference = judged_rows(root, record, by_arm["champion"], params)
         finding = judge_cohort(judged, reference, params.performance)
@@ -528,6 +572,7 @@ def describe(
     return {
         "mature": mature,
         "partial": partial,
+        "measured_again": again,
         "estimated": estimated,
         "estimate_error": errors,
         "finding": conclusion.finding,

@@ -19,11 +19,13 @@ from lake import (
     check_pieces,
     file_sha256,
     is_whole,
+    may_hold,
     read_json,
     read_pieces,
     replacing,
     write_deliveries,
     write_json,
+    write_sorted,
 )
 from tests.records import put_piece
 
@@ -200,6 +202,21 @@ def test_a_file_that_lacks_a_column_of_today_is_not_whole(spark, tmp_path):
     assert not is_whole(tmp_path, older, NAMES)
     with pytest.raises(PieceAltered, match=r"lacks the columns \['size'\] of names.*load_history"):
         read_pieces(spark, tmp_path, [older], NAMES)
+
+
+def test_the_files_of_a_piece_say_which_dates_it_can_hold(spark, tmp_path):
+    columns = ["array('a') as names", "date_add(date '2026-04-01', cast(id as int)) as on"]
+    days = spark.range(10).selectExpr(*columns)
+    piece = write_sorted(days, tmp_path / "days", tmp_path, ["on"])
+
+    def holds(first: int, last: int, piece: Piece = piece) -> bool:
+        return may_hold(tmp_path, piece, "on", date(2026, 4, first), date(2026, 4, last))
+
+    assert [holds(1, 1), holds(10, 20), holds(11, 20)] == [True, True, False]
+    empty = write_sorted(days.limit(0), tmp_path / "none", tmp_path, ["on"])
+    assert not holds(1, 30, empty)
+    (tmp_path / piece.files[0].path).unlink()
+    assert holds(11, 20)
 
 
 def test_no_piece_is_not_the_same_as_an_empty_one(spark, tmp_path):

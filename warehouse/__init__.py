@@ -41,10 +41,10 @@ from warehouse.performance import (
     PublishedChanged,
     check_published,
     estimate_errors,
+    measured_cohorts,
     night_drift,
     replace_maturity_curve,
     replace_performance,
-    unmeasured_cohorts,
 )
 from warehouse.pointer import NothingToRollBack, RollBack, roll_back
 from warehouse.publish import (
@@ -141,6 +141,7 @@ __all__ = [
     "judged_runs",
     "logged_sha256",
     "look_up",
+    "measured_cohorts",
     "migrate",
     "missing_shares",
     "newest_comparison",
@@ -170,7 +171,6 @@ __all__ = [
     "sha256_as_published",
     "top_rules",
     "training_until",
-    "unmeasured_cohorts",
     "weekdays_before",
     "writing",
 ]

@@ -93,31 +93,36 @@ def replace_performance(
     """Make ``rows`` the whole of what was found about that cohort on that night.
 
     A cohort that was partial on that night because a delivery was missing, and is mature now that
-    it has come, keeps no partial rows. A cohort matures once: what another night found of it when
-    it was mature is replaced.
+    it has come, keeps no partial rows. What other nights have found stays, also of a mature cohort:
+    `newest_performance` shows what was measured last.
 
     Raises:
         sqlalchemy.exc.IntegrityError: If no such run was published.
     """
     c = PERFORMANCE.c
     values = [asdict(row) for row in rows]
-    replaced = c.measured_on == measured_on
-    if any(row["maturity"] == "mature" for row in values):
-        replaced |= c.maturity == "mature"
     with writing(engine) as connection:
-        connection.execute(PERFORMANCE.delete().where(c.run_id == run_id, replaced))
+        mine = PERFORMANCE.delete().where(c.run_id == run_id, c.measured_on == measured_on)
+        connection.execute(mine)
         if values:
             connection.execute(PERFORMANCE.insert(), values)
 
 
-def unmeasured_cohorts(engine: sa.Engine, first: date, last: date, night: date) -> list[date]:
-    """The published nights from ``first`` to ``last`` that no night but ``night`` found mature."""
+def measured_cohorts(
+    engine: sa.Engine, first: date, last: date, night: date
+) -> dict[date, date | None]:
+    """The published nights from ``first`` to ``last``, each with the last night before ``night``
+    that found it mature; null if none did."""
     c = PERFORMANCE.c
-    by_others = sa.select(c.run_id).where(c.maturity == "mature", c.measured_on != night)
     runs = judged_runs(engine, first, last)
+    measured = (
+        sa.select(c.run_id, sa.func.max(c.measured_on))
+        .where(c.run_id.in_(list(runs.values())), c.maturity == "mature", c.measured_on < night)
+        .group_by(c.run_id)
+    )
     with engine.connect() as connection:
-        measured = set(connection.scalars(by_others))
-    return sorted(score_date for score_date, run_id in runs.items() if run_id not in measured)
+        measured_on = dict(map(tuple, connection.execute(measured)))
+    return {day: measured_on.get(run_id) for day, run_id in sorted(runs.items())}
 
 
 def replace_maturity_curve(
@@ -153,7 +158,8 @@ def estimate_errors(
 ) -> list[EstimateError]:
     """For each published cohort that had matured by ``until``, its estimate beside the truth.
 
-    Over all customers, the oldest cohort first. Cohorts where either is undefined are left out.
+    Over all customers, the oldest cohort first. Cohorts where either is undefined are left out. Of
+    one that was measured again the last value by then counts.
     """
     estimated, mature = PERFORMANCE.alias("estimated"), PERFORMANCE.alias("mature")
     same = (estimated.c[name] == mature.c[name] for name in ("run_id", "arm", "slice", "metric"))
@@ -176,7 +182,9 @@ def estimate_errors(
             mature.c.value.is_not(None),
             estimated.c.value.is_not(None),
         )
-        .order_by(mature.c.score_date)
+        .order_by(mature.c.score_date, mature.c.measured_on)
     )
     with engine.connect() as connection:
-        return [EstimateError(**row) for row in connection.execute(query).mappings()]
+        rows = connection.execute(query).mappings()
+        # The last one of a run stays.
+        return list({row["run_id"]: EstimateError(**row) for row in rows}.values())

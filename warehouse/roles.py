@@ -15,6 +15,7 @@ from warehouse.tables import (
     LABEL_MATURITY,
     LATEST_PREDICTIONS,
     METADATA,
+    NEWEST_PERFORMANCE,
     PERFORMANCE,
     PREDICTIONS,
     QUALITY,
@@ -24,7 +25,7 @@ from warehouse.tables import (
 WRITER = "scoring_writer"
 READER = "scoring_reader"
 
-VIEWS = (CURRENT_PREDICTIONS, LATEST_PREDICTIONS, RETRAININGS)
+VIEWS = (CURRENT_PREDICTIONS, LATEST_PREDICTIONS, NEWEST_PERFORMANCE, RETRAININGS)
 # Scores of runs that nobody is to see.
 NOT_FOR_READERS = (PREDICTIONS, ARM_SCORES)
 # What a job that runs again finds out again.

@@ -6,7 +6,7 @@ from datetime import date, datetime
 import sqlalchemy as sa
 
 from warehouse.nights import judged_runs
-from warehouse.tables import AUDIT_LOG, PERFORMANCE, QUALITY, SCORING_RUNS
+from warehouse.tables import AUDIT_LOG, NEWEST_PERFORMANCE, QUALITY, SCORING_RUNS
 
 WHO_SCORED = """
 select p.score_date, p.customer_id, p.probability, p.is_contacted, p.is_control, p.status,
@@ -119,7 +119,7 @@ def newest_comparison(engine: sa.Engine, champion: str, challenger: str) -> list
 
     Only metrics with an interval; empty if there is no such cohort.
     """
-    c = PERFORMANCE.c
+    c = NEWEST_PERFORMANCE.c
     of_arm = {"champion": champion, "challenger": challenger}
     is_seen = c.run_id.in_(list(judged_runs(engine, date.min, date.max).values()))
     is_whole = (c.maturity == "mature") & (c.slice == "all") & c.low.isnot(None) & is_seen

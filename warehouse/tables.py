@@ -281,7 +281,8 @@ PERFORMANCE = sa.Table(
 """One row per cohort (a published run), arm, slice and metric. ``mature`` values rest on all
 labels, ``partial`` ones on those that had arrived on ``measured_on``, ``estimated`` ones on none:
 they are what the probabilities promise. ``low`` to ``high`` is the 95 % interval; null where
-undefined."""
+undefined. A mature cohort is measured again when deliveries change its labels: `newest_performance`
+has what was measured last."""
 
 LABEL_MATURITY = sa.Table(
     "label_maturity",
@@ -382,6 +383,12 @@ CURRENT_PREDICTIONS = sa.table("current_predictions", *(sa.column(*pair) for pai
 
 LATEST_PREDICTIONS = sa.table("latest_predictions", *(sa.column(*pair) for pair in _PUBLISHED))
 """View: those of the newest night."""
+
+NEWEST_PERFORMANCE = sa.table(
+    "newest_performance", *(sa.column(column.name, column.type) for column in PERFORMANCE.c)
+)
+"""View: of each cohort and maturity what was measured last. A cohort is measured again when lines
+that came late change its labels; ``performance`` keeps what was measured before."""
 
 RETRAININGS = sa.table(
     "retrainings",

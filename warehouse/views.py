@@ -27,6 +27,12 @@ join predictions on predictions.run_id = current_runs.run_id
 select * from current_predictions
 where run_id = (select run_id from current_runs order by score_date desc limit 1)
 """,
+    "newest_performance": """
+select * from performance
+where measured_on = (select max(measured_on) from performance later
+                     where later.run_id = performance.run_id and later.arm = performance.arm
+                       and later.maturity = performance.maturity)
+""",
     "retrainings": """
 select model_versions.name, model_versions.version, retraining_decisions.score_date,
        retraining_decisions.trigger, model_versions.asked_at,

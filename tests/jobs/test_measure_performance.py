@@ -8,10 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from pyspark.sql import functions as F
 
 import catalog
 import warehouse
-from jobs import measure_performance
+from features.activity import is_known, read_activity
+from features.labels import label_purchases
+from jobs import list_training_window, measure_performance
+from jobs.build_training_set import listed_pieces
 from jobs.measure_performance import find_cohorts
 from lake import PieceAltered, PieceMissing, read_json, write_json
 from params import Params, read_params
@@ -20,12 +24,13 @@ from tests.features.visits import deliver, visit
 from tests.harm import HARMS
 from tests.records import finish, intake, put_dataset, run_record
 from tests.warehouse.nights import SCHEMA, a_run, predictions
-from warehouse.tables import DRIFT, LABEL_MATURITY, PERFORMANCE
+from warehouse.tables import DRIFT, LABEL_MATURITY, NEWEST_PERFORMANCE, PERFORMANCE
 
 HORIZON = 30
 COHORT = date(2026, 3, 2)
 YOUNGER = COHORT + timedelta(23)
 NIGHT = COHORT + timedelta(HORIZON)
+LATE = NIGHT + timedelta(1)
 
 # The first four will buy, and the scores say the opposite.
 CUSTOMERS = {
@@ -269,31 +274,113 @@ def test_a_day_without_delivery_makes_the_labels_partial_until_it_comes(
     assert (facts["mature"]["finding"], facts["finding"]) == ("loss", "unknown")
 
 
+def night_after(settings, engine, nights: int, **corrected: date) -> RunRecord:
+    """A published night that knows the deliveries up to it; of some days the one that is named."""
+    night = NIGHT + timedelta(nights)
+    later = {NIGHT + timedelta(n): intake() for n in range(1, nights + 1)}
+    instead = {day: intake(name) for name, day in corrected.items()}
+    record = a_record(night, intakes=deliveries() | later | instead)
+    publish(settings.data_root, engine, record)
+    return record
+
+
+def buyer_shares(engine, table=PERFORMANCE) -> dict[date, float]:
+    """The share of buyers among the mature cohort's customers, by the night that measured it."""
+    c = table.c
+    query = sa.select(c.measured_on, c.value).where(
+        c.run_id == f"run-{COHORT}", c.maturity == "mature", c.slice == "all",
+        c.metric == "buyer_share",
+    )  # fmt: skip
+    with engine.connect() as connection:
+        return dict(map(tuple, connection.execute(query)))
+
+
 @pytest.mark.usefixtures("lake")
-def test_a_cohort_that_missed_its_night_matures_later_once_and_as_it_would_have(
+def test_a_cohort_that_missed_its_night_matures_by_what_is_known_when_it_is_measured(
     spark, settings, engine, params
 ):
-    a_night_later = NIGHT + timedelta(1)
-    pinned = deliveries() | {a_night_later: intake()}
-    late = a_record(a_night_later, intakes=pinned)
-    publish(settings.data_root, engine, late)
-
+    late = night_after(settings, engine, 1)
     facts = measure_performance.run(spark, settings, params, late)
 
-    # What became known on the later night does not count.
-    assert (facts["mature"]["score_date"], facts["mature"]["buyers"]) == (str(COHORT), 4)
-    once = {(COHORT, "mature", "champion", "all"): (0.5, 8)}
-    assert kept(engine, metric="buyer_share", slice="all", score_date=COHORT) == once
+    # fay bought on the last day, which became known on the later night.
+    assert (facts["mature"]["score_date"], facts["mature"]["buyers"]) == (str(COHORT), 5)
+    assert facts["measured_again"] == []
+    assert buyer_shares(engine) == {late.score_date: 5 / 8}
     assert measure_performance.run(spark, settings, params, late) == facts
 
-    on_time = measure_performance.run(
-        spark, settings, params, a_record(NIGHT, intakes=deliveries())
+
+def training_buyers(spark, settings, folder: Path, until: date) -> set[str]:
+    """The cohort's customers who bought by the labels of a training whose window ends so."""
+    sources = {
+        name: source.model_copy(update={"training_until": until})
+        for name, source in read_params().sources.items()
+    }
+    list_training_window.run(
+        settings, read_params().model_copy(update={"sources": sources}), folder
     )
-    assert on_time["mature"] == facts["mature"]
-    where = {"metric": "buyer_share", "slice": "all", "maturity": "mature"}
-    assert kept(engine, **where, measured_on=a_night_later) == {}
-    assert kept(engine, **where, measured_on=NIGHT) == once
-    assert measure_performance.run(spark, settings, params, late)["mature"] is None
+    pieces = listed_pieces(read_json(folder / "training_window.json")["files"])
+    activity = read_activity(spark, settings.data_root, pieces).where(is_known(F.lit(until)))
+    labels = label_purchases(activity, [COHORT], HORIZON).where("label = 1").collect()
+    return {row.customer_id for row in labels} & set(CUSTOMERS)
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_cohort_is_measured_again_when_late_lines_change_its_labels_and_both_values_stay(
+    spark, settings, engine, params, tmp_path
+):
+    first = measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
+    on_time = buyer_shares(engine)
+    next_night = night_after(settings, engine, 1)
+
+    facts = measure_performance.run(spark, settings, params, next_night)
+
+    # What was concluded from the cohort is not concluded twice.
+    assert facts["mature"] is None
+    again = {key: first["mature"][key] for key in ("score_date", "run_id", "customers")}
+    assert facts["measured_again"] == [again | {"buyers": 5, "measured_on": str(NIGHT)}]
+    assert on_time == {NIGHT: 4 / 8}
+    assert buyer_shares(engine) == on_time | {next_night.score_date: 5 / 8}
+    assert buyer_shares(engine, NEWEST_PERFORMANCE) == {next_night.score_date: 5 / 8}
+    assert measure_performance.run(spark, settings, params, next_night) == facts
+
+    # Tonight nothing came for that horizon; and on each night training sees the same buyers.
+    deliver(settings.data_root, NIGHT + timedelta(2), [visit("gus", on=NIGHT + timedelta(2))])
+    last_night = night_after(settings, engine, 2)
+    facts = measure_performance.run(spark, settings, params, last_night)
+    assert facts["measured_again"] == []
+    for night, share in buyer_shares(engine).items():
+        buyers = training_buyers(spark, settings, tmp_path / str(night), night)
+        assert len(buyers) / len(CUSTOMERS) == share
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_cohort_is_measured_again_when_a_day_of_its_horizon_is_corrected(
+    spark, settings, engine, params
+):
+    measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
+    day, known_from = COHORT + timedelta(9), NIGHT + timedelta(1)
+    deliver(settings.data_root, day, [], "emptied", known_from=known_from)
+    corrected = night_after(settings, engine, 1, emptied=day)
+
+    facts = measure_performance.run(spark, settings, params, corrected)
+
+    # dee's purchase of that day is gone, that of another is known; fay's came late.
+    assert [one["buyers"] for one in facts["measured_again"]] == [5]
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_cohort_is_measured_again_within_so_many_nights_and_not_after(
+    spark, settings, engine, params
+):
+    measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
+
+    def again(nights: int) -> list[date | None]:
+        record = a_record(NIGHT + timedelta(nights), intakes=deliveries() | {LATE: intake()})
+        cohorts, _ = find_cohorts(engine, settings.data_root, record, params.performance)
+        return [one.measured_on for one in cohorts if one.record.score_date == COHORT]
+
+    assert again(nights=14) == [NIGHT]
+    assert again(nights=15) == []
 
 
 @pytest.mark.usefixtures("lake")

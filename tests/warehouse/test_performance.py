@@ -12,7 +12,7 @@ from tests.warehouse.nights import NIGHT, a_run, predictions
 from warehouse import Measurement, PublishedChanged
 from warehouse.bulk import SCHEMAS
 from warehouse.content import Content
-from warehouse.tables import DRIFT, LABEL_MATURITY, PERFORMANCE
+from warehouse.tables import DRIFT, LABEL_MATURITY, NEWEST_PERFORMANCE, PERFORMANCE
 
 MATURED = NIGHT + timedelta(30)
 
@@ -60,6 +60,37 @@ def test_measuring_a_cohort_again_replaces_what_was_found_that_night_and_no_othe
     replace(engine, a_measurement(maturity="partial", value=0.7), a_measurement(metric="brier"))
     replace(engine, a_measurement(value=None, low=None, high=None))
     assert kept(engine) == [(early, "partial", 0.6), (MATURED, "mature", None)]
+
+
+def test_a_mature_cohort_that_was_measured_again_keeps_both_values_and_the_last_one_counts(engine):
+    publish(engine)
+    replace(engine, a_measurement(maturity="estimated", measured_on=NIGHT, value=0.5))
+    again = MATURED + timedelta(1)
+    for measured_on, value in ((MATURED, 0.6), (again, 0.7)):
+        arms = {"champion": "v1.0.0", "challenger": "v1.1.0"}
+        replace(
+            engine,
+            *(
+                a_measurement(measured_on=measured_on, value=value, arm=arm, model_version=version)
+                for arm, version in arms.items()
+            ),
+        )
+    assert [row for row in kept(engine) if row[1] == "mature"] == [
+        (MATURED, "mature", 0.6),
+        (MATURED, "mature", 0.6),
+        (again, "mature", 0.7),
+        (again, "mature", 0.7),
+    ]
+    c = NEWEST_PERFORMANCE.c
+    newest = sa.select(c.measured_on).where(c.maturity == "mature").distinct()
+    with engine.connect() as connection:
+        assert connection.scalars(newest).all() == [again]
+    assert len(warehouse.newest_comparison(engine, "v1.0.0", "v1.1.0")) == 2
+    realised = {
+        until: [one.realised for one in warehouse.estimate_errors(engine, until)]
+        for until in (MATURED, again)
+    }
+    assert realised == {MATURED: [0.6], again: [0.7]}
 
 
 def test_a_cohort_that_was_not_published_is_refused(engine):
@@ -216,9 +247,9 @@ def test_a_night_of_which_nothing_mature_is_known_waits_to_be_measured(engine):
             ),
         )
 
-    def waiting(night: date) -> list[date]:
-        return warehouse.unmeasured_cohorts(engine, days[0], days[-1], night)
+    def measured(night: date) -> dict[date, date | None]:
+        return warehouse.measured_cohorts(engine, days[0], days[-1], night)
 
-    assert waiting(late + timedelta(1)) == [days[1]]
+    assert measured(late + timedelta(1)) == {days[0]: MATURED, days[1]: None, days[2]: late}
     # What tonight has found itself, it finds again.
-    assert waiting(late) == days[1:]
+    assert measured(late) == {days[0]: MATURED, days[1]: None, days[2]: None}

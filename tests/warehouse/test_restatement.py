@@ -157,7 +157,8 @@ def mature(run_id: str, **changes) -> Measurement:
 def test_a_restated_cohort_is_not_measured_a_second_time(published):
     warehouse.replace_performance(published, "run-1", date(2026, 5, 1), [mature("run-1")])
     switch(published, restated(published, 1))
-    assert warehouse.unmeasured_cohorts(published, *BOTH, date(2026, 5, 2)) == [NEXT]
+    measured = warehouse.measured_cohorts(published, *BOTH, date(2026, 5, 2))
+    assert measured == {NIGHT: date(2026, 5, 1), NEXT: None}
 
 
 def test_estimates_are_compared_with_what_was_measured_then(published):

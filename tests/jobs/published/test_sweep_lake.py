@@ -10,7 +10,7 @@ import pytest
 from jobs import build_features, sweep_lake
 from jobs.audit_night import check_chain
 from jobs.pinned import published_record
-from jobs.sweep_lake import RecordDamaged
+from lake import RecordDamaged
 from tests.jobs.published.conftest import CLOCKS_CHANGE, NIGHT, PARAMS
 
 LEFT_OVERS = (
