@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +18,29 @@ import sqlalchemy as sa
 
 import catalog
 from benchmarks.faults import mutations
-from benchmarks.faults.processes import clock_off_by, files_up_to, hold_at, kill_at
-from benchmarks.faults.shop import BACKENDS, JOBS, NIGHT, Deployment, NotRecovered, Stages
+from benchmarks.faults.processes import (
+    Job,
+    clock_off_by,
+    files_up_to,
+    hold_at,
+    is_java,
+    kill_at,
+    processes_of,
+)
+from benchmarks.faults.shop import (
+    BACKENDS,
+    JOBS,
+    NIGHT,
+    Deployment,
+    NotRecovered,
+    Stages,
+    grow,
+    shrink,
+)
 from deliveries.receive import describe_delivery
 from ledger import delivery_id, entries
 from local import postgres
+from tests.e2e.conftest import running_cluster
 
 PUBLISHES = "publish_predictions"
 
@@ -36,8 +54,9 @@ USING_WAREHOUSE = tuple(job for job in JOBS if job in (
 class Case:
     """One fault: where it happens, and, once it has, at which moment and what became of it.
 
-    ``is_done`` says that ``job`` has ended well and is not to be run again, ``is_over`` that the
-    kind has run those after it, and has compared.
+    ``detail`` is which one it is of a kind that has several. ``is_done`` says that ``job`` has
+    ended well and is not to be run again, ``is_over`` that the kind has run those after it, and has
+    compared; ``impossible`` why it cannot happen on this machine.
     """
 
     number: int
@@ -46,8 +65,10 @@ class Case:
     job: str
     random: Random
     shop: Deployment
+    detail: str = ""
     server_folder: Path | None = None
     moment: str = ""
+    impossible: str = ""
     is_lake_compared: bool = True
     is_done: bool = False
     is_over: bool = False
@@ -147,6 +168,17 @@ def database_gone(case: Case) -> None:
 
 
 def disk_full(case: Case) -> None:
+    """The data lie on a small file system (tmpfs) that fills up while the job writes."""
+    room = int(10 ** case.random.uniform(3.6, 5.4))
+    case.moment = f"{room} bytes left"
+    if not shrink(case.shop.root, room):
+        case.impossible = "no file system can be mounted here"
+        return
+    case.shop.start(case.job, case.run_id).wait()
+    grow(case.shop.root)
+
+
+def files_limited(case: Case) -> None:
     """No file can grow beyond a size (RLIMIT_FSIZE): every writer of the job meets it."""
     size = int(10 ** case.random.uniform(2, 5.7))
     case.moment = f"at {size} bytes"
@@ -188,35 +220,123 @@ def _waits_for_the_held_one(job, patience: float = 20) -> bool:
     return True
 
 
+# ------------------------------------------------------------------------ Apache Spark
+
+ON_SPARK = ("validate_delivery", "summarise_activity", "build_features", "score_customers")
+
+SHORT_OF_MEMORY = {
+    "SCORING_SPARK_DRIVER_MEMORY": "512m",
+    "SCORING_SPARK_EXECUTOR_MEMORY": "512m",
+    "SPARK_LOCAL_IP": "127.0.0.1",
+}
+"""So that a cluster fits beside whatever else runs here."""
+
+
+def java_killed(case: Case) -> None:
+    """The job computes on Apache Spark, whose Java process (driver, executor) is killed."""
+    seconds = case.random.uniform(0, 6)
+    job = _start_on(case, "local[2]")
+    if not _wait_for(job, lambda: job.java("SparkSubmit")):
+        raise NotRecovered(f"{case.job} started no Java: {job.said}")
+    time.sleep(seconds)
+    java = job.java("SparkSubmit")
+    for pid in java:
+        os.kill(pid, signal.SIGKILL)
+    code = job.wait()
+    case.moment = f"{seconds:.1f} s after it was there; the job exits with {code}"
+    if java and code == 0:
+        case.moment = f"{seconds:.1f} s after it was there, when the job had all it needed"
+    _retried_on_spark(case, "local[2]")
+
+
+def executor_killed(case: Case) -> None:
+    """The job computes on a cluster of two workers, and a busy executor is killed."""
+    _on_a_cluster(case, "CoarseGrainedExecutorBackend", is_worker=False)
+
+
+def worker_killed(case: Case) -> None:
+    """The job computes on a cluster of two workers; a busy one is killed with its executor."""
+    _on_a_cluster(case, "CoarseGrainedExecutorBackend", is_worker=True)
+
+
+def _on_a_cluster(case: Case, executor: str, *, is_worker: bool) -> None:
+    seconds = case.random.uniform(0, 4)
+    folder = case.shop.root.parent / "cluster"
+    folder.mkdir()
+    with running_cluster(folder) as cluster:
+        groups = [worker.pid for worker in cluster.workers.values()]
+
+        def busy() -> list[tuple[int, int]]:
+            return [(g, p) for g in groups for p in processes_of(g) if is_java(p, executor)]
+
+        job = _start_on(case, cluster.url)
+        if not _wait_for(job, busy):
+            raise NotRecovered(f"{case.job} used no worker: {job.said}")
+        time.sleep(seconds)
+        for group, pid in busy()[:1]:
+            os.killpg(group, signal.SIGKILL) if is_worker else os.kill(pid, signal.SIGKILL)
+        code = job.wait()
+        case.moment = f"{seconds:.1f} s after it was there; the job exits with {code}"
+        _retried_on_spark(case, cluster.url, is_done=code == 0)
+
+
+def _start_on(case: Case, engine: str) -> Job:
+    os.environ.update(SHORT_OF_MEMORY)
+    return case.shop.start(case.job, case.run_id, engine=engine)
+
+
+def _wait_for(job: Job, look: Callable[[], list]) -> bool:
+    while not job.has_ended():
+        if look():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _retried_on_spark(case: Case, engine: str, *, is_done: bool = False) -> None:
+    """Run the job again where it was, and the others up to publishing on the embedded engine.
+
+    Engines write the same values in other bytes, so what is published is compared, value by value.
+    """
+    if not is_done and _start_on(case, engine).wait():
+        raise NotRecovered(f"{case.job} does not end well on {engine} when it is tried again")
+    case.is_over = True
+    case.shop.finish(JOBS[JOBS.index(case.job) + 1], case.run_id, last=PUBLISHES)
+    if wrong := case.stages.after[PUBLISHES].published_differently(case.shop.url):
+        raise NotRecovered(f"another night is published: {wrong}")
+
+
 # ------------------------------------------------------------------------------- locks
+
+GIT_LOCKS = (
+    "registry-mirror.git/config.lock",
+    "registry-mirror.git/HEAD.lock",
+    "registry-mirror.git/packed-refs.lock",
+    "registry-mirror.git/shallow.lock",
+    "registry.git/config.lock",
+    "registry.git/packed-refs.lock",
+    "registry.git/refs/tags/repurchase@v1.0.0.lock",
+    "registry-mirror.lock",
+)
+USING_GIT = ("open_run", "advance_rollout")
+
+HALF_WRITTEN = (
+    f"lake/.written.dead/rows/known_on={NIGHT}/part.parquet",
+    "lake/.kept.dead/rows/part.parquet",
+    f"lake/runs/score_date={NIGHT}/.run.json.dead",
+    f"lake/received/known_on={NIGHT}/0123456789ab/part-0.parquet",
+    f"reports/{NIGHT}/.drift.dead/new/index.html",
+    "sessions/dead.json",
+    "retraining.lock",
+)
 
 
 def locks_left(case: Case) -> None:
-    """What a dead process leaves behind lies in the way of the job."""
-    root = case.shop.root
-    places = [
-        "registry-mirror.git/config.lock",
-        "registry-mirror.git/HEAD.lock",
-        "registry-mirror.git/packed-refs.lock",
-        "registry-mirror.git/shallow.lock",
-        "registry.git/config.lock",
-        "registry.git/packed-refs.lock",
-        "registry.git/refs/tags/repurchase@v1.0.0.lock",
-        "registry-mirror.lock",
-        "retraining.lock",
-        f"lake/.written.dead/rows/known_on={NIGHT}/part.parquet",
-        "lake/.kept.dead/rows/part.parquet",
-        f"lake/runs/score_date={NIGHT}/.{case.stages.run_id}.json.dead",
-        f"lake/received/known_on={NIGHT}/0123456789ab/part-0.parquet",
-        f"reports/{NIGHT}/{case.stages.run_id}/.drift.dead/new/index.html",
-        "sessions/dead.json",
-    ]
-    left = case.random.sample(places, 3)
-    case.moment = ", ".join(left)
-    for name in left:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"PAR1 half" if "lake" in name else b"")
+    """A lock or a half-written file that a dead process has left lies in the way of the job."""
+    case.moment = case.detail
+    path = case.shop.root / case.detail
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"PAR1 half" if "lake" in case.detail else b"")
 
 
 # -------------------------------------------------------------------------- deliveries
@@ -241,18 +361,19 @@ def _gone(folder: Path) -> None:
 
 
 CHANGES = {"replaced": _replaced, "truncated": _truncated, "doubled": _doubled, "gone": _gone}
+CHANGED = tuple(sorted(CHANGES))
+BAD = ("truncated", "doubled", "gone")
 
 
 def delivery_changed_after(case: Case) -> None:
     """Upstream changes its folder once the run is opened, and leaves it so."""
-    name = case.random.choice(sorted(CHANGES))
-    case.moment = name
-    CHANGES[name](catalog.incoming_folder(case.shop.root, NIGHT))
+    case.moment = case.detail
+    CHANGES[case.detail](catalog.incoming_folder(case.shop.root, NIGHT))
 
 
 def delivery_changed_while_opened(case: Case) -> None:
     """Upstream changes its folder while open_run copies it, and puts it right later."""
-    step, name = case.draw_step(), case.random.choice(sorted(CHANGES))
+    step, name = case.draw_step(), case.detail
     case.moment = f"{name} before step {step} of {case.stages.steps[case.job]}"
     root = case.shop.root
     job = case.shop.start(case.job, None, hold_at(step))
@@ -273,9 +394,8 @@ def delivery_changed_while_opened(case: Case) -> None:
 
 def delivery_bad_from_the_start(case: Case) -> None:
     """The delivery is late, truncated or doubled; upstream puts it right after the night failed."""
-    name = case.random.choice(["truncated", "doubled", "gone"])
-    case.moment = "late" if name == "gone" else name
-    whole = _spoil(case.shop.root, name)
+    case.moment = "late" if case.detail == "gone" else case.detail
+    whole = _spoil(case.shop.root, case.detail)
     if not _try_the_night(case):
         raise NotRecovered(f"a night whose delivery is {case.moment} is published")
     # The bad one stays on the ledger.
@@ -320,29 +440,33 @@ def mutated(case: Case) -> None:
         NotRecovered: If something else is published than without the change.
     """
     shop, root = case.shop, case.shop.root
-    mutation = mutations.mutate(root, root.parent / "kept", case.stages.run_id, case.random)
+    backups = root.parent / "kept"
+    mutation = mutations.mutate(root, backups, case.stages.run_id, case.detail, case.random)
     case.moment = mutation.name
     # Only what is published matters, and only the tables that hold it are compared.
-    case.is_over, case.is_lake_compared = True, False
+    case.is_over = True
+    undisturbed = case.stages.after[PUBLISHES]
+    stopped = case.job
     try:
         shop.finish(case.job, case.run_id, last=PUBLISHES, tries=1)
     except NotRecovered as error:
-        case.noticed = str(error)
+        case.noticed, stopped = str(error), error.job or case.job
     if shop.is_published(case.stages.run_id):
-        if wrong := case.stages.end.published_differently(shop.url):
+        if wrong := undisturbed.published_differently(shop.url):
             raise NotRecovered(f"a mutation was published: {wrong}")
         return
-    for case.mended_by, mend in (
-        ("its retry", lambda: None),
-        ("load_history", shop.load_history),
-        ("a backup", mutation.undo),
+    for case.mended_by, mend, first in (
+        ("its retry", lambda: None, stopped),
+        ("open_run", lambda: None, JOBS[0]),
+        ("load_history", shop.load_history, JOBS[0]),
+        ("a backup", mutation.undo, stopped),
     ):
         mend()
         try:
-            shop.finish(last=PUBLISHES, tries=1)
+            shop.finish(first, case.stages.run_id, last=PUBLISHES, tries=1)
         except NotRecovered:
             continue
-        if wrong := case.stages.end.published_differently(shop.url):
+        if wrong := undisturbed.published_differently(shop.url):
             raise NotRecovered(f"mended by {case.mended_by}, another night is published: {wrong}")
         return
     raise NotRecovered(
@@ -352,34 +476,64 @@ def mutated(case: Case) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault, the jobs and databases to which it can happen, and its share of cases."""
+    """A kind of fault, to which job (and in which detail) and on which databases it can happen.
+
+    ``share`` is how many of four hundred cases are of it. ``until`` is the last job that is run
+    before the comparison, by default the job that was disturbed.
+    """
 
     happen: Callable[[Case], None]
     share: int
-    jobs: tuple[str, ...] = JOBS
+    places: tuple[tuple[str, str], ...] = tuple((job, "") for job in JOBS)
     backends: tuple[str, ...] = BACKENDS
+    until: str | None = None
 
     @property
     def name(self) -> str:
         return self.happen.__name__
 
 
+def _places(jobs: Sequence[str], details: Sequence[str] = ("",)) -> tuple[tuple[str, str], ...]:
+    return tuple((job, detail) for job in jobs for detail in details)
+
+
+UP_TO_PUBLISHING = JOBS[1 : JOBS.index(PUBLISHES) + 1]
+
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind(killed_at_a_step, 30),
-        Kind(killed_at_a_moment, 20),
-        Kind(killed_between_jobs, 8),
-        Kind(database_stopped, 6, USING_WAREHOUSE, ("postgresql",)),
-        Kind(connection_cut, 6, USING_WAREHOUSE, ("postgresql",)),
-        Kind(database_gone, 3, USING_WAREHOUSE, ("sqlite",)),
-        Kind(disk_full, 10),
-        Kind(clock_wrong, 6),
-        Kind(two_at_once, 10),
-        Kind(locks_left, 5),
-        Kind(delivery_changed_after, 5, JOBS[1:6]),
-        Kind(delivery_changed_while_opened, 5, JOBS[:1]),
-        Kind(delivery_bad_from_the_start, 4, JOBS[:1]),
-        Kind(mutated, 118, JOBS[1:6]),
+        Kind(killed_at_a_step, 52),
+        Kind(killed_at_a_moment, 26),
+        Kind(killed_between_jobs, 13),
+        Kind(java_killed, 6, _places(ON_SPARK)),
+        Kind(executor_killed, 3, _places(ON_SPARK[2:])),
+        Kind(worker_killed, 3, _places(ON_SPARK[2:])),
+        Kind(database_stopped, 7, _places(USING_WAREHOUSE), ("postgresql",)),
+        Kind(connection_cut, 7, _places(USING_WAREHOUSE), ("postgresql",)),
+        Kind(database_gone, 4, _places(USING_WAREHOUSE), ("sqlite",)),
+        Kind(disk_full, 18),
+        Kind(files_limited, 6),
+        Kind(clock_wrong, 8),
+        Kind(two_at_once, 14),
+        Kind(locks_left, 15, (*_places(USING_GIT, GIT_LOCKS), *_places(JOBS, HALF_WRITTEN))),
+        Kind(
+            delivery_changed_after, 5, _places(UP_TO_PUBLISHING, sorted(CHANGES)), until=PUBLISHES
+        ),
+        Kind(delivery_changed_while_opened, 8, _places(JOBS[:1], sorted(CHANGES)), until=PUBLISHES),
+        Kind(
+            delivery_bad_from_the_start,
+            5,
+            _places(JOBS[:1], ("truncated", "doubled", "gone")),
+            until=PUBLISHES,
+        ),
+        Kind(
+            mutated,
+            200,
+            tuple(
+                (job, what)
+                for what, first in mutations.THERE_BEFORE.items()
+                for job in UP_TO_PUBLISHING[UP_TO_PUBLISHING.index(first) :]
+            ),
+        ),
     )
 }

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -82,6 +83,10 @@ class Job:
             return True
         self._ended(status)
         return False
+
+    def java(self, *words: str) -> list[int]:
+        """The Java processes that it has started, if their command lines hold these words."""
+        return [pid for pid in processes_of(self.pid) if is_java(pid, *words)]
 
     def go_on(self) -> None:
         """Let it go on after it has held itself."""
@@ -161,6 +166,27 @@ def die_with_parent() -> None:
     if sys.platform == "linux":
         set_death_signal = 1
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+def processes_of(group: int) -> list[int]:
+    """The processes of a group, and of a session of that number."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if group in (int(fields[2]), int(fields[3])):
+                found.append(int(path.parent.name))
+    return found
+
+
+def is_java(pid: int, *words: str) -> bool:
+    """Whether it is a Java process, with these words in its command line."""
+    with suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        return command[0].endswith("java") and all(
+            any(word in argument for argument in command) for word in words
+        )
+    return False
 
 
 # ------------------------------------------------------------------------ steps of a job

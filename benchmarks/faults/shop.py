@@ -52,7 +52,14 @@ TRIES = 4
 
 
 class NotRecovered(Exception):
-    """A night did not come to its end, or not to the end of an undisturbed one."""
+    """A night did not come to its end, or not to the end of an undisturbed one.
+
+    ``job`` is the one that could not be done, if it was one.
+    """
+
+    def __init__(self, said: str, job: str | None = None) -> None:
+        super().__init__(said)
+        self.job = job
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +78,20 @@ class Deployment:
     def _environment(self) -> dict[str, str]:
         return {"SCORING_DATA_ROOT": str(self.root), "SCORING_WAREHOUSE_URL": self.url}
 
-    def start(self, job: str, run_id: str | None, *prepare: Prepare, night: date = NIGHT) -> Job:
-        """Start a job of the night."""
+    def start(
+        self,
+        job: str,
+        run_id: str | None,
+        *prepare: Prepare,
+        night: date = NIGHT,
+        engine: str | None = None,
+    ) -> Job:
+        """Start a job of the night, by default on the engine that the run was opened with."""
         arguments = [] if job == "sweep_lake" else [f"--score-date={night}"]
         if run_id is not None and job not in ("open_run", "sweep_lake"):
             arguments.append(f"--run-id={run_id}")
-        return start(job, arguments, self._environment, self.output, *prepare)
+        environment = self._environment | ({"SCORING_SPARK": engine} if engine else {})
+        return start(job, arguments, environment, self.output, *prepare)
 
     def run(self, job: str, run_id: str | None, *, tries: int = TRIES, night: date = NIGHT) -> Job:
         """Run a job as a task does, with its retries; wrong data are not tried again.
@@ -89,7 +104,7 @@ class Deployment:
             if ended.wait() in (0, 20):
                 break
         if ended.code:
-            raise NotRecovered(f"{job} exits with {ended.code}: {ended.said}")
+            raise NotRecovered(f"{job} exits with {ended.code}: {ended.said}", job)
         return ended
 
     def finish(
@@ -122,8 +137,8 @@ class Deployment:
 class Stages:
     """The shop before each job of the night, on one kind of database; and how the night ends.
 
-    ``seconds`` and ``steps`` are those of each job when nothing disturbs it; ``seen`` is what
-    readers may see: the night before, or this one.
+    ``seconds`` and ``steps`` are those of each job when nothing disturbs it, ``after`` what there
+    is once it has ended; ``seen`` is what readers may see: the night before, or this one.
     """
 
     backend: str
@@ -133,7 +148,7 @@ class Stages:
     delivery_id: str
     seconds: Mapping[str, float]
     steps: Mapping[str, int]
-    end: Values
+    after: Mapping[str, Values]
     seen: tuple[str, ...]
     linked: Mapping[str, str]
 
@@ -180,7 +195,7 @@ def build_stages(
     for night in NIGHTS[:2]:
         shop.finish(last="publish_predictions", night=night)
     before = look(url)
-    run_id, seconds, steps = None, {}, {}
+    run_id, seconds, steps, after = None, {}, {}, {}
     for job in JOBS:
         copy_shop(work, server and url, "work", folder / job, f"before_{job}")
         counter = work / "steps"
@@ -190,6 +205,7 @@ def build_stages(
         seconds[job], steps[job] = ended.seconds, int(counter.read_text() or 0)
         if job == "open_run":
             run_id = ended.result["run_id"]
+        after[job] = values_of(shop.root, url)
     linked = {
         str(path): file_sha256(path)
         for name in LINKED
@@ -204,7 +220,7 @@ def build_stages(
         delivery_id=entries(shop.root, NIGHT)[-1].delivery_id,
         seconds=seconds,
         steps=steps,
-        end=values_of(shop.root, url),
+        after=after,
         seen=(before, look(url)),
         linked=linked,
     )
@@ -237,11 +253,54 @@ def copy_shop(
 
 def remove(shop: Deployment, server: str | None) -> None:
     """Remove a copy and its database."""
+    unmount_below(shop.root.parent)
     if server is not None:
         with _administrator(server) as connection:
             name = sa.make_url(shop.url).database
             connection.exec_driver_sql(f'drop database "{name}" with (force)')
     shutil.rmtree(shop.root.parent)
+
+
+def shrink(root: Path, room: int) -> bool:
+    """Put a data root on a file system of its own (tmpfs) with ``room`` bytes left.
+
+    False if this machine does not let us mount one; nothing has changed then.
+    """
+    whole = root.with_name("whole")
+    root.rename(whole)
+    root.mkdir()
+    if not _mount("-t", "tmpfs", "-o", "size=256m", "faults", str(root)):
+        root.rmdir()
+        whole.rename(root)
+        return False
+    shutil.copytree(whole, root, symlinks=True, dirs_exist_ok=True)
+    shutil.rmtree(whole)
+    _mount("-o", f"remount,size={_used(root) + room}", str(root))
+    return True
+
+
+def grow(root: Path) -> None:
+    """Give a data root that was shrunk room enough."""
+    _mount("-o", "remount,size=256m", str(root))
+
+
+def unmount_below(folder: Path) -> None:
+    """Unmount what a case has mounted."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        if (place := Path(line.split()[1])).is_relative_to(folder):
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def _mount(*arguments: str) -> bool:
+    try:
+        return subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def _used(root: Path) -> int:
+    state = os.statvfs(root)
+    return (state.f_blocks - state.f_bfree) * state.f_frsize
 
 
 def _administrator(server: str):

@@ -13,8 +13,8 @@ from warehouse.tables import METADATA, Instant
 
 NOT_COMPARED = {
     *("stage_seconds", "seconds", "received_at"),
-    # The commit of a checkout in which somebody may be at work.
-    "code_version",
+    # The commit of a checkout in which somebody may be at work; what covers it or a moment.
+    *("code_version", "seal", "chain_sha256"),
     # What the last try of a job found done: published or unchanged, summarised or there before.
     *("outcome", "was_there"),
 }
