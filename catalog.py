@@ -43,14 +43,16 @@ LINE = (
 )
 """The canonical transaction line. ``quantity_micros`` is in millionths of a piece (or of the unit
 that goods are weighed in), negative for a return; ``unit_price_micros`` in millionths of the
-currency unit. ``invoiced_at`` is UTC, ``customer_id`` is null for a sale without a customer,
-``known_on`` the day of the delivery."""
+currency unit. Where the source has an amount alone, the line is one piece for that amount.
+``invoiced_at`` is UTC, ``customer_id`` is null for a sale without a customer, ``known_on`` the day
+of the delivery. ``invoice_id``, ``product_id`` and ``country`` are null in all lines of a source
+that has no such column."""
 
 DELIVERED_LINE = (
     f"{LINE}, source_file string, source_line bigint, raw map<string, string>, malformed string, "
     "unusable_invoice_id string, unusable_product_id string, unusable_customer_id string, "
     "unusable_country string, inexact_quantity string, inexact_unit_price string, "
-    "invoice_issuer string"
+    "inexact_amount string, invoice_issuer string"
 )
 """A line as it is read from a delivery, before it is split.
 
@@ -152,7 +154,8 @@ ACTIVITY = Dataset(
 Purchases have ``quantity_micros > 0``, returns ``quantity_micros < 0``; the sums of returns
 are positive. ``purchase_micros`` and ``return_micros`` are what the lines are worth,
 in millionths of the currency unit. The arrays are sorted and distinct. ``known_on`` is the day of
-the delivery. No nulls.
+the delivery. No nulls, but ``country`` of a source without one; there an array is empty for want
+of its column.
 
 Made by: summarise_activity, load_history. Used by: build_features, list_training_window,
 build_training_set, measure_performance.

@@ -38,7 +38,7 @@ READING_CODE = (
 )
 """The code that decides what becomes of a delivered row."""
 
-NOT_RULES = {"training_until", "closed_days", "overlapping_files"}
+NOT_RULES = {"training_until", "closed_days", "overlapping_files", "currency"}
 """Entries of a source that change no row."""
 
 
@@ -259,7 +259,6 @@ def intake_rules(params: Params, source: str) -> dict[str, object]:
     columns = {f"columns.{name}": theirs for name, theirs in mapping.pop("columns").items()}
     code = code_sha256(PROJECT_ROOT / path for path in READING_CODE)
     return {
-        "business.timezone": params.business.timezone,
         "validation.overlap_days": params.validation.overlap_days,
         **{f"sources.{source}.{name}": value for name, value in (mapping | columns).items()},
         "code": code,

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -31,35 +32,37 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Zoned(_Section):
-    timezone: str
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, OSError):
-            raise ValueError(f"there is no zone {name!r}; one is Europe/London") from None
-        return name
-
-
-class Business(_Zoned):
-    """The zone in which days are cut, and the unit of amounts."""
-
-    currency: str
-
-
 class Columns(_Section):
-    """What the source calls each column of the canonical transaction line."""
+    """What the source calls each column of the canonical transaction line; null where it has none.
 
-    invoice_id: str
-    product_id: str
+    ``amount`` stands for quantity and price of a source that has neither.
+    """
+
+    invoice_id: str | None = None
+    product_id: str | None = None
     customer_id: str
-    quantity: str
-    unit_price: str
+    quantity: str | None = None
+    unit_price: str | None = None
+    amount: str | None = None
     invoiced_at: str
-    country: str
+    country: str | None = None
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The source's name of each column that it has."""
+        return self.model_dump(exclude_none=True)
+
+    @property
+    def absent(self) -> list[str]:
+        """The columns that it has not and could have."""
+        return [name for name in ("invoice_id", "product_id", "country") if name not in self.given]
+
+    @model_validator(mode="after")
+    def _say_what_was_spent(self) -> Self:
+        named = {"quantity", "unit_price", "amount"} & set(self.given)
+        if named not in ({"amount"}, {"quantity", "unit_price"}):
+            raise ValueError("name either quantity and unit_price, or amount alone")
+        return self
 
 
 Character = Annotated[str, Field(min_length=1, max_length=1)]
@@ -115,12 +118,29 @@ class Limits(_Section):
     id_characters: int = Field(64, gt=0, le=500)
 
 
-class Source(_Zoned):
-    """One upstream table: its format, its names, and what is right in it."""
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"there is no zone {name!r}; one is Europe/London") from None
+    return name
 
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
+
+
+class Source(_Section):
+    """One upstream table: its clock, its currency, its format and names, and what is right in it.
+
+    ``timezone`` is the zone of the shop: days are cut in it and nights run by it.
+    """
+
+    timezone: Zone
+    timestamp_timezone: Zone | None = None
+    currency: str = Field(pattern="^[A-Z]{3}$")
     format: Literal["parquet", "csv"]
     text: Text = Text()
-    timestamp_format: str | None
+    timestamp_format: str | None = None
     columns: Columns
     ids: IdKinds = IdKinds()
     null_markers: list[str] = []
@@ -130,22 +150,27 @@ class Source(_Zoned):
     invoices_issued_by: str | None = None
     day_ends_at: time = time(0)
     oldest_day: date = date(2000, 1, 1)
-    not_merchandise: str
+    not_merchandise: str | None = None
     quantity_decimals: int = Field(0, ge=0, le=6)
-    largest_quantity: int = Field(gt=0)
-    largest_unit_price: float = Field(gt=0, lt=LARGEST_SUM // MICROS)
+    largest_quantity: int = Field(100_000, gt=0)
+    largest_unit_price: float = Field(100_000, gt=0, lt=LARGEST_SUM // MICROS)
     largest_amount: float = Field(100_000, gt=0)
-    countries: list[str] | None
-    closed_days: list[date]
+    countries: list[str] | None = None
+    closed_days: list[date] = []
     training_until: date
     limits: Limits = Limits()
+
+    @property
+    def zone_of_timestamps(self) -> str:
+        """That of timestamps which carry none."""
+        return self.timestamp_timezone or self.timezone
 
     @property
     def columns_used(self) -> list[str]:
         """The columns that a file must have, by the source's names."""
         named = self.duplicates if isinstance(self.duplicates, list) else []
         issuer = [self.invoices_issued_by] if self.invoices_issued_by else []
-        return list(dict.fromkeys([*self.columns.model_dump().values(), *issuer, *named]))
+        return list(dict.fromkeys([*self.columns.given.values(), *issuer, *named]))
 
     @field_validator("timestamp_format")
     @classmethod
@@ -170,6 +195,18 @@ class Source(_Zoned):
         if ends_at >= time(12) or ends_at.tzinfo or ends_at.microsecond:
             raise ValueError("a day ends between 00:00 and noon of the next, without a zone")
         return ends_at
+
+    @model_validator(mode="after")
+    def _has_the_columns_it_speaks_of(self) -> Self:
+        for name, column in (
+            ("invoices_restart_daily", "invoice_id"),
+            ("invoices_issued_by", "invoice_id"),
+            ("not_merchandise", "product_id"),
+            ("countries", "country"),
+        ):
+            if getattr(self, name) and column not in self.columns.given:
+                raise ValueError(f"{name} is about {column}, which is not among the columns")
+        return self
 
     @model_validator(mode="after")
     def _sums_fit(self) -> Self:
@@ -301,7 +338,6 @@ class Rollout(_Section):
 class Params(_Section):
     """The whole file."""
 
-    business: Business
     sources: dict[str, Source]
     validation: Validation
     population: Population

@@ -1,9 +1,9 @@
 """### Score every active customer once a night, publish the scores, watch the model
 
 Runs in the early hours for the business day before. A run has one **score date**, found by
-`await_delivery`: the one in the form, else the day before the run's logical date (before the
-moment it was triggered, when it has none), in the business time zone. Nothing after it looks at
-a clock.
+`await_delivery`: the one in the form, else the business day that had ended by the run's logical
+date (by the moment it was triggered, when it has none). When a day ends, and in which time zone,
+`params.yaml` says of the source; the run starts two hours later. Nothing after it looks at a clock.
 
 **Clearing is safe.** Every task replaces its own output whole, and the same inputs give the same
 run, so a night that is run again changes nothing. If in doubt: clear the red task, *downstream
@@ -58,7 +58,8 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param, chain, task
 from dags.alert import Alert, tell
 from dags.macros import NIGHTLY
 from dags.run_job import JobSensor, duration, run_job
-from dags.score_date import BUSINESS_TIMEZONE
+from dags.score_date import SOURCE
+from schedule import cron
 
 FORM = {
     "score_date": Param(
@@ -66,7 +67,7 @@ FORM = {
         type=["null", "string"],
         format="date",
         title="Score date",
-        description="The business day to score. Empty: the day before the run.",
+        description="The business day to score. Empty: the business day before the run.",
     ),
     "model": Param(
         "champion",
@@ -119,10 +120,10 @@ PUBLISHED = {
 with DAG(
     dag_id="nightly_scoring",
     doc_md=__doc__,
-    # No start date and no catching up: an unpaused DAG waits for its next 02:00. (`False` would
-    # mean: unless 02:00 was less than a tenth of a day ago.)
+    # No start date and no catching up: an unpaused DAG waits for its next night. (`False` would
+    # mean: unless it should have started less than a tenth of a day ago.)
     schedule=CronTriggerTimetable(
-        "0 2 * * *", timezone=BUSINESS_TIMEZONE, run_immediately=timedelta()
+        cron(SOURCE), timezone=SOURCE.timezone, run_immediately=timedelta()
     ),
     catchup=False,
     max_active_runs=1,

@@ -49,7 +49,14 @@ ROWS_OF_A_FILE = 500_000
 MEASURED = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
 IDS = ("invoice_id", "product_id", "customer_id", "country")
-NUMBERS = ("quantity", "unit_price")
+NUMBERS = ("quantity", "unit_price", "amount")
+
+SOMETIMES_NULL = (
+    *(*IDS, *NUMBERS, "invoice_issuer", "malformed"),
+    *(f"unusable_{name}" for name in IDS),
+    *(f"inexact_{name}" for name in NUMBERS),
+)
+"""Texts that are null of all rows of a source that has no such column, or nothing wrong."""
 
 SCHEMA = pa.schema(
     [
@@ -317,13 +324,12 @@ def _cells(
     position_of = {column.name: position for position, column in enumerate(columns)}
     rows = len(lines)
     found: dict[str, pa.Array] = {
+        **{name: pa.nulls(rows, pa.string()) for name in SOMETIMES_NULL},
         "source_line": lines,
-        "malformed": pa.nulls(rows, pa.string()),
-        "invoice_issuer": pa.nulls(rows, pa.string()),
         "raw": _map(raw_names(columns), texts, rows),
     }
     kinds = source.ids.model_dump()
-    for name, theirs in source.columns.model_dump().items():
+    for name, theirs in source.columns.given.items():
         position = position_of[theirs]
         if name == "invoiced_at":
             found |= read_times(values[position], texts[position], columns[position].kind, source)

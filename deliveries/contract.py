@@ -48,6 +48,7 @@ CANONICAL_KINDS = {
     "customer_id": "text",
     "quantity": "number",
     "unit_price": "number",
+    "amount": "number",
     "invoiced_at": "time",
     "country": "country",
 }
@@ -122,7 +123,7 @@ def contract_differences(columns: Sequence[SourceColumn], source: Source) -> lis
     """
     found = {column.name: column for column in columns}
     times = Counter(column.name for column in columns)
-    ours_of = {name: ours for ours, name in source.columns.model_dump().items()}
+    ours_of = {name: ours for ours, name in source.columns.given.items()}
 
     differences = []
     for name in source.columns_used:

@@ -85,7 +85,7 @@ def days_of_trade(values: pa.Array, texts: pa.Array, kind: str, source: Source) 
     without_zone = local.fillna(written.where(offset.isna()))
     with_zone = instant.fillna(written - offset)
     clock = _on_the_clock(with_zone, "UTC", source.timezone)
-    days = _on_the_clock(without_zone, source.timezone, source.timezone).fillna(clock)
+    days = _on_the_clock(without_zone, source.zone_of_timestamps, source.timezone).fillna(clock)
     ends_at = source.day_ends_at
     after_midnight = timedelta(hours=ends_at.hour, minutes=ends_at.minute, seconds=ends_at.second)
     return (days - after_midnight).to_numpy().astype(DAY)

@@ -34,19 +34,14 @@ def entry_fields(
 ) -> dict:
     """The entry, as params.yaml would hold it."""
     fields = recognised.fields
-    largest = {
-        "largest_quantity": int(_rounded_up(found.largest.get("quantity", 1))),
-        "largest_unit_price": _rounded_up(
-            found.largest.get("unit_price", found.largest.get("amount", 1))
-        ),
-        "largest_amount": _rounded_up(found.largest.get("amount", 1)),
-    }
+    largest = {f"largest_{name}": _rounded_up(most) for name, most in found.largest.items()}
     usual_rows = Source.model_fields["limits"].default.delivery_rows
     most_rows = int(LARGEST_SUM // MICROS // max(largest.values()))
     oldest = found.first.replace(month=1, day=1)
     return {
-        "format": fields["format"],
         "timezone": fields["timezone"],
+        "currency": fields["currency"],
+        "format": fields["format"],
         **{name: fields[name] for name in ("text",) if fields.get(name)},
         "timestamp_format": fields["timestamp_format"],
         "columns": fields["columns"],
@@ -54,10 +49,9 @@ def entry_fields(
         **({"duplicates": "all columns"} if found.repeated else {}),
         **({"overlapping_files": True} if found.overlap and not found.conflicts else {}),
         **({"oldest_day": str(oldest)} if oldest < USUAL_OLDEST_DAY else {}),
-        "not_merchandise": NOTHING,
+        **({"not_merchandise": NOTHING} if "product_id" in fields["columns"] else {}),
         **({"quantity_decimals": min(found.decimals, 6)} if found.decimals else {}),
         **largest,
-        "countries": None,
         "closed_days": [str(day) for day in closed_days],
         "training_until": str(training_until),
         **({"limits": {"delivery_rows": most_rows}} if most_rows < usual_rows else {}),
@@ -83,7 +77,7 @@ def entry_comments(fields: Mapping, recognised: Recognised, found: Survey) -> di
     }
     for name in ("largest_quantity", "largest_unit_price", "largest_amount"):
         seen = found.largest.get(name.removeprefix("largest_"))
-        comments[name] = f"? the largest in the table is {seen:,.10g}" if seen else "not asked"
+        comments[name] = f"? the largest in the table is {seen or 0:,.10g}"
     if found.repeated:
         comments["duplicates"] = (
             f"? {found.repeated:,} rows repeat another: copies, or things scanned twice (never)"

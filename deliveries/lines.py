@@ -28,12 +28,13 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
     its column should hold (text where a number belongs, a date that does not exist or is
     outside the years 1 to 9999) is null in the canonical column and as delivered in ``raw``.
     Quantities and prices become millionths exactly; one that has more decimals than the source
-    allows is null.
+    allows is null. An amount without them is one piece for that price, a negative one the return of
+    a piece.
 
     A distance from UTC behind a time is honoured, and a zone's name where the format has one; a
-    time with any other zone is null. Timestamps without a zone are in ``source.timezone``. A time
-    that daylight saving skips is moved on by the skipped hour; of a time that it repeats, the first
-    (summer time) is taken.
+    time with any other zone is null. Timestamps without a zone are in ``timestamp_timezone``, or
+    else in the zone of the source. A time that daylight saving skips is moved on by the skipped
+    hour; of a time that it repeats, the first (summer time) is taken.
 
     Args:
         cells: The folder that ``deliveries.cells.DeliveredCells`` has finished.
@@ -44,12 +45,17 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
         null, and ``raw`` has the whole line under ``_malformed_line``.
     """
     rows = spark.read.schema(SPARK_SCHEMA).parquet(str(cells))
+    quantity, unit_price = _micros("quantity"), _micros("unit_price")
+    if source.columns.amount is not None:
+        amount = _micros("amount")
+        one_piece = F.when(amount > 0, MICROS).when(amount < 0, -MICROS).when(amount == 0, 0)
+        quantity, unit_price = one_piece.cast("bigint"), F.abs(amount)
     return rows.select(
         "invoice_id",
         "product_id",
         "customer_id",
-        _micros("quantity").alias("quantity_micros"),
-        _micros("unit_price").alias("unit_price_micros"),
+        quantity.alias("quantity_micros"),
+        unit_price.alias("unit_price_micros"),
         _instant(source).alias("invoiced_at"),
         "country",
         "known_on",
@@ -63,6 +69,7 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
         "unusable_country",
         "inexact_quantity",
         "inexact_unit_price",
+        "inexact_amount",
         "invoice_issuer",
     )
 
@@ -94,4 +101,4 @@ def _written(source: Source) -> Column:
 
 
 def _from_local(local: Column, source: Source) -> Column:
-    return F.to_utc_timestamp(local.cast("timestamp"), source.timezone)
+    return F.to_utc_timestamp(local.cast("timestamp"), source.zone_of_timestamps)

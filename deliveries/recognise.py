@@ -44,6 +44,9 @@ NAMES = {
 
 NUMBERS = ("unit_price", "quantity", "amount")
 
+UNKNOWN_CURRENCY = "XXX"
+"""What ISO 4217 has for it."""
+
 NO_SUBJECT = {"id", "no", "nr", "num", "number", "code", "key", "ref"}
 """Words that stand behind the one that says what a column is about."""
 
@@ -74,7 +77,12 @@ def recognise(
     """
     some = [files[n] for n in _spread(len(files), FILES_LOOKED_AT)]
     questions: dict[str, str] = {}
-    fields: dict[str, object] = {"format": format, "timezone": timezone or "UTC"}
+    fields: dict[str, object] = {
+        "timezone": timezone or "UTC",
+        "currency": UNKNOWN_CURRENCY,
+        "format": format,
+    }
+    questions["currency"] = "what are amounts in?"
     if timezone is None:
         questions["timezone"] = "where is the shop?"
     text: dict[str, object] = {}
@@ -113,12 +121,8 @@ def _draft(fields: Mapping[str, object]) -> Source:
     return Source.model_validate(
         {
             "timestamp_format": None,
-            "columns": {name: name for name in Columns.model_fields},
-            "not_merchandise": "^$",
-            "largest_quantity": 1,
-            "largest_unit_price": 1,
-            "countries": None,
-            "closed_days": [],
+            "currency": UNKNOWN_CURRENCY,
+            "columns": {"customer_id": "", "invoiced_at": "", "amount": ""},
             "training_until": "2000-01-01",
             **fields,
         }
@@ -180,10 +184,11 @@ def _name_columns(
                 ["or", " or ".join(rivals)] if rivals else "is it?"
             )
         columns[ours] = best
+    _say_what_was_spent_once(columns)
     lacking = [
         ours
-        for ours, one in Columns.model_fields.items()
-        if one.is_required() and ours not in columns
+        for ours in ("customer_id", "invoiced_at", "amount")
+        if ours not in columns and not (ours == "amount" and "quantity" in columns)
     ]
     if lacking:
         shown = ", ".join(
@@ -194,6 +199,17 @@ def _name_columns(
             f"There are: {shown}"
         )
     return {ours: columns[ours] for ours in Columns.model_fields if ours in columns}
+
+
+def _say_what_was_spent_once(columns: dict[str, str]) -> None:
+    """Keep quantity and price, where both are there; else an amount, or a price as one."""
+    if {"quantity", "unit_price"} <= set(columns):
+        columns.pop("amount", None)
+        return
+    columns.pop("quantity", None)
+    price = columns.pop("unit_price", None)
+    if price is not None:
+        columns.setdefault("amount", price)
 
 
 def _can_be(ours: str, given: pa.Array, patterns: list, draft: Source) -> bool:

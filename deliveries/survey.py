@@ -113,7 +113,7 @@ def survey(files: Sequence[Path], source: Source) -> Survey:
     days: dict[date, dict[Path, DayOfFile]] = defaultdict(lambda: defaultdict(DayOfFile))
     for path in files:
         positions = {column.name: n for n, column in enumerate(file_columns(path, source))}
-        ours = {name: positions[theirs] for name, theirs in _named(source).items()}
+        ours = {name: positions[theirs] for name, theirs in source.columns.given.items()}
         for batch in read_batches(path, source):
             found.rows += len(batch.days)
             found.malformed += len(batch.malformed)
@@ -135,11 +135,6 @@ def survey(files: Sequence[Path], source: Source) -> Survey:
         in_other_files = sum(sum(found.rows_by_file(day)[1:]) for day in found.overlap)
         found.repeated = len(counted) - len(np.unique(counted)) - in_other_files
     return found
-
-
-def _named(source: Source) -> dict[str, str]:
-    """Our columns that the source has."""
-    return {ours: theirs for ours, theirs in source.columns.model_dump().items() if theirs}
 
 
 def _count_days(

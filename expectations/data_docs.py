@@ -23,41 +23,47 @@ PAGES = Environment(
 
 
 def write_page(
-    docs: Path, name: str, about: str, outcomes: Sequence[Outcome], notes: Sequence[str] = ()
+    docs: Path,
+    name: str,
+    about: str,
+    outcomes: Sequence[Outcome],
+    notes: Sequence[str] = (),
+    currency: str = "",
 ) -> None:
     """Replace the folder ``docs`` by one with an ``index.html``; broken promises come first.
 
     Args:
         notes: Sentences above the table.
+        currency: Of the amounts.
     """
     page = PAGES.get_template("data_docs.html.j2").render(
         name=name,
         about=about,
         notes=notes,
         outcomes=sorted(outcomes, key=lambda outcome: (outcome.is_kept, not outcome.must_hold)),
-        said=_said,
+        said=lambda promise: _said(promise, currency),
     )
     with replacing(docs) as fresh:
         fresh.mkdir()
         (fresh / "index.html").write_text(page, encoding="utf-8")
 
 
-def _said(promise: Expectation) -> str:
+def _said(promise: Expectation, currency: str) -> str:
     """Great Expectations' own sentence for a promise.
 
     >>> import great_expectations.expectations as gxe
-    >>> _said(gxe.ExpectColumnValuesToNotBeNull(column="quantity"))
+    >>> _said(gxe.ExpectColumnValuesToNotBeNull(column="quantity"), "USD")
     'quantity values must never be null.'
     """
     [block] = InlineRenderer(render_object=promise.configuration).get_rendered_content()
     sentence = block.value.template or ""
     parameters = block.value.params or {}
     column = promise.configuration.kwargs.get("column", "")
-    of_what = "pieces" if column == "quantity_micros" else "of the currency"
+    unit = "pieces" if column == "quantity_micros" else currency
     # Longer names first: `$min_value` is also the beginning of `$min_value_of_other`.
     for key in sorted(parameters, key=len, reverse=True):
         value = parameters[key]["value"]
         if column.endswith("_micros") and isinstance(value, int | float):
-            value = f"{value / MICROS:,.2f} ({of_what})"
+            value = f"{value / MICROS:,.2f} {unit}"
         sentence = sentence.replace(f"${key}", str(value))
     return sentence

@@ -1,9 +1,11 @@
 """What good features look like, and which customers cannot be scored from theirs.
 
 A promise about a single row serves twice: the verdict counts the rows that break it, and those
-customers get a fallback score. The lists name every feature there is; a test holds them to it.
+customers get a fallback score. The lists name every feature there is; a test holds them to it. Of a
+source without a column, the features over it are absent, and so are the promises about them.
 """
 
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,11 +49,15 @@ LARGEST = 1e12
 SCORABLE_SHARE = 0.95
 
 
-def feature_rules() -> list[ColumnMapExpectation]:
-    """The promises about single rows; a customer whose row breaks one cannot be scored."""
+def feature_rules(names: Collection[str]) -> list[ColumnMapExpectation]:
+    """The promises about single rows; a customer whose row breaks one cannot be scored.
+
+    Args:
+        names: The features that are there; nothing is promised of others.
+    """
     windowed = [f"{subject}_{days}d" for subject in WINDOWED for days in WINDOWS]
     largest = {f"purchase_days_{days}d": days for days in WINDOWS}
-    return [
+    rules = [
         *[
             promise(
                 gxe.ExpectColumnValuesToNotBeNull,
@@ -95,11 +101,12 @@ def feature_rules() -> list[ColumnMapExpectation]:
             for column in TRENDS
         ],
     ]
+    return [rule for rule in rules if rule.configuration.kwargs["column"] in names]
 
 
 def unscorable(spark: SparkSession, features: DataFrame) -> DataFrame:
     """``features`` with ``is_scorable boolean``: whether the row keeps every row rule."""
-    conditions = breaks(spark, features, feature_rules()).values()
+    conditions = breaks(spark, features, feature_rules(features.columns)).values()
     return features.withColumn("is_scorable", ~F.array_contains(F.array(*conditions), True))
 
 
@@ -161,15 +168,17 @@ def verify_features(features: DataFrame, docs: Path, active_days: int) -> list[s
         ),
     ]
     batch = unscorable(features.sparkSession, features)
-    batch = batch.withColumn("disordered_windows", _disordered_windows())
-    rules = [*whole, *feature_rules()]
+    batch = batch.withColumn("disordered_windows", _disordered_windows(batch.columns))
+    rules = [*whole, *feature_rules(batch.columns)]
     return verify("features", batch, rules, docs, "all active customers")
 
 
-def _disordered_windows() -> Column:
+def _disordered_windows(names: Collection[str]) -> Column:
     """The first subject of which a shorter window holds more than the next longer one, or null."""
     broken = []
     for subject in WINDOWED:
+        if f"{subject}_{WINDOWS[0]}d" not in names:
+            continue
         columns = [F.col(f"{subject}_{days}d") for days in WINDOWS]
         falls = [shorter > longer for shorter, longer in pairwise(columns)]
         broken += [F.when(fall, F.lit(subject)) for fall in falls]

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 import catalog
 from expectations.accounting import account_for_rows, check_written
+from expectations.future import hours_ahead, zone_doubt
 from expectations.refusal import examples
 from expectations.repeats import mark_repeated
 from expectations.split import (
@@ -26,7 +27,12 @@ from expectations.split import (
     layout_for,
     split_lines,
 )
-from expectations.transactions import DELIVERED_BEFORE, NOT_BROKEN, verify_transactions
+from expectations.transactions import (
+    DELIVERED_BEFORE,
+    NOT_BROKEN,
+    NOT_IN_FUTURE,
+    verify_transactions,
+)
 from expectations.verdict import ExpectationsBroken
 from expectations.volume import Dated, Volume, dated, judge_volume, same_weekday
 from lake import Piece, kept, read_together, value_sha256, write_deliveries
@@ -104,11 +110,13 @@ def take_deliveries(
     layout = layout_for([delivery.rows for delivery in deliveries])
     accepted = accepted or {}
 
-    split = split_lines(spark, lines, source, params.business.timezone, layout)
+    split = split_lines(spark, lines, source, layout)
     # Nobody needs the payload of a good line again, unless it turns out to have come before.
     earliest = 0 if repaired else 1
     needed = (F.col("outcome") == QUARANTINED) | (F.col("days_late") >= earliest)
     log.info("reading %s", about(deliveries))
+    if absent := source.columns.absent:
+        log.info("the source has no %s: no rule and no feature is over it", " and no ".join(absent))
     with ExitStack() as files:
         tagged = files.enter_context(
             kept(split.withColumn("raw", F.when(needed, F.col("raw"))), root)
@@ -133,11 +141,16 @@ def take_deliveries(
         quarantined = _write(tagged, QUARANTINED, root, intakes, counts)
         volumes = _volumes(deliveries, dates, before, limits, source.closed_days)
         against: dict[date, list[str]] = {}
+        ahead: dict[date, dict[int, int]] = {}
+        if any(NOT_IN_FUTURE in found.get(QUARANTINED, {}) for found in counts.values()):
+            ahead = hours_ahead(tagged, source)
         for delivery in deliveries:
             day, found = delivery.known_on, counts.get(delivery.known_on, {})
             paths = [root / file.path for file in quarantined[day].files]
             budget_share = 0.0 if repaired else limits.quarantine_budget_share
             against[day] = _over_budget(delivery, found, budget_share, paths, source)
+            if against[day] and (doubt := zone_doubt(ahead.get(day, {}), delivery.rows)):
+                against[day].insert(1, doubt)
             if repaired:
                 against[day] += _too_many(delivery, repaired)
                 continue

@@ -27,6 +27,7 @@ WHAT_TO_DO = (
 ORIGIN = {
     "quantity_micros": "quantity",
     "unit_price_micros": "unit_price",
+    "amount_micros": "amount",
     "days_late": "invoiced_at",
     "invoiced_on": "invoiced_at",
 }
@@ -72,7 +73,7 @@ def examples(files: Iterable[Path], source: Source, rules: Iterable[str]) -> dic
 
 def _columns(source: Source) -> dict[str, str]:
     """What the source calls the column that a rule is about."""
-    theirs = source.columns.model_dump()
+    theirs = source.columns.given
     found = {}
     for rule in transaction_rules(source):
         column = rule.configuration.kwargs["column"]

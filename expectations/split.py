@@ -57,21 +57,23 @@ def layout_for(rows: Sequence[int]) -> Layout:
     )
 
 
-def with_context(lines: DataFrame, source: Source, timezone: str, layout: Layout) -> DataFrame:
+def with_context(lines: DataFrame, source: Source, layout: Layout) -> DataFrame:
     """Lines with what the row rules need beside the line itself.
 
-    Adds ``invoiced_on date``, the business day in ``timezone``; ``days_late int``, from that day
-    to ``known_on``, negative for a date still to come; ``amount_micros bigint``, quantity times
-    price without its sign, or the largest there is; and ``copy_number int``, 1 for the first line
-    with this payload in its delivery, 2 for the next, null for a line that is nobody's copy. The
-    payload is what the source says makes two lines the same. The first copy is the one that comes
-    first in the first file. ``line_key string`` is the payload where the source names its columns,
-    else null. ``delivered_before_on date`` is null here (see ``repeats.mark_repeated``).
+    Adds ``invoiced_on date``, the business day; ``days_late int``, from that day to ``known_on``,
+    negative for a date still to come; ``amount_micros bigint``, quantity times price without its
+    sign, or the largest there is; and ``copy_number int``, 1 for the first line with this payload
+    in its delivery, 2 for the next, null for a line that is nobody's copy. The payload is what the
+    source says makes two lines the same. The first copy is the one that comes first in the first
+    file. ``line_key string`` is the payload where the source names its columns, else null.
+    ``delivered_before_on date`` is null here (see ``repeats.mark_repeated``).
 
     ``invoice_id`` gets what makes it unique in front: the day, or who issued it.
     """
     lines = (
-        lines.withColumn("invoiced_on", business_day("invoiced_at", timezone, source.day_ends_at))
+        lines.withColumn(
+            "invoiced_on", business_day("invoiced_at", source.timezone, source.day_ends_at)
+        )
         .withColumn("invoice_id", _unique_invoice(source))
         .withColumn("line_key", _line_key(source))
         .withColumn("_payload", _payload(source))
@@ -146,14 +148,12 @@ def split_lines(
     spark: SparkSession,
     lines: DataFrame,
     source: Source,
-    timezone: str,
     layout: Layout = ONE_PARTITION,
 ) -> DataFrame:
     """Tag every line.
 
     Args:
         lines: As read from deliveries (``catalog.DELIVERED_LINE``).
-        timezone: The business time zone, in which days are cut.
         layout: How the result is spread; it changes nothing in the rows.
 
     Returns:
@@ -166,7 +166,7 @@ def split_lines(
     reasons = {rule_of(rule): rule.notes for rule in rules} | EXCLUSION_REASONS
     reason_of = F.create_map(*[F.lit(text) for pair in reasons.items() for text in pair])
 
-    described = with_context(lines, source, timezone, layout)
+    described = with_context(lines, source, layout)
     broken = [
         F.when(condition, F.lit(rule))
         for rule, condition in breaks(spark, described, rules).items()

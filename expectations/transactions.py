@@ -24,6 +24,8 @@ DELIVERED_BEFORE_REASON = (
     "The same line came with the delivery of an earlier day: the exports overlap. It counts once."
 )
 
+NOT_IN_FUTURE = "not_in_future"
+
 NOT_BROKEN = (EXACT_DUPLICATE, DELIVERED_BEFORE)
 """Rules that take lines out which are right in themselves; they do not count to the budget."""
 
@@ -35,6 +37,7 @@ SAID_OF = {
     "country_usable": "unusable_country",
     "quantity_exact": "inexact_quantity",
     "unit_price_exact": "inexact_unit_price",
+    "amount_exact": "inexact_amount",
 }
 """The rules that the reader of a delivery judges, each with the column that says what is wrong."""
 
@@ -43,13 +46,18 @@ REASON_OF_ID = (
     "params.yaml says so (ids); as it is, it can neither be kept nor told from others."
 )
 
+REASONS_OF_GIVEN = {
+    "invoice_id": "A line without an invoice cannot be counted as a purchase.",
+    "product_id": "A line without a product cannot be counted as one.",
+}
+
 
 def transaction_rules(source: Source) -> list[ColumnMapExpectation]:
     """The promises about single lines; a line that breaks one is quarantined.
 
-    They speak of the canonical columns, of those that ``split.with_context`` adds, and of nothing
-    else. A line is filed under the first it breaks, so the more telling ones come first. Nulls
-    are named separately, because null keeps every other promise.
+    They speak of the canonical columns that the source has, of those that ``split.with_context``
+    adds, and of nothing else. A line is filed under the first it breaks, so the more telling ones
+    come first. Nulls are named separately, because null keeps every other promise.
     """
     rules = [
         promise(
@@ -67,19 +75,80 @@ def transaction_rules(source: Source) -> list[ColumnMapExpectation]:
                 column=SAID_OF[f"{name}_usable"],
             )
             for name in ("invoice_id", "product_id", "customer_id", "country")
+            if name in source.columns.given
         ],
+        *[
+            promise(gxe.ExpectColumnValuesToNotBeNull, f"{name}_given", reason, column=name)
+            for name, reason in REASONS_OF_GIVEN.items()
+            if name in source.columns.given
+        ],
+        *(_amount_rules(source) if source.columns.amount else _price_rules(source)),
         promise(
             gxe.ExpectColumnValuesToNotBeNull,
-            "invoice_id_given",
-            "A line without an invoice cannot be counted as a purchase.",
-            column="invoice_id",
+            "invoiced_at_given",
+            "The time is absent or unreadable, or in a zone that nobody knows, so the line belongs "
+            "to no day.",
+            column="invoiced_at",
         ),
         promise(
-            gxe.ExpectColumnValuesToNotBeNull,
-            "product_id_given",
-            "A line without a product cannot be counted as one.",
-            column="product_id",
+            gxe.ExpectColumnValuesToBeBetween,
+            NOT_IN_FUTURE,
+            "The line is dated after the day it was delivered for. Late lines are welcome and "
+            "count for their own day; a date still to come is an error.",
+            column="days_late",
+            min_value=0,
         ),
+        promise(
+            gxe.ExpectColumnValuesToBeBetween,
+            "not_too_old",
+            "No line is that old (oldest_day in params.yaml): a default date, or a wrong century.",
+            column="invoiced_on",
+            min_value=source.oldest_day,
+        ),
+    ]
+    if source.columns.country is not None:
+        rules.append(
+            promise(
+                gxe.ExpectColumnValuesToNotBeNull,
+                "country_given",
+                "Every sale goes somewhere; without it the row was cut short.",
+                column="country",
+            )
+        )
+    if source.countries is not None:
+        rules.append(
+            promise(
+                gxe.ExpectColumnValuesToBeInSet,
+                "country_known",
+                "The country is not in the list of params.yaml: a new spelling or a wrong column.",
+                column="country",
+                value_set=source.countries,
+            )
+        )
+    # Last, so that a copy of a broken line is filed under what is wrong with it.
+    rules.append(
+        promise(
+            gxe.ExpectColumnValuesToBeBetween,
+            EXACT_DUPLICATE,
+            "The same line is in the delivery more than once (duplicates in params.yaml says what "
+            "makes it the same); the first copy is kept.",
+            column="copy_number",
+            max_value=1,
+        )
+    )
+    rules.append(
+        promise(
+            gxe.ExpectColumnValuesToBeNull,
+            DELIVERED_BEFORE,
+            DELIVERED_BEFORE_REASON,
+            column="delivered_before_on",
+        )
+    )
+    return rules
+
+
+def _price_rules(source: Source) -> list[ColumnMapExpectation]:
+    return [
         promise(
             gxe.ExpectColumnValuesToBeNull,
             "quantity_exact",
@@ -136,86 +205,53 @@ def transaction_rules(source: Source) -> list[ColumnMapExpectation]:
             column="unit_price_micros",
             max_value=round(source.largest_unit_price * MICROS),
         ),
-        promise(
-            gxe.ExpectColumnValuesToBeBetween,
-            "amount_plausible",
-            "No line is worth that much (largest_amount in params.yaml): a keying error.",
-            column="amount_micros",
-            max_value=round(source.largest_amount * MICROS),
-        ),
-        promise(
-            gxe.ExpectColumnValuesToNotBeNull,
-            "invoiced_at_given",
-            "The time is absent or unreadable, or in a zone that nobody knows, so the line belongs "
-            "to no day.",
-            column="invoiced_at",
-        ),
-        promise(
-            gxe.ExpectColumnValuesToBeBetween,
-            "not_in_future",
-            "The line is dated after the day it was delivered for. Late lines are welcome and "
-            "count for their own day; a date still to come is an error.",
-            column="days_late",
-            min_value=0,
-        ),
-        promise(
-            gxe.ExpectColumnValuesToBeBetween,
-            "not_too_old",
-            "No line is that old (oldest_day in params.yaml): a default date, or a wrong century.",
-            column="invoiced_on",
-            min_value=source.oldest_day,
-        ),
-        promise(
-            gxe.ExpectColumnValuesToNotBeNull,
-            "country_given",
-            "Every sale goes somewhere; without it the row was cut short.",
-            column="country",
-        ),
+        _amount_plausible(source),
     ]
-    if source.countries is not None:
-        rules.append(
-            promise(
-                gxe.ExpectColumnValuesToBeInSet,
-                "country_known",
-                "The country is not in the list of params.yaml: a new spelling or a wrong column.",
-                column="country",
-                value_set=source.countries,
-            )
-        )
-    # Last, so that a copy of a broken line is filed under what is wrong with it.
-    rules.append(
-        promise(
-            gxe.ExpectColumnValuesToBeBetween,
-            EXACT_DUPLICATE,
-            "The same line is in the delivery more than once (duplicates in params.yaml says what "
-            "makes it the same); the first copy is kept.",
-            column="copy_number",
-            max_value=1,
-        )
-    )
-    rules.append(
+
+
+def _amount_rules(source: Source) -> list[ColumnMapExpectation]:
+    return [
         promise(
             gxe.ExpectColumnValuesToBeNull,
-            DELIVERED_BEFORE,
-            DELIVERED_BEFORE_REASON,
-            column="delivered_before_on",
-        )
+            "amount_exact",
+            "The amount has a fraction of a millionth, which would be dropped.",
+            column=SAID_OF["amount_exact"],
+        ),
+        promise(
+            gxe.ExpectColumnValuesToNotBeNull,
+            "amount_given",
+            "The amount is absent or is not a number, so nobody knows what was spent.",
+            column="amount_micros",
+        ),
+        _amount_plausible(source),
+    ]
+
+
+def _amount_plausible(source: Source) -> ColumnMapExpectation:
+    return promise(
+        gxe.ExpectColumnValuesToBeBetween,
+        "amount_plausible",
+        "No line is worth that much (largest_amount in params.yaml): a keying error.",
+        column="amount_micros",
+        max_value=round(source.largest_amount * MICROS),
     )
-    return rules
 
 
 def exclusions(source: Source) -> dict[str, Column]:
     """Lines that are right but not ours to score, by the name of what excludes them; not null."""
-    not_merchandise = F.rlike("product_id", F.lit(source.not_merchandise))
-    return {
-        "no_customer": F.col("customer_id").isNull(),
-        "not_merchandise": F.coalesce(not_merchandise, F.lit(False)),
-    }
+    found = {"no_customer": F.col("customer_id").isNull()}
+    if source.not_merchandise is not None:
+        not_merchandise = F.rlike("product_id", F.lit(source.not_merchandise))
+        found["not_merchandise"] = F.coalesce(not_merchandise, F.lit(False))
+    if source.columns.amount is not None:
+        found["nothing_paid"] = F.coalesce(F.col("amount_micros") == 0, F.lit(False))
+    return found
 
 
 EXCLUSION_REASONS = {
     "no_customer": "A sale without a customer says nothing about any customer.",
     "not_merchandise": "Postage, fees and the like are not purchases of a product.",
+    "nothing_paid": "An amount of nothing is neither a purchase nor a return.",
 }
 
 
@@ -261,4 +297,13 @@ def verify_transactions(
     broken_rule = F.when(~F.col("rule").isin(*NOT_BROKEN), F.col("rule"))
     batch = tagged.withColumn("broken_rule", F.when(F.col("outcome") == "quarantined", broken_rule))
     rules = [within_budget, *transaction_rules(source)]
-    return verify("transactions", batch, rules, docs, about, notes=notes, examples=examples)
+    return verify(
+        "transactions",
+        batch,
+        rules,
+        docs,
+        about,
+        notes=notes,
+        examples=examples,
+        currency=source.currency,
+    )

@@ -73,6 +73,7 @@ def verify(
     *,
     notes: Sequence[str] = (),
     examples: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    currency: str = "",
 ) -> list[str]:
     """Judge a batch and put the page about it into ``docs``.
 
@@ -84,6 +85,7 @@ def verify(
         notes: Sentences that the page says first.
         examples: For some promises, rows that break them, in place of the values that Great
             Expectations found.
+        currency: Of the amounts, for the page.
 
     Returns:
         A sentence for every broken promise that is only a warning.
@@ -96,7 +98,7 @@ def verify(
         replace(outcome, examples=list(examples.get(outcome.rule, outcome.examples)))
         for outcome in judge(name, batch, promises)
     ]
-    write_page(docs, name, about, outcomes, notes)
+    write_page(docs, name, about, outcomes, notes, currency)
 
     broken = [outcome for outcome in outcomes if not outcome.is_kept]
     sentences = [outcome.sentence() for outcome in broken]

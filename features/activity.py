@@ -78,8 +78,8 @@ def summarise_intakes(
         for day, name in intakes.items()
     }
     accepted = read_pieces(spark, root, lines.values(), catalog.TRANSACTIONS, remedy)
-    ends_at = params.source(source).day_ends_at
-    activity = summarise_activity(accepted, params.business.timezone, ends_at)
+    clock = params.source(source)
+    activity = summarise_activity(accepted, clock.timezone, clock.day_ends_at)
     pieces = write_deliveries(
         activity.repartition("known_on"),
         catalog.ACTIVITY,

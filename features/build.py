@@ -3,7 +3,7 @@
 Training asks for many as-of dates and scoring for one, through the same function.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 import business_day
 from features.activity import is_known
 from features.frequency import FREQUENCY_FEATURES
+from features.needs import can_be_made
 from features.products import PRODUCTS_FEATURES
 from features.profile import PROFILE_FEATURES
 from features.returns import RETURNS_FEATURES
@@ -21,6 +22,7 @@ from features.spend import SPEND_FEATURES
 from features.trends import TRENDS_FEATURES
 from features.windows import COUNTED, WINDOWS, gathered
 from meaning import code_sha256
+from params import Source
 
 FEATURES = (
     *RHYTHM_FEATURES,
@@ -37,7 +39,18 @@ FEATURE_NAMES = tuple(feature.__name__ for feature in FEATURES)
 CATEGORICAL = ("country",)
 
 
-def build_features(activity: DataFrame, as_of: Sequence[date], active_days: int) -> DataFrame:
+def names_of(source: Source) -> tuple[str, ...]:
+    """The features of a source: all but those over columns that it has not."""
+    has = source.columns.given
+    return tuple(feature.__name__ for feature in FEATURES if can_be_made(feature, has))
+
+
+def build_features(
+    activity: DataFrame,
+    as_of: Sequence[date],
+    active_days: int,
+    names: Collection[str] = FEATURE_NAMES,
+) -> DataFrame:
     """What every active customer looked like at the end of each as-of date.
 
     Args:
@@ -46,6 +59,7 @@ def build_features(activity: DataFrame, as_of: Sequence[date], active_days: int)
         as_of: The days to describe, each once.
         active_days: A customer with a purchase in so many days, the as-of date the last of them,
             is active.
+        names: The features wanted, as ``names_of`` the source gives them.
 
     Returns:
         One row per as-of date and active customer: ``as_of``, ``customer_id`` and the features,
@@ -61,6 +75,7 @@ def build_features(activity: DataFrame, as_of: Sequence[date], active_days: int)
     features = {
         feature.__name__: feature().cast("string" if feature.__name__ in CATEGORICAL else "double")
         for feature in FEATURES
+        if feature.__name__ in names
     }
     columns = [feature.alias(name) for name, feature in features.items()]
     return active.select("as_of", "customer_id", *columns)

@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from features.build import CATEGORICAL, FEATURES
+from features.needs import Feature, needed_by
 
 DICTIONARY_FILE = Path(__file__).resolve().parents[1] / "docs" / "data_dictionary.md"
 
@@ -15,8 +16,9 @@ HEAD = """\
 Written by `python -m features.dictionary` from the functions in `features/`; change those.
 
 One row per customer of the population, as of a day: only what had happened by the end of that day
-in the business time zone, and was known by then. The last 30 days are the as-of day and the 29
-before it. Amounts are in the currency unit that `params.yaml` names. Numbers are doubles.
+on the clock of the source, and was known by then. The last 30 days are the as-of day and the 29
+before it. Amounts are in the currency of the source. Numbers are doubles. A feature that needs a
+column which the source has not is left out.
 """
 
 
@@ -25,7 +27,7 @@ def data_dictionary() -> str:
     sections = [HEAD]
     for module, features in groupby(FEATURES, key=lambda feature: feature.__module__):
         rows = [
-            f"| `{feature.__name__}` | {_kind(feature.__name__)} | {_text(feature)} |"
+            f"| `{feature.__name__}` | {_kind(feature.__name__)} | {_meaning(feature)} |"
             for feature in features
         ]
         sections.append(
@@ -37,6 +39,11 @@ def data_dictionary() -> str:
 
 def _kind(name: str) -> str:
     return "category" if name in CATEGORICAL else "number"
+
+
+def _meaning(feature: Feature) -> str:
+    needed = (f"Needs `{name}`." for name in sorted(needed_by(feature)))
+    return " ".join([_text(feature), *needed])
 
 
 def _text(documented: object) -> str:

@@ -3,6 +3,7 @@
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from features.needs import needs
 from features.windows import distinct, purchase_days, purchase_days_ago, ratio
 
 
@@ -34,21 +35,25 @@ def purchase_days_year_ago_30d() -> Column:
     return F.size(F.filter(purchase_days_ago(), lambda ago: ago.between(364 - 30, 364 - 1)))
 
 
+@needs("invoice_id")
 def invoices_7d() -> Column:
     """Different invoices with a purchase in the last 7 days. 0 if there were none."""
     return distinct("purchase_invoice_ids", 7)
 
 
+@needs("invoice_id")
 def invoices_30d() -> Column:
     """Different invoices with a purchase in the last 30 days. 0 if there were none."""
     return distinct("purchase_invoice_ids", 30)
 
 
+@needs("invoice_id")
 def invoices_90d() -> Column:
     """Different invoices with a purchase in the last 90 days. 0 if there were none."""
     return distinct("purchase_invoice_ids", 90)
 
 
+@needs("invoice_id")
 def invoices_365d() -> Column:
     """Different invoices with a purchase in the last 365 days. 0 if there were none."""
     return distinct("purchase_invoice_ids", 365)

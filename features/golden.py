@@ -4,6 +4,7 @@ It is what says that training and scoring have not drifted apart: another Spark,
 another line of code that changes one bit of one feature is found before anything is scored.
 """
 
+from collections.abc import Collection
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -39,14 +40,6 @@ GOLDEN_ACTIVITY = pa.schema(
     ]
 )
 
-GOLDEN_FEATURES = pa.schema(
-    [
-        ("as_of", _DAY),
-        ("customer_id", pa.string()),
-        *((name, pa.string() if name in CATEGORICAL else pa.float64()) for name in FEATURE_NAMES),
-    ]
-)
-
 ACTIVITY_FILE = "golden_activity.parquet"
 FEATURES_FILE = "golden_features.parquet"
 
@@ -62,11 +55,20 @@ class FeaturesDiffer(Exception):
         )
 
 
-def write_golden(activity: DataFrame, folder: Path, as_of: date, active_days: int) -> None:
+def write_golden(
+    activity: DataFrame,
+    folder: Path,
+    as_of: date,
+    active_days: int,
+    names: Collection[str] = FEATURE_NAMES,
+) -> None:
     """Record the activity and the features of some active customers in ``folder``.
 
     All that ``activity`` has on them goes along, also what came after ``as_of``, so that the check
     shows that the future is still not looked at.
+
+    Args:
+        names: The features, as ``names_of`` the source gives them.
 
     Raises:
         ValueError: If no customer is active.
@@ -98,15 +100,18 @@ def write_golden(activity: DataFrame, folder: Path, as_of: date, active_days: in
         raise ValueError(f"no customer was active as of {as_of}; nothing to record")
 
     pq.write_table(golden, folder / ACTIVITY_FILE, compression="zstd")
-    features = _features(activity.sparkSession, golden, as_of, active_days)
+    features = _features(activity.sparkSession, golden, as_of, active_days, names)
     settings = {"as_of": str(as_of), "active_days": str(active_days)}
     pq.write_table(
         features.replace_schema_metadata(settings), folder / FEATURES_FILE, compression="zstd"
     )
 
 
-def check_golden(spark: SparkSession, folder: Path) -> int:
+def check_golden(spark: SparkSession, folder: Path, names: Collection[str] = FEATURE_NAMES) -> int:
     """Compute the recorded customers again, and return how many came out the same, bit for bit.
+
+    Args:
+        names: The features of the source today.
 
     Raises:
         FeaturesDiffer: If not all did; names the feature, the customer and both values.
@@ -114,9 +119,8 @@ def check_golden(spark: SparkSession, folder: Path) -> int:
     recorded = pq.read_table(folder / FEATURES_FILE)
     settings = {key.decode(): value.decode() for key, value in recorded.schema.metadata.items()}
     activity = pq.read_table(folder / ACTIVITY_FILE)
-    computed = _features(
-        spark, activity, date.fromisoformat(settings["as_of"]), int(settings["active_days"])
-    )
+    as_of, active_days = date.fromisoformat(settings["as_of"]), int(settings["active_days"])
+    computed = _features(spark, activity, as_of, active_days, names)
 
     if recorded.column_names != computed.column_names:
         gone = sorted(set(recorded.column_names) - set(computed.column_names))
@@ -145,7 +149,11 @@ def check_golden(spark: SparkSession, folder: Path) -> int:
     return recorded.num_rows
 
 
-def _features(spark: SparkSession, activity: pa.Table, as_of: date, active_days: int) -> pa.Table:
+def _features(
+    spark: SparkSession, activity: pa.Table, as_of: date, active_days: int, names: Collection[str]
+) -> pa.Table:
     rows = spark.createDataFrame(activity)
-    described = build_features(rows, [as_of], active_days).orderBy("customer_id")
-    return described.toArrow().cast(GOLDEN_FEATURES).combine_chunks()
+    described = build_features(rows, [as_of], active_days, names).orderBy("customer_id").toArrow()
+    types = {"as_of": _DAY} | dict.fromkeys(("customer_id", *CATEGORICAL), pa.string())
+    schema = pa.schema([(name, types.get(name, pa.float64())) for name in described.column_names])
+    return described.cast(schema).combine_chunks()

@@ -2,6 +2,7 @@
 
 from pyspark.sql import Column
 
+from features.needs import needs
 from features.windows import MICROS, amount, distinct, ratio, total
 
 
@@ -25,6 +26,7 @@ def spend_365d() -> Column:
     return amount("purchase_micros", 365)
 
 
+@needs("invoice_id")
 def basket_mean_365d() -> Column:
     """Mean value of an invoice of the last 365 days, currency units. Null if there were none."""
     invoices = distinct("purchase_invoice_ids", 365).cast("bigint")

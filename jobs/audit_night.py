@@ -29,7 +29,7 @@ import catalog
 import warehouse
 from errors import BadData
 from features.activity import read_activity
-from features.build import FEATURE_NAMES, build_features, features_sha256
+from features.build import build_features, features_sha256, names_of
 from jobs.engine import AUTO
 from jobs.entry import night_parser, run_name, start
 from jobs.intake import LINES, check_copy
@@ -437,12 +437,13 @@ def certify(spark: SparkSession, root: Path, record: RunRecord) -> dict:
     ]
     activity = read_activity(spark, root, pieces).where(F.col("customer_id").isin(customers))
     as_of = as_of_dates(record.score_date, params)
-    described = build_features(activity, as_of, params.population.active_days)
+    names = names_of(params.source(record.source))
+    described = build_features(activity, as_of, params.population.active_days, names)
     tonight = described.where(F.col("as_of") == F.lit(record.score_date)).drop("as_of")
     computed = tonight.orderBy("customer_id").toArrow()
 
     found = compare_sorted([sample.to_batches()], [computed.to_batches()])
-    cells = sample.num_rows * len(FEATURE_NAMES)
+    cells = sample.num_rows * len(names)
     if found.differ:
         columns = ", ".join(f"{name} ({count})" for name, count in found.columns.most_common())
         raise TrainingDiffers(

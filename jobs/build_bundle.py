@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.build import features_sha256
+from features.build import FEATURE_NAMES, features_sha256, names_of
 from jobs.entry import job_parser, start
 from lake import file_sha256, read_json, replacing, value_sha256, write_json
 from models.apply import score
@@ -60,7 +60,7 @@ def run(params: Params, artifacts: Path) -> dict:
         fresh.mkdir()
         write_bundle(
             *(fresh, live, judged, holdout, predictions, training_set.parent),
-            *(metrics, origin, hears, params),
+            *(metrics, origin, hears, with_its_groups(params, window["source"])),
         )
         write_json(fresh / DRIFT_THRESHOLDS, thresholds.as_dict())
         write_json(
@@ -75,6 +75,14 @@ def run(params: Params, artifacts: Path) -> dict:
         "threshold": bundle.threshold,
         "threshold_version": bundle.threshold_version,
     }
+
+
+def with_its_groups(params: Params, source: str) -> Params:
+    """``params`` without those of ``gate.group_columns`` that are over columns the source lacks."""
+    absent = set(FEATURE_NAMES) - set(names_of(params.source(source)))
+    columns = [name for name in params.gate.group_columns if name not in absent]
+    gate = params.gate.model_copy(update={"group_columns": columns})
+    return params.model_copy(update={"gate": gate})
 
 
 def holdout_bias(labels: pd.Series, promised: pd.Series, params: Params) -> Bias:
@@ -97,7 +105,7 @@ def quiet_thresholds(rows: pa.Table, model: FittedModel, params: Params) -> Thre
 def training_params_sha256(params: Params, source: str) -> str:
     """Hash of the parameters that a bundle depends on: not of those that only scoring reads."""
     sections = params.model_dump(
-        mode="json", include={"business", "population", "training", "model", "decision", "drift"}
+        mode="json", include={"population", "training", "model", "decision", "drift"}
     )
     return value_sha256(sections | {"source": params.source(source).model_dump(mode="json")})
 

@@ -9,6 +9,7 @@ DVC.
 import argparse
 import logging
 import tempfile
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pyspark.sql import functions as F
 
 from errors import BadData
 from features.activity import Interval, is_known, read_activity
-from features.build import CATEGORICAL, FEATURE_NAMES, build_features
+from features.build import CATEGORICAL, build_features, names_of
 from features.golden import write_golden
 from features.labels import label_purchases
 from jobs.engine import choose_engine
@@ -70,7 +71,8 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
     if drawn is not None:
         described = activity.join(drawn.select("customer_id"), on="customer_id", how="left_semi")
 
-    features = build_features(described, as_of, active_days)
+    names = names_of(params.source(settings.source))
+    features = build_features(described, as_of, active_days, names)
     # Labels are as they were known at the end of the window.
     final = described.where(is_known(F.lit(until)))
     labels = label_purchases(final, as_of, training.horizon_days)
@@ -81,8 +83,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
 
     with replacing(artifacts / "training_set") as fresh:
         fresh.mkdir()
-        counts = write_training_set(labelled, as_of, fresh / "training_set.parquet", root)
-        write_golden(activity, fresh, as_of[-1], active_days)
+        schema = training_schema(names)
+        counts = write_training_set(labelled, as_of, schema, fresh / "training_set.parquet", root)
+        write_golden(activity, fresh, as_of[-1], active_days, names)
         write_json(fresh / "left_out.json", without)
     return {"as_of": counts, "left_out": without}
 
@@ -141,7 +144,7 @@ def _day(text: str | None) -> date | None:
 
 
 def write_training_set(
-    labelled: DataFrame, as_of: list[date], path: Path, root: Path
+    labelled: DataFrame, as_of: list[date], schema: pa.Schema, path: Path, root: Path
 ) -> dict[str, dict]:
     """Write the rows sorted by as-of date and customer; rows and buyers of each date.
 
@@ -156,7 +159,6 @@ def write_training_set(
         ordered = labelled.repartition("as_of").sortWithinPartitions("as_of", "customer_id")
         ordered.write.partitionBy("as_of").parquet(f"{folder}/rows")
 
-        schema = training_schema()
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for day in as_of:
                 files = list(Path(folder, f"rows/as_of={day}").glob("*.parquet"))
@@ -175,16 +177,13 @@ def write_training_set(
     return counts
 
 
-def training_schema() -> pa.Schema:
+def training_schema(names: Sequence[str]) -> pa.Schema:
     """``as_of``, ``customer_id``, the features, ``label`` (1 bought, 0 did not)."""
     return pa.schema(
         [
             ("as_of", pa.date32()),
             ("customer_id", pa.string()),
-            *[
-                (name, pa.string() if name in CATEGORICAL else pa.float64())
-                for name in FEATURE_NAMES
-            ],
+            *[(name, pa.string() if name in CATEGORICAL else pa.float64()) for name in names],
             ("label", pa.int32()),
         ]
     )

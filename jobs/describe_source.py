@@ -190,8 +190,8 @@ def findings(source: Source, found: Survey) -> list[tuple[str, str]]:
     repeated = "not counted" if found.repeated is None else _share(found.repeated, found)
     return [
         ("written as", written),
-        ("times", f"{times}, in {source.timezone} unless they carry a zone"),
-        *((ours, theirs) for ours, theirs in source.columns.model_dump().items() if theirs),
+        ("times", f"{times}, in {source.zone_of_timestamps} unless they carry a zone"),
+        *((ours, theirs) for ours, theirs in source.columns.given.items()),
         ("days", f"{found.first} to {found.last}"),
         ("without trade", f"{len(without_trade):,} days{_some(without_trade)}"),
         ("without a customer", _share(found.without_customer, found)),

@@ -9,7 +9,7 @@ import argparse
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -44,6 +44,9 @@ PARSER.add_argument("--html", type=writable, metavar="FILE", help="write a page 
 
 SHOWN = 3
 """The newest days, deliveries and unused lines that are shown of many."""
+
+SHOWN_OF = {"invoices": "invoice_id", "products": "product_id"}
+"""What is counted, each with the column of the line that it needs."""
 
 CHANGES_SHOWN = 6
 
@@ -359,7 +362,8 @@ def activity_of(root: Path, record: RunRecord, customer: str) -> list[dict]:
 def window_section(seen: Seen, activity: Sequence[dict]) -> Section:
     """What lay in each window, and the newest days in it."""
     night = seen.record.score_date
-    currency = seen.record.params["business"]["currency"]
+    source = seen.record.params["sources"][seen.record.source]
+    absent = [name for name, ours in SHOWN_OF.items() if not source["columns"].get(ours)]
     names = seen.features.column_names
     windows = sorted({int(days) for name in names for days in re.findall(r"_(\d+)d$", name)})
     rows = [
@@ -379,20 +383,33 @@ def window_section(seen: Seen, activity: Sequence[dict]) -> Section:
         for row in activity[:SHOWN]
     ]
     return Section(
-        f"What the windows looked at ({currency})",
+        f"What the windows looked at ({source['currency']})",
         [
-            Table(
-                ["last", "days", "invoices", "lines", "products", "bought", "returned"],
-                [*rows, window_row("all", activity)],
+            without(
+                absent,
+                Table(
+                    ["last", "days", "invoices", "lines", "products", "bought", "returned"],
+                    [*rows, window_row("all", activity)],
+                ),
             ),
             f"The newest {len(newest)} of {len(activity)} days with activity:",
-            Table(
-                ["day", "ago", "invoices", "lines", "bought", "returned", "delivered"],
-                newest,
-                first_number=3,
+            without(
+                absent,
+                Table(
+                    ["day", "ago", "invoices", "lines", "bought", "returned", "delivered"],
+                    newest,
+                    first_number=3,
+                ),
             ),
         ],
     )
+
+
+def without(absent: Collection[str], table: Table) -> Table:
+    """The table without the columns under these heads."""
+    shown = [at for at, head in enumerate(table.header) if head not in absent]
+    header, *rows = ([row[at] for at in shown] for row in [table.header, *table.rows])
+    return Table(header, rows, sum(at < table.first_number for at in shown))
 
 
 def days_ago(row: dict, night: date) -> int:
@@ -506,11 +523,15 @@ def excluded_text(row: dict) -> str:
     >>> line = {"invoice_id": "7", "product_id": "flour", "unit_price_micros": 990_000}
     >>> excluded_text(line | {"quantity_micros": 1_250_000})
     'invoice 7, 1.25 x flour at 0.99'
+    >>> excluded_text(line | {"quantity_micros": 0, "invoice_id": None, "product_id": None})
+    '0 at 0.99'
     """
     # As a decimal, which shows no more digits than there are.
     quantity = Decimal(row["quantity_micros"]) / MICROS
     price = row["unit_price_micros"] / MICROS
-    return f"invoice {row['invoice_id']}, {quantity:f} x {row['product_id']} at {price:,.2f}"
+    invoice = f"invoice {row['invoice_id']}, " if row["invoice_id"] else ""
+    product = f" x {row['product_id']}" if row["product_id"] else ""
+    return f"{invoice}{quantity:f}{product} at {price:,.2f}"
 
 
 def unused_section(unused: Sequence[Unused]) -> list[Section]:

@@ -381,8 +381,8 @@ def arms(spark: SparkSession, root: Path, record: RunRecord) -> dict[str, DataFr
 def describe_customers(spark: SparkSession, root: Path, record: RunRecord) -> DataFrame:
     """``customer_id``, ``country_slice`` and ``tenure_slice``, from the run's features.
 
-    The home country is the one most customers are from. Without the run's features (they may have
-    been removed since) there are no rows.
+    The home country is the one most customers are from; without countries there is no such column.
+    Without the run's features (they may have been removed since) there are no rows.
     """
     described = StageRecord.read(root, record, "build_features").pieces["features"]
     try:
@@ -392,14 +392,15 @@ def describe_customers(spark: SparkSession, root: Path, record: RunRecord) -> Da
         log.warning("countries and tenures are unknown: %s", error)
         empty = "customer_id string, country_slice string, tenure_slice string"
         return spark.createDataFrame([], empty)
-    by_size = features.groupBy("country").count().orderBy(F.desc("count"), "country")
-    home = by_size.collect()[0]["country"]
-    country = F.when(F.col("country") == home, home).when(
-        F.col("country").isNotNull(), "all others"
-    )
-    return features.select(
-        "customer_id", country.alias("country_slice"), tenure_band().alias("tenure_slice")
-    )
+    slices = [tenure_band().alias("tenure_slice")]
+    if "country" in features.columns:
+        by_size = features.groupBy("country").count().orderBy(F.desc("count"), "country")
+        home = by_size.collect()[0]["country"]
+        country = F.when(F.col("country") == home, home).when(
+            F.col("country").isNotNull(), "all others"
+        )
+        slices.append(country.alias("country_slice"))
+    return features.select("customer_id", *slices)
 
 
 def tenure_band() -> Column:
@@ -450,11 +451,15 @@ def histogram(customers: DataFrame) -> "pd.DataFrame":
         in ``control`` if it is there; ``is_contacted`` is then what would have been decided. Those
         whom the arm that served them would contact are in one of the slices for contacts, too.
     """
-    unknown, is_withheld = F.lit("unknown"), F.col("is_control") & F.col("would_contact")
+    is_withheld = F.col("is_control") & F.col("would_contact")
+    groups = [
+        F.concat(F.lit(f"{name}: "), F.coalesce(f"{name}_slice", F.lit("unknown")))
+        for name in ("country", "tenure")
+        if f"{name}_slice" in customers.columns
+    ]
     slices = F.array(
         F.lit(ALL),
-        F.concat(F.lit("country: "), F.coalesce("country_slice", unknown)),
-        F.concat(F.lit("tenure: "), F.coalesce("tenure_slice", unknown)),
+        *groups,
         F.concat(F.lit("decile: "), F.col("decile").cast("string")),
         F.when(F.col("status") != "scored", "status: fallback"),
         F.when(F.col("is_control"), CONTROL),

@@ -36,8 +36,13 @@ from settings import Settings
 
 PARSER = run_parser(__doc__)
 
-NUMBERS = {"quantity": "quantity_micros", "unit_price": "unit_price_micros"}
-"""What is in millionths, by the name under which it is judged and shown in whole units."""
+NUMBERS = {
+    "quantity": "quantity_micros",
+    "unit_price": "unit_price_micros",
+    "amount": "unit_price_micros",
+}
+"""What is in millionths, by the name under which it is judged and shown in whole units. An amount
+without quantity is the price of one piece."""
 
 CATEGORIES = ("country",)
 TEXTS = ("invoice_id", "product_id", "customer_id", "invoiced_at")
@@ -61,7 +66,8 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     earlier = warehouse.weekdays_before(record.score_date, params.drift.weekday_nights)
     days = [day for day in (record.score_date, *earlier) if day in record.intakes]
     wrong = warehouse.incidents(engine, earlier[-1], earlier[0])
-    lines = describe_lines(spark, root, {day: record.intakes[day] for day in days})
+    given = params.source(record.source).columns.given
+    lines = describe_lines(spark, root, {day: record.intakes[day] for day in days}, given)
     described_by = StageRecord.read(root, record, "build_features")
     remedy = f"Make them again: {record.command('build_features')}"
     features = read_pieces(spark, root, [described_by.pieces["features"]], remedy=remedy)
@@ -97,26 +103,31 @@ def usual_columns(
 
 
 def describe_lines(
-    spark: SparkSession, root: Path, intakes: Mapping[date, str]
+    spark: SparkSession, root: Path, intakes: Mapping[date, str], given: Collection[str]
 ) -> dict[date, dict[str, ColumnStats]]:
     """Accepted and excluded lines of these deliveries, by day and column; one pass.
 
     A day without such lines is left out.
+
+    Args:
+        given: The columns that the source has, by our names.
     """
     records = [IntakeRecord.read(root, day, name) for day, name in intakes.items()]
     datasets = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS)
     both = read_together(spark, root, [one.pieces for one in records], datasets)
 
     measures = {"rows": F.count("*"), "invoices": F.count_distinct("invoice_id")}
-    columns = {name: name for name in (*TEXTS, *CATEGORIES)} | NUMBERS
+    categories = [name for name in CATEGORIES if name in given]
+    numbers = {name: column for name, column in NUMBERS.items() if name in given}
+    columns = {name: name for name in (*TEXTS, *categories) if name in given} | numbers
     for name, column in columns.items():
         measures[f"missing {name}"] = F.count_if(F.col(column).isNull())
-    for name, column in NUMBERS.items():
+    for name, column in numbers.items():
         measures[f"median {name}"] = F.percentile(column, 0.5)
         measures[f"low {name}"], measures[f"high {name}"] = F.min(column), F.max(column)
     aggregated = both.groupBy("known_on").agg(*[m.alias(name) for name, m in measures.items()])
     found = {row["known_on"]: row for row in aggregated.collect()}
-    counted = {name: both.groupBy("known_on", name).count().collect() for name in CATEGORIES}
+    counted = {name: both.groupBy("known_on", name).count().collect() for name in categories}
 
     types = dict(both.dtypes)
     return {

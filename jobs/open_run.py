@@ -33,7 +33,7 @@ from ledger import (
     standing,
 )
 from models.registry import CHAMPION, RegistryState
-from params import Params, read_params
+from params import Params, Source, read_params
 from records import ActivityRecord, Challenger, RunRecord, code_version, run_id
 from sealed import RecordOutdated
 from settings import Settings
@@ -146,13 +146,13 @@ def run(
             f"{version.version} is not the champion, which is {registry.champion or 'none yet'}. "
             "If it shall score this night, say why: --reason, in the form Reason."
         )
-    check_usable(settings, version)
+    check_usable(settings, version, source)
     challenger, refusal = None, None
     if model == CHAMPION:
-        challenger, refusal = pin_challenger(settings, registry, score_date)
+        challenger, refusal = pin_challenger(settings, registry, score_date, source)
     elif before is not None and before.challenger and version.version == before.model_version:
         challenger = before.challenger
-        check_usable(settings, registry.resolve(challenger.version))
+        check_usable(settings, registry.resolve(challenger.version), source)
 
     asked_for = {
         "source": settings.source,
@@ -266,7 +266,7 @@ def rows_of_activity(root: Path, intakes: dict[date, str]) -> int:
 
 
 def pin_challenger(
-    settings: Settings, registry: RegistryState, score_date: date
+    settings: Settings, registry: RegistryState, score_date: date, source: Source
 ) -> tuple[Challenger | None, str | None]:
     """The challenger of the night, and why the one there is cannot score along; both may be None.
 
@@ -286,7 +286,7 @@ def pin_challenger(
             if before is None or before.version != version.version:
                 return None, None
             percent = before.percent
-        check_usable(settings, version)
+        check_usable(settings, version, source)
     # Whatever is wrong with it: it is the champion's night.
     except Exception as error:
         log.exception("the night goes on without challenger %s", version.version)

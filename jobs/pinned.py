@@ -43,14 +43,12 @@ def night_code_sha256() -> str:
 def scoring_params_sha256(params: Params, source: str, is_challenged: bool = False) -> str:
     """The hash of exactly those parameters that change what a night computes.
 
-    These are `business`, the source without `training_until`, `validation`, `population` and
-    `scoring`; with a challenger also the checks of `rollout` that decide whom it serves. What
-    shaped the model (`training`, `model`, `decision`) is in its bundle; the other sections judge a
-    night that is scored.
+    These are the source without `training_until`, `validation`, `population` and `scoring`; with a
+    challenger also the checks of `rollout` that decide whom it serves. What shaped the model
+    (`training`, `model`, `decision`) is in its bundle; the other sections judge a night that is
+    scored.
     """
-    sections = params.model_dump(
-        mode="json", include={"business", "validation", "population", "scoring"}
-    )
+    sections = params.model_dump(mode="json", include={"validation", "population", "scoring"})
     if is_challenged:
         checks = {"min_rank_correlation", "max_contacted_factor"}
         sections["rollout"] = params.rollout.model_dump(mode="json", include=checks)

@@ -15,7 +15,7 @@ import yaml
 from models.git import GitFailed, git
 from models.registry import CHAMPION, ModelVersion, Promotion, Registry, Trained
 from models.store import bundle_sha256, download_bundle, fetch_bundle
-from params import Params
+from params import Params, Source
 from records import AuditAnchor
 from settings import Settings
 from warehouse import (
@@ -193,8 +193,8 @@ def usable_bundle(settings: Settings, version: ModelVersion) -> "Bundle":
     return read_bundle(folder, version.bundle_sha256)
 
 
-def check_usable(settings: Settings, version: ModelVersion) -> None:
-    """Raise unless the version's bundle is here and can score the features of this code.
+def check_usable(settings: Settings, version: ModelVersion, source: Source) -> None:
+    """Raise unless the version's bundle is here and can score the features of the source.
 
     Raises:
         HistoryDiffers: If the version's tag was moved since it was registered.
@@ -202,22 +202,22 @@ def check_usable(settings: Settings, version: ModelVersion) -> None:
         BundleRefused, ModelDoesNotFit: If it cannot score here.
     """
     check_version(connect(settings.warehouse_url), version)
-    check_features(usable_bundle(settings, version), version.version)
+    check_features(usable_bundle(settings, version), version.version, source)
 
 
-def check_features(bundle: "Bundle", version: str) -> None:
-    """Raise ModelDoesNotFit unless the model reads exactly the features that this code computes.
+def check_features(bundle: "Bundle", version: str, source: Source) -> None:
+    """Raise ModelDoesNotFit unless the model reads exactly the features of the source.
 
     Raises:
         ModelDoesNotFit: Names the differences.
     """
-    from features.build import FEATURE_NAMES
+    from features.build import names_of
 
-    reads, computed = set(bundle.feature_names), set(FEATURE_NAMES)
+    reads, computed = set(bundle.feature_names), set(names_of(source))
     if reads != computed:
         raise ModelDoesNotFit(
             f"model {version} reads {sorted(reads - computed) or 'nothing'} that features/ does "
-            f"not compute, and does not know {sorted(computed - reads) or 'nothing'} that it does. "
-            "Train with this code: python -m jobs.retrain_model --help. Or score with the code "
-            "that the version's tag points to."
+            "not compute of the source's columns, and does not know "
+            f"{sorted(computed - reads) or 'nothing'} that it does. Train with this code and "
+            "mapping: python -m jobs.retrain_model --help. Or score with those of its tag."
         )

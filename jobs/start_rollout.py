@@ -35,7 +35,7 @@ def run(settings: Settings, params: Params, version: str, *, reason: str, actor:
     registry = open_registry(settings, params)
     state = registry.read()
     wanted = state.resolve(version)
-    check_usable(settings, wanted)
+    check_usable(settings, wanted, params.source(settings.source))
 
     move = state.challenge
     if move is None or move.version != wanted.version:

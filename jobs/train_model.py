@@ -40,7 +40,8 @@ def run(params: Params, artifacts: Path) -> dict:
     }
     rows = {part: rows_of(training_set, dates) for part, dates in asdict(split).items()}
     holdout = rows["holdout"]
-    predictions = holdout.select(["as_of", "customer_id", "label", "country"])
+    names = ("as_of", "customer_id", "label", "country")
+    predictions = holdout.select([name for name in names if name in holdout.column_names])
     for kind, fit in judged.items():
         probability = score(holdout, fit, reasons=0)["probability"]
         predictions = predictions.append_column(f"p_{kind}", probability)

@@ -271,6 +271,8 @@ def _slices(rows: pd.DataFrame, gate: Gate) -> dict[str, np.ndarray]:
             masks[f"tenure: {band}"] = rows["tenure_days"].between(first, beyond, "left").to_numpy()
             first = beyond
     for column in gate.group_columns:
+        if column not in rows:
+            continue
         names = group_names(rows[column])
         for name in sorted(names.unique()):
             masks[f"{column}: {name}"] = (names == name).to_numpy()

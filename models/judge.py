@@ -21,8 +21,9 @@ def judge(predictions: pd.DataFrame, rounds: int, seed: int, control_share: floa
     """Everything worth knowing about the predictions of the holdout.
 
     Args:
-        predictions: ``as_of``, ``customer_id``, ``label`` (0 or 1), ``country`` and, by each kind
-            of model, ``p_recency``, ``p_logistic``, ``p_xgboost``; one row per customer and date.
+        predictions: ``as_of``, ``customer_id``, ``label`` (0 or 1), ``country`` if the source has
+            it and, by each kind of model, ``p_recency``, ``p_logistic``, ``p_xgboost``; one row per
+            customer and date.
         rounds: Of the bootstrap. Customers are drawn, not rows: the rows of one customer are
             alike, and counting them as independent would make intervals too narrow.
         seed: Of the bootstrap.
@@ -74,12 +75,16 @@ def _judge_control(rows: pd.DataFrame, scores: str, rounds: int, seed: int) -> d
 def country_and_date_slices(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     """Which rows are of the most frequent country, of all others, and of each as-of date.
 
+    Of a source without countries there are the dates alone.
+
     Returns:
         A boolean mask for each part that has rows, by its name.
     """
-    country = rows["country"]
-    home = country.value_counts().sort_index().idxmax()
-    masks = {f"country: {home}": country == home, "country: all others": country != home}
+    masks = {}
+    if "country" in rows:
+        country = rows["country"]
+        home = country.value_counts().sort_index().idxmax()
+        masks = {f"country: {home}": country == home, "country: all others": country != home}
     for day in sorted(rows["as_of"].unique()):
         masks[f"as of {day}"] = rows["as_of"] == day
     return {name: mask.to_numpy() for name, mask in masks.items() if mask.any()}

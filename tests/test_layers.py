@@ -22,6 +22,7 @@ FOUNDATION = {
     "meaning",
     "params",
     "records",
+    "schedule",
     "sealed",
     "settings",
 }
@@ -32,7 +33,8 @@ MAY_IMPORT = {
     # A library gets what it needs as arguments; only a job knows where we run.
     **{library: FOUNDATION - {"settings"} for library in LIBRARIES},
     "jobs": FOUNDATION | LIBRARIES,
-    "dags": set(),  # a DAG starts a job by name; it never imports one
+    # A DAG starts a job by name and never imports one; its schedule is that of the source.
+    "dags": {"params", "schedule", "settings"},
     "plugins": {"settings"},
     "local": FOUNDATION | {"jobs", "warehouse"},
 }

@@ -291,11 +291,9 @@ def test_a_delivery_that_came_back_stands_again(tmp_path):
 
 
 def changed(**values: object) -> Params:
-    """Parameters with another entry of the source, or another zone of the business."""
+    """Parameters with another entry of the source."""
     made = PARAMS.model_dump(mode="json")
-    for name, value in values.items():
-        section = made["business"] if name == "business_timezone" else made["sources"]["generated"]
-        section[name.removeprefix("business_")] = value
+    made["sources"]["generated"] |= values
     return Params.model_validate(made)
 
 
@@ -307,13 +305,12 @@ def renamed_customer() -> dict:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"business_timezone": "Europe/Berlin"}, "business.timezone"),
         ({"timezone": "Europe/Oslo"}, "sources.generated.timezone"),
         ({"columns": renamed_customer()}, "sources.generated.columns.customer_id"),
         ({"largest_quantity": 7}, "sources.generated.largest_quantity"),
         (
-            {"business_timezone": "Europe/Berlin", "largest_quantity": 7},
-            "business.timezone, sources.generated.largest_quantity",
+            {"timezone": "Europe/Berlin", "largest_quantity": 7},
+            "sources.generated.largest_quantity, sources.generated.timezone",
         ),
     ],
 )
@@ -336,7 +333,8 @@ def test_days_under_other_rules_stop_the_night_which_names_what_changed(tmp_path
 
 
 @pytest.mark.parametrize(
-    "values", [{"training_until": "2030-01-01"}, {"closed_days": ["2026-12-25"]}]
+    "values",
+    [{"training_until": "2030-01-01"}, {"closed_days": ["2026-12-25"]}, {"currency": "NOK"}],
 )
 def test_what_changes_no_row_is_no_rule(values):
     assert intake_rules(changed(**values), "generated") == todays_rules()

@@ -3,14 +3,13 @@
 import contextlib
 import time
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date
 
 from local.airflow.client import AirflowFailed, Client, insist_on_health
 from local.airflow.console import console
 from params import read_params
-
-NIGHT_STARTS_AT_HOUR = 2
+from schedule import start_of_night
+from settings import Settings
 
 
 class RunFailed(RuntimeError):
@@ -58,9 +57,7 @@ def _begin(client: Client, night: date, fields: dict) -> str:
     It gets the logical date that the schedule would have given it, so that it stands for that
     scheduled run in Airflow and no backfill runs the night a second time.
     """
-    zone = ZoneInfo(read_params().business.timezone)
-    morning = night + timedelta(days=1)
-    dated = datetime(morning.year, morning.month, morning.day, NIGHT_STARTS_AT_HOUR, tzinfo=zone)
+    dated = start_of_night(read_params().source(Settings().source), night)
     runs = client.call(
         "GET",
         "/dags/nightly_scoring/dagRuns",

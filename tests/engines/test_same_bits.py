@@ -165,7 +165,7 @@ def test_the_split_of_a_delivery(same, layout, rules, dirty):
 
     def ask(spark):
         lines = spark.createDataFrame(built, DELIVERED)
-        tagged = split_lines(spark, lines, strict, "Europe/London", layout)
+        tagged = split_lines(spark, lines, strict, layout)
         came = tagged.where("outcome = 'accepted' and quantity_micros > 0")
         have_keys = isinstance(strict.duplicates, list)
         marked = mark_repeated(tagged, came, 7, have_keys=have_keys, are_repaired=True)

@@ -41,6 +41,7 @@ def good_line(**values: object) -> dict:
         "unusable_country": None,
         "inexact_quantity": None,
         "inexact_unit_price": None,
+        "inexact_amount": None,
         "invoice_issuer": None,
     }
     built = good | values

@@ -13,8 +13,6 @@ from expectations.split import Layout, count_outcomes, split_lines
 from expectations.transactions import transaction_rules
 from expectations.verdict import judge
 
-LONDON = "Europe/London"
-
 
 def at(instant: str) -> datetime:
     """A moment, UTC."""
@@ -75,7 +73,7 @@ CASES = {
 def test_every_kind_of_line_has_its_outcome_and_rule(spark, source, line, delivered):
     lines = [line(**changes) | {"raw": {"case": case}} for case, (changes, _, _) in CASES.items()]
 
-    rows = split_lines(spark, delivered(lines), source, LONDON).collect()
+    rows = split_lines(spark, delivered(lines), source).collect()
 
     found = {row.raw["case"]: (row.outcome, row.rule) for row in rows}
     assert found == {case: (outcome, rule) for case, (_, outcome, rule) in CASES.items()}
@@ -87,7 +85,7 @@ def test_a_line_is_filed_under_the_first_rule_it_breaks_and_names_all(
 ):
     broken = line(invoice_id=None, quantity_micros=0, unit_price_micros=-5)
 
-    [row] = split_lines(spark, delivered([broken]), source, LONDON).collect()
+    [row] = split_lines(spark, delivered([broken]), source).collect()
 
     assert row.rule == "invoice_id_given"
     assert row.rules == ["invoice_id_given", "quantity_not_zero", "unit_price_not_negative"]
@@ -100,7 +98,7 @@ def test_a_country_outside_the_list_is_quarantined_when_there_is_a_list(
     listed = source.model_copy(update={"countries": ["France", "United Kingdom"]})
     lines = [line(country="France"), line(country="Frankreich"), line(country=None)]
 
-    rows = split_lines(spark, delivered(lines), listed, LONDON).collect()
+    rows = split_lines(spark, delivered(lines), listed).collect()
 
     assert {row.country: row.rule for row in rows} == {
         "France": None,
@@ -122,7 +120,7 @@ def test_of_equal_lines_one_is_kept_whatever_the_order_of_rows_and_parts(
 
     def outcomes(rows: list[dict], layout: Layout) -> Counter:
         frame = delivered(rows).repartition(3)
-        tagged = split_lines(spark, frame, source, LONDON, layout)
+        tagged = split_lines(spark, frame, source, layout)
         return Counter((row.outcome, row.rule, row.source_file) for row in tagged.collect())
 
     expected = Counter(
@@ -147,7 +145,7 @@ def test_outcomes_are_counted_by_day_and_rule(spark, source, line, delivered):
         line(known_on=date(2026, 4, 2)),
     ]
 
-    assert count_outcomes(split_lines(spark, delivered(lines), source, LONDON)) == {
+    assert count_outcomes(split_lines(spark, delivered(lines), source)) == {
         date(2026, 4, 1): {
             "accepted": {"": 1},
             "excluded": {"no_customer": 1},
@@ -186,7 +184,7 @@ dirty_lines = st.fixed_dictionaries(
 def test_the_verdict_and_the_split_count_the_same_rows(spark, source, line, delivered, rows):
     strict = source.model_copy(update={"countries": ["France", "United Kingdom"]})
     rules = transaction_rules(strict)
-    tagged = split_lines(spark, delivered([line(**row) for row in rows]), strict, LONDON)
+    tagged = split_lines(spark, delivered([line(**row) for row in rows]), strict)
 
     verdict = {outcome.rule: outcome.broken for outcome in judge("transactions", tagged, rules)}
     split = {

@@ -382,3 +382,24 @@ def test_online_retail_is_laid_out_row_for_row(online_retail, tmp_path):
     folders = list((tmp_path / "incoming/transactions").iterdir())
     rows = [sum(pq.read_metadata(path).num_rows for path in folder.iterdir()) for folder in folders]
     assert (sum(rows), sum(count > 0 for count in rows)) == (1_044_848, 604)
+
+
+# --------------------------------------------------------------------- tables with little in them
+
+
+def test_a_table_of_amounts_needs_no_receipt_product_or_country(table, describe, entry):
+    header = ["household", "when", "sales_value", "quantity"]
+    describe(table(["ada", EVE, "2.5", "2"], ["bob", LATER, "-1", "1"], header=header), into=True)
+    assert entry().columns.given == {
+        "customer_id": "household",
+        "invoiced_at": "when",
+        "amount": "sales_value",
+    }
+    assert entry("currency").endswith("# ? what are amounts in?")
+    assert entry().largest_amount == 5
+
+
+def test_a_price_without_a_quantity_is_what_was_spent(table, describe, entry):
+    header = ["card", "date", "price"]
+    describe(table(["ada", EVE, "2.5"], ["bob", LATER, "7"], header=header))
+    assert entry().columns.amount == "price"

@@ -350,14 +350,14 @@ def changed_source(**values):
 @pytest.mark.parametrize(
     "params",
     [
-        changed("business", timezone="Europe/Berlin"),
         changed("validation", quarantine_budget_share=0.9),
         changed("population", active_days=90),
         changed("scoring", reasons=False),
+        changed_source(timezone="Europe/Berlin"),
         changed_source(largest_quantity=1),
         changed_source(countries=["Norway"]),
     ],
-    ids=["business", "validation", "population", "scoring", "quantity", "countries"],
+    ids=["validation", "population", "scoring", "zone", "quantity", "countries"],
 )
 def test_a_parameter_that_changes_a_score_is_another_run(params):
     assert scoring_params_sha256(params, "generated") != scoring_params_sha256(PARAMS, "generated")
@@ -394,7 +394,7 @@ def test_the_checks_of_a_challenger_count_only_when_there_is_one(check):
 
 
 def test_every_section_of_the_parameters_is_in_or_out_of_the_hash_on_purpose():
-    judged = {"business", "sources", "validation", "population", "scoring"}
+    judged = {"sources", "validation", "population", "scoring"}
     judged |= {"training", "model", "decision", "drift"}
     judged |= {"quality", "performance", "retraining", "gate", "rollout"}
     assert set(type(PARAMS).model_fields) == judged
@@ -412,7 +412,7 @@ def new_code(monkeypatch) -> None:
     "params",
     [
         changed("population", active_days=90),
-        changed("business", timezone="Europe/Berlin"),
+        changed_source(timezone="Europe/Berlin"),
         changed_source(largest_quantity=1),
     ],
     ids=["a parameter", "the zone", "a rule of reading"],

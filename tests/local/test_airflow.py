@@ -10,6 +10,7 @@ import pytest
 from local.airflow.client import Client
 from local.airflow.nights import RunFailed, run_nights
 from local.airflow.processes import secrets_of
+from params import read_params
 
 
 class Killed(BaseException):
@@ -57,11 +58,11 @@ class RedNight(Client):
         return {"is_paused": False, "state": "failed"}
 
 
-def say(monkeypatch, **states) -> str:
+def say(monkeypatch, night: date = date(2026, 4, 1), **states) -> str:
     """What is said of a night that is red and whose tasks are so."""
     monkeypatch.setattr(RedNight, "states", states)
     with pytest.raises(RunFailed) as failure:
-        run_nights(RedNight("http://localhost:8080", "secret"), [date(2026, 4, 1)])
+        run_nights(RedNight("http://localhost:8080", "secret"), [night])
     return str(failure.value)
 
 
@@ -74,3 +75,27 @@ def test_a_red_night_without_a_failed_task_names_the_state_of_each(monkeypatch):
     said = say(monkeypatch, open_run="success", build_features="skipped", publish=None)
     assert "open_run success, build_features skipped, publish not begun" in said
     assert "http://localhost:8080/dags/nightly_scoring/runs/night__2026-04-01" in said
+
+
+@pytest.mark.parametrize(
+    ("night", "instant"),
+    [
+        (date(2026, 1, 15), "2026-01-16T07:00:00+00:00"),
+        (date(2026, 7, 15), "2026-07-16T06:00:00+00:00"),
+        # The clock goes forward over two o'clock.
+        (date(2026, 3, 7), "2026-03-08T07:00:00+00:00"),
+    ],
+)
+def test_a_night_by_hand_has_the_logical_date_of_the_schedule_of_its_source(
+    monkeypatch, night, instant
+):
+    params = read_params()
+    shop = params.source("generated").model_copy(update={"timezone": "America/New_York"})
+    elsewhere = params.model_copy(update={"sources": {"generated": shop}})
+    monkeypatch.setattr("local.airflow.nights.read_params", lambda: elsewhere)
+    asked = []
+    monkeypatch.setattr(
+        RedNight, "trigger", lambda *arguments: asked.append(arguments[-1]) or "night"
+    )
+    say(monkeypatch, night, open_run="failed")
+    assert [at.isoformat() for at in asked] == [instant]

@@ -129,7 +129,7 @@ def test_a_record_that_was_changed_and_sealed_again_is_found_where_something_res
         (run, ("reason",), "no reason", "scoring_runs.reason"),
         (run, ("previous_run_id",), "0123456789abcdef", "scoring_runs.chain_sha256"),
         (run, ("engine",), "local[7]", "scoring_runs.chain_sha256"),
-        (rules, ("business.timezone",), "Asia/Tokyo", "lake/rules"),
+        (rules, ("sources.generated.timezone",), "Asia/Tokyo", "lake/rules"),
         (ledger, ("files", 0, "sha256"), "0" * 64, "lake/ledger"),
         (own / f"{record.intake}.json", ("accepted",), 1, "does not add up"),
         (own / f"{record.intake}.activity.json", ("transactions_sha256",), "0", "other lines"),

@@ -1,0 +1,40 @@
+"""When a night starts and which day it describes, by the clock of the source."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from params import Source
+
+NIGHT_STARTS_AFTER = timedelta(hours=2)
+"""From the end of a business day: what it sold is on its way by then."""
+
+
+def starts_at(source: Source) -> time:
+    """What the clock of the source shows when a night starts, to the minute."""
+    ends_at = datetime.combine(date.min, source.day_ends_at)
+    return (ends_at + NIGHT_STARTS_AFTER).time().replace(second=0)
+
+
+def cron(source: Source) -> str:
+    """The same as a cron expression, in the zone of the source."""
+    at = starts_at(source)
+    return f"{at.minute} {at.hour} * * *"
+
+
+def start_of_night(source: Source, score_date: date) -> datetime:
+    """The instant at which the schedule starts the night of a day, in UTC.
+
+    As Airflow does, it takes the later one where the clock goes back and shows the time twice, and
+    moves a time on that the clock leaves out.
+    """
+    morning = datetime.combine(score_date + timedelta(days=1), starts_at(source))
+    zone = ZoneInfo(source.timezone)
+    return max(morning.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+
+
+def day_ended_before(source: Source, moment: datetime) -> date:
+    """The last business day that had ended at a moment."""
+    on_the_clock = moment.astimezone(ZoneInfo(source.timezone)).replace(tzinfo=None)
+    ends_at = source.day_ends_at
+    since = timedelta(hours=ends_at.hour, minutes=ends_at.minute, seconds=ends_at.second)
+    return (on_the_clock - since).date() - timedelta(days=1)
