@@ -6,7 +6,8 @@ folder of its own. The one that counts is named by a record.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -32,6 +33,15 @@ class Dataset:
         """
         return [column.split()[0] for column in re.split(r",\s*(?![^<]*>)", self.schema)]
 
+    def extended(self, more: Mapping[str, str]) -> "Dataset":
+        """The same with further columns behind the others, by name and type.
+
+        >>> Dataset("pairs", "id string", "").extended({"discount": "bigint"}).schema
+        'id string, discount bigint'
+        """
+        columns = [self.schema, *(f"{name} {type_}" for name, type_ in more.items())]
+        return replace(self, schema=", ".join(columns))
+
     def partition(self, root: Path, **key: object) -> Path:
         """The folder of one partition, e.g. ``partition(root, known_on=d, intake="ab12-07ff")``."""
         return root / self.layout.format(**key)
@@ -52,7 +62,7 @@ DELIVERED_LINE = (
     f"{LINE}, source_file string, source_line bigint, raw map<string, string>, malformed string, "
     "unusable_invoice_id string, unusable_product_id string, unusable_customer_id string, "
     "unusable_country string, inexact_quantity string, inexact_unit_price string, "
-    "inexact_amount string, invoice_issuer string"
+    "inexact_amount string, invoice_issuer string, unusable_carried string"
 )
 """A line as it is read from a delivery, before it is split.
 
@@ -60,7 +70,7 @@ DELIVERED_LINE = (
 ``raw`` holds the row as delivered. What stands in ``malformed``, in ``unusable_*`` or in
 ``inexact_*`` says what is wrong with the line, the id or the number, which is null then; null if it
 is right. ``invoice_issuer`` is who numbers the invoices, where the source says that there are
-several.
+several. What the source carries stands behind the others, by name.
 """
 
 INCOMING_TRANSACTIONS = "incoming/transactions/{known_on}"
@@ -154,7 +164,8 @@ ACTIVITY = Dataset(
 Purchases have ``quantity_micros > 0``, returns ``quantity_micros < 0``; the sums of returns
 are positive. ``purchase_micros`` and ``return_micros`` are what the lines are worth,
 in millionths of the currency unit. The arrays are sorted and distinct. ``known_on`` is the day of
-the delivery. No nulls, but ``country`` of a source without one; there an array is empty for want
+the delivery. What the source carries stands behind the others: sums and lists of purchases. No
+nulls, but ``country`` of a source without one; there an array is empty for want
 of its column.
 
 Made by: summarise_activity, load_history. Used by: build_features, list_training_window,

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+import catalog
 from errors import WrongInput, wrong_values
 
 MICROS = 1_000_000
@@ -64,6 +65,25 @@ class Columns(_Section):
             raise ValueError("name either quantity and unit_price, or amount alone")
         return self
 
+
+class Carried(_Section):
+    """A further column of the source, and how it is summed up per customer and day."""
+
+    column: str
+    keep: Literal["sum", "values"]
+
+    @property
+    def type_of_line(self) -> str:
+        """In Spark's words; a number is in millionths."""
+        return {"sum": "bigint", "values": "string"}[self.keep]
+
+    @property
+    def type_of_day(self) -> str:
+        """The same of all lines of a customer and day."""
+        return {"sum": "bigint", "values": "array<string>"}[self.keep]
+
+
+OurName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
 
 Character = Annotated[str, Field(min_length=1, max_length=1)]
 
@@ -142,6 +162,7 @@ class Source(_Section):
     text: Text = Text()
     timestamp_format: str | None = None
     columns: Columns
+    carry: dict[OurName, Carried] = {}
     ids: IdKinds = IdKinds()
     null_markers: list[str] = []
     duplicates: Literal["all columns", "never"] | list[str] = "all columns"
@@ -170,7 +191,18 @@ class Source(_Section):
         """The columns that a file must have, by the source's names."""
         named = self.duplicates if isinstance(self.duplicates, list) else []
         issuer = [self.invoices_issued_by] if self.invoices_issued_by else []
-        return list(dict.fromkeys([*self.columns.given.values(), *issuer, *named]))
+        carried = [one.column for one in self.carry.values()]
+        return list(dict.fromkeys([*self.columns.given.values(), *carried, *issuer, *named]))
+
+    @property
+    def has(self) -> frozenset[str]:
+        """Our names of the columns that features can be made of."""
+        return frozenset([*self.columns.given, *self.carry])
+
+    @property
+    def largest_carried(self) -> int:
+        """The largest number of which a delivery's exact sum cannot overflow."""
+        return LARGEST_SUM // MICROS // self.limits.delivery_rows
 
     @field_validator("timestamp_format")
     @classmethod
@@ -207,6 +239,16 @@ class Source(_Section):
             if getattr(self, name) and column not in self.columns.given:
                 raise ValueError(f"{name} is about {column}, which is not among the columns")
         return self
+
+    @field_validator("carry")
+    @classmethod
+    def _is_no_column_of_ours(cls, carry: dict[str, Carried]) -> dict[str, Carried]:
+        delivered = catalog.Dataset("delivered_lines", catalog.DELIVERED_LINE, "")
+        kept = (delivered, catalog.TRANSACTIONS, catalog.ACTIVITY)
+        taken = {name for dataset in kept for name in dataset.columns} | set(Columns.model_fields)
+        if both := sorted(taken & set(carry)):
+            raise ValueError(f"{both[0]} is the name of a column of ours; choose another")
+        return carry
 
     @model_validator(mode="after")
     def _sums_fit(self) -> Self:

@@ -240,12 +240,13 @@ def describe_nights(
         (ActivityRecord.read(root, day, name).activity, ON_TIME)
         for day, name in on_time(settings, params, calendar.last_night).items()
     ]
-    activity = read_activity(spark, root, pieces)
+    source = params.source(settings.source)
+    activity = read_activity(spark, root, pieces, source=source)
     horizon = params.training.horizon_days
     nights = calendar.nights
     chunks = [nights[at : at + NIGHTS_AT_ONCE] for at in range(0, len(nights), NIGHTS_AT_ONCE)]
     for chunk in track(chunks, f"features of {len(nights)} nights", console=console):
-        features = build_features(activity, chunk, params.population.active_days)
+        features = build_features(activity, chunk, params.population.active_days, source)
         labels = label_purchases(activity, chunk, horizon)
         labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
         ordered = labelled.repartition("as_of").sortWithinPartitions("customer_id")
@@ -318,6 +319,7 @@ class Deployment:
             spark,
             settings.data_root,
             {day: name for day, name in deliveries.items() if day >= calendar.first_night - weeks},
+            params.source(settings.source).columns.given,
         )
         self.year = Year()
         self.wrong: dict[date, set[tuple[str, str]]] = {}

@@ -6,7 +6,7 @@ is from. So every file is read here, by one reader, and what the engine gets is 
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import chain
 from pathlib import Path
@@ -34,6 +34,7 @@ from deliveries.values import (
     given_texts,
     read_ids,
     read_numbers,
+    read_sums,
     read_times,
 )
 from ledger import DeliveredFile, delivery_id
@@ -52,7 +53,7 @@ IDS = ("invoice_id", "product_id", "customer_id", "country")
 NUMBERS = ("quantity", "unit_price", "amount")
 
 SOMETIMES_NULL = (
-    *(*IDS, *NUMBERS, "invoice_issuer", "malformed"),
+    *(*IDS, *NUMBERS, "invoice_issuer", "malformed", "unusable_carried"),
     *(f"unusable_{name}" for name in IDS),
     *(f"inexact_{name}" for name in NUMBERS),
 )
@@ -68,12 +69,15 @@ SCHEMA = pa.schema(
         ("malformed", pa.string()),
         *((f"unusable_{name}", pa.string()) for name in IDS),
         *((f"inexact_{name}", pa.string()) for name in NUMBERS),
+        ("carried", pa.map_(pa.string(), pa.string())),
+        ("unusable_carried", pa.string()),
         ("raw", pa.map_(pa.string(), pa.string())),
     ]
 )
 """What is written. Ids are usable, numbers are plain decimal text without exponent; what is none is
 null. ``malformed``, ``unusable_*`` and ``inexact_*`` say what is wrong, null if nothing is. ``raw``
-holds every column of the row by the source's name, as text."""
+holds every column of the row by the source's name, as text, ``carried`` those that the source
+carries by our name: numbers as numbers are, all else as ids are."""
 
 SPARK_SCHEMA = ", ".join(
     f"{name} {kind}"
@@ -84,6 +88,7 @@ SPARK_SCHEMA = ", ".join(
         *(("invoiced_at_local", "timestamp_ntz"), ("malformed", "string")),
         *((f"unusable_{name}", "string") for name in IDS),
         *((f"inexact_{name}", "string") for name in NUMBERS),
+        *(("carried", "map<string, string>"), ("unusable_carried", "string")),
         ("raw", "map<string, string>"),
     ]
 )
@@ -346,7 +351,32 @@ def _cells(
     if source.invoices_issued_by is not None:
         issuers = texts[position_of[source.invoices_issued_by]]
         found["invoice_issuer"] = by_value(issuers, lambda some: given_texts(some, source))
+    found |= _carried(values, texts, position_of, source, dialect)
     return pa.table(found)
+
+
+def _carried(
+    values: Sequence[pa.Array],
+    texts: Sequence[pa.Array],
+    position_of: Mapping[str, int],
+    source: Source,
+    dialect: Text,
+) -> dict[str, pa.Array]:
+    """What the source carries, and the first thing that is wrong with it."""
+    kept, problems = [], pa.nulls(len(texts[0]), pa.string())
+    for name, one in source.carry.items():
+        position = position_of[one.column]
+        if one.keep == "sum":
+            read, wrong = read_sums(texts[position], source, dialect)
+        else:
+            read, wrong = read_ids(values[position], texts[position], "text", source, dialect)
+        kept.append(read)
+        named = pc.binary_join_element_wise(name, wrong, ": ")
+        problems = pc.coalesce(problems, named)
+    carried = pa.nulls(len(problems), SCHEMA.field("carried").type)
+    if kept:
+        carried = _map(list(source.carry), kept, len(problems))
+    return {"carried": carried, "unusable_carried": problems}
 
 
 # ------------------------------------------------------------------------------------- as text

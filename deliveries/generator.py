@@ -156,7 +156,7 @@ class Shop:
             rows = pa.concat_tables([rows, self._kept_rows(yesterday, late=True)])
         if self._faults.share("empty_day", day):
             rows = rows.slice(0, 0)
-        rows = rows.rename_columns(self._source.columns.model_dump())
+        rows = rows.rename_columns(self._source.columns.given)
         return self._break_columns(rows, day)
 
     # --- who shops -----------------------------------------------------------------------------

@@ -41,8 +41,8 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
         source: Names, zone and formats of the source.
 
     Returns:
-        The columns of ``catalog.DELIVERED_LINE``. Of a malformed line the canonical columns are
-        null, and ``raw`` has the whole line under ``_malformed_line``.
+        The columns of ``catalog.DELIVERED_LINE`` and those that the source carries. Of a malformed
+        line all of them are null, and ``raw`` has the whole line under ``_malformed_line``.
     """
     rows = spark.read.schema(SPARK_SCHEMA).parquet(str(cells))
     quantity, unit_price = _micros("quantity"), _micros("unit_price")
@@ -71,11 +71,22 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
         "inexact_unit_price",
         "inexact_amount",
         "invoice_issuer",
+        "unusable_carried",
+        *[_carried(name, one.keep).alias(name) for name, one in source.carry.items()],
     )
 
 
+def _carried(name: str, keep: str) -> Column:
+    value = F.col("carried").getItem(name)
+    return _as_micros(value) if keep == "sum" else value
+
+
 def _micros(name: str) -> Column:
-    number = F.col(name).try_cast("decimal(24,6)")
+    return _as_micros(F.col(name))
+
+
+def _as_micros(text: Column) -> Column:
+    number = text.try_cast("decimal(24,6)")
     return (number * F.lit(MICROS).cast("decimal(7,0)")).try_cast("bigint")
 
 

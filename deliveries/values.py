@@ -169,6 +169,27 @@ def _without_noise(text: str, decimals: int) -> str | None:
     return f"{rounded:f}" if is_noise else None
 
 
+def read_sums(texts: pa.Array, source: Source, dialect: Text) -> tuple[pa.Array, pa.Array]:
+    """Numbers that are added up, and what is wrong with those that cannot be, which are null."""
+    given = by_value(texts, lambda some: given_texts(some, source))
+    numbers, inexact = exact_numbers(
+        by_value(given, lambda some: read_numbers(some, dialect)), PRICE_DECIMALS
+    )
+    most = source.largest_carried
+    is_large = pc.greater(pc.abs(numbers.cast(pa.float64())), most)
+    problems = pa.nulls(len(texts), pa.string())
+    for is_wrong, problem in (
+        (is_large, f"it is beyond {most:,}, so that a sum could overflow"),
+        (pc.is_valid(inexact), f"it has more than {PRICE_DECIMALS} decimals"),
+        (
+            pc.and_(pc.is_valid(given), pc.and_(pc.is_null(numbers), pc.is_null(inexact))),
+            "it is no number",
+        ),
+    ):
+        problems = pc.if_else(pc.fill_null(is_wrong, False), problem, problems)
+    return pc.if_else(pc.is_valid(problems), pa.scalar(None, pa.string()), numbers), problems
+
+
 # -------------------------------------------------------------------------------------------- times
 
 TIMES = (

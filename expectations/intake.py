@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import catalog
@@ -138,7 +138,7 @@ def take_deliveries(
             account_for_rows(delivery, counts.get(delivery.known_on, {}))
         log.info("tagged and counted %d rows", sum(delivery.rows for delivery in deliveries))
 
-        quarantined = _write(tagged, QUARANTINED, root, intakes, counts)
+        quarantined = _write(tagged, QUARANTINED, root, intakes, counts, source)
         volumes = _volumes(deliveries, dates, before, limits, source.closed_days)
         against: dict[date, list[str]] = {}
         ahead: dict[date, dict[int, int]] = {}
@@ -191,8 +191,8 @@ def take_deliveries(
         taken = {day: name for day, name in intakes.items() if day not in refusals}
         if taken:
             rows = tagged.where(F.col("known_on").isin(list(taken))) if refusals else tagged
-            excluded = _write(rows, EXCLUDED, root, taken, counts)
-            good = _write(rows, ACCEPTED, root, taken, counts)
+            excluded = _write(rows, EXCLUDED, root, taken, counts, source)
+            good = _write(rows, ACCEPTED, root, taken, counts, source)
         log.info("wrote %d deliveries, refused %d", len(taken), len(refusals))
 
     records = []
@@ -300,15 +300,20 @@ def _write(
     root: Path,
     ids: Mapping[date, str],
     counts: Mapping[date, Mapping[str, Mapping[str, int]]],
+    source: Source,
 ) -> dict[date, Piece]:
-    orders = {
-        ACCEPTED: LINE_ORDER,
-        EXCLUDED: ("rule", *LINE_ORDER),
+    orders: dict[str, tuple[str | Column, ...]] = {
+        ACCEPTED: (*LINE_ORDER, *source.carry),
+        EXCLUDED: ("rule", *LINE_ORDER, *source.carry),
         # A map has no order of its own.
         QUARANTINED: ("rule", "source_file", "source_line", F.array_sort(F.map_entries("raw"))),
     }
     rows = tagged.where(F.col("outcome") == outcome)
-    pieces = write_deliveries(rows, DATASETS[outcome], root, ids, orders[outcome])
+    dataset = DATASETS[outcome]
+    if outcome != QUARANTINED:
+        carried = {name: one.type_of_line for name, one in source.carry.items()}
+        dataset = dataset.extended(carried)
+    pieces = write_deliveries(rows, dataset, root, ids, orders[outcome])
     counted = {day: sum(counts.get(day, {}).get(outcome, {}).values()) for day in ids}
     check_written(outcome, {day: piece.rows for day, piece in pieces.items()}, counted)
     return pieces

@@ -38,6 +38,7 @@ SAID_OF = {
     "quantity_exact": "inexact_quantity",
     "unit_price_exact": "inexact_unit_price",
     "amount_exact": "inexact_amount",
+    "carried_usable": "unusable_carried",
 }
 """The rules that the reader of a delivery judges, each with the column that says what is wrong."""
 
@@ -83,6 +84,7 @@ def transaction_rules(source: Source) -> list[ColumnMapExpectation]:
             if name in source.columns.given
         ],
         *(_amount_rules(source) if source.columns.amount else _price_rules(source)),
+        *(_rules_of_carried() if source.carry else []),
         promise(
             gxe.ExpectColumnValuesToNotBeNull,
             "invoiced_at_given",
@@ -206,6 +208,18 @@ def _price_rules(source: Source) -> list[ColumnMapExpectation]:
             max_value=round(source.largest_unit_price * MICROS),
         ),
         _amount_plausible(source),
+    ]
+
+
+def _rules_of_carried() -> list[ColumnMapExpectation]:
+    return [
+        promise(
+            gxe.ExpectColumnValuesToBeNull,
+            "carried_usable",
+            "What the source carries (carry in params.yaml) is a number of at most six decimals "
+            "where it is added up, and text like that of an id where its values are listed.",
+            column=SAID_OF["carried_usable"],
+        )
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, time
 from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,23 +15,35 @@ from amounts import line_amount
 from business_day import business_day
 from lake import TAKE_IN_AGAIN, Piece, PieceMissing, read_pieces, write_deliveries
 from ledger import delivery_of, first_night
-from params import Params
+from params import Carried, Params, Source
 from records import ActivityRecord, IntakeRecord
 
 log = logging.getLogger(__name__)
 
 
-def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time) -> DataFrame:
+def activity_of(source: Source | None) -> catalog.Dataset:
+    """The columns of activity, with those that the source carries."""
+    carried = {} if source is None else source.carry
+    return catalog.ACTIVITY.extended({name: one.type_of_day for name, one in carried.items()})
+
+
+def summarise_activity(
+    lines: DataFrame,
+    timezone: str,
+    day_ends_at: time,
+    carry: Mapping[str, Carried] = MappingProxyType({}),
+) -> DataFrame:
     """One row per day of delivery, customer and business day with activity; sums are exact.
 
     Args:
         lines: Accepted lines (``catalog.LINE``), each with a customer.
         timezone: The zone in which days are cut.
         day_ends_at: The hour of its clock at which a day ends.
+        carry: Further columns of the lines, by name.
 
     Returns:
-        The columns of ``catalog.ACTIVITY``, without nulls. Summaries of two deliveries add up to
-        the summary of both. A sum beyond 64 bits is an error.
+        The columns of ``catalog.ACTIVITY`` and those. Summaries of two deliveries add up to the
+        summary of both. A sum beyond 64 bits is an error.
     """
     quantity, amount = F.col("quantity_micros"), line_amount("quantity_micros", "unit_price_micros")
     is_purchase, is_return = quantity > 0, quantity < 0
@@ -49,8 +62,16 @@ def summarise_activity(lines: DataFrame, timezone: str, day_ends_at: time) -> Da
         F.count_if(is_return).alias("return_lines"),
         _total(-quantity, is_return).alias("return_quantity_micros"),
         _total(-amount, is_return).alias("return_micros"),
+        *[
+            (
+                _total(F.col(name), is_purchase)
+                if one.keep == "sum"
+                else _distinct(name, is_purchase)
+            ).alias(name)
+            for name, one in carry.items()
+        ],
     )
-    return summed.select(*catalog.ACTIVITY.columns)
+    return summed.select(*catalog.ACTIVITY.columns, *carry)
 
 
 def summarise_intakes(
@@ -77,12 +98,15 @@ def summarise_intakes(
         day: IntakeRecord.read(root, day, name).pieces[catalog.TRANSACTIONS.name]
         for day, name in intakes.items()
     }
-    accepted = read_pieces(spark, root, lines.values(), catalog.TRANSACTIONS, remedy)
-    clock = params.source(source)
-    activity = summarise_activity(accepted, clock.timezone, clock.day_ends_at)
+    entry = params.source(source)
+    carried = {name: one.type_of_line for name, one in entry.carry.items()}
+    accepted = read_pieces(
+        spark, root, lines.values(), catalog.TRANSACTIONS.extended(carried), remedy
+    )
+    activity = summarise_activity(accepted, entry.timezone, entry.day_ends_at, entry.carry)
     pieces = write_deliveries(
         activity.repartition("known_on"),
-        catalog.ACTIVITY,
+        activity_of(entry),
         root,
         intakes,
         order=("customer_id", "activity_on"),
@@ -116,16 +140,18 @@ def read_activity(
     root: Path,
     pieces: Iterable[tuple[Piece, Interval]],
     remedy: str = TAKE_IN_AGAIN,
+    source: Source | None = None,
 ) -> DataFrame:
     """Activity from exactly these pieces of the lake, with the nights in which it was known.
 
     Args:
         pieces: Each piece with the nights in which it was known.
         remedy: What to do about a piece that is lost or altered.
+        source: Whose carried columns are read, too; None: none are.
 
     Returns:
-        The columns of ``catalog.ACTIVITY``, ``known_from date`` and ``known_until date``, null
-        where it still stands.
+        The columns of ``catalog.ACTIVITY`` and those, ``known_from date`` and ``known_until date``,
+        null where it still stands.
 
     Raises:
         PieceMissing, PieceAltered: If one of them is not as it was written, or lacks a column.
@@ -135,9 +161,10 @@ def read_activity(
         by_interval.setdefault(interval, []).append(piece)
     if not by_interval:
         raise PieceMissing(f"there is no activity to read. {remedy}")
+    dataset = activity_of(source)
     # Nearly all deliveries come on time, and so are one part.
     parts = [
-        with_interval(read_pieces(spark, root, some, catalog.ACTIVITY, remedy), interval)
+        with_interval(read_pieces(spark, root, some, dataset, remedy), interval)
         for interval, some in sorted(by_interval.items(), key=str)
     ]
     return reduce(DataFrame.unionByName, parts)

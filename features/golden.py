@@ -4,7 +4,6 @@ It is what says that training and scoring have not drifted apart: another Spark,
 another line of code that changes one bit of one feature is found before anything is scored.
 """
 
-from collections.abc import Collection
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.activity import is_known
-from features.build import CATEGORICAL, FEATURE_NAMES, build_features
+from features.build import CATEGORICAL, build_features
+from params import Source
 
 GOLDEN_CUSTOMERS = 200
 GOLDEN_ORDER = ("customer_id", "activity_on", "known_on", "known_from")
@@ -40,6 +40,14 @@ GOLDEN_ACTIVITY = pa.schema(
     ]
 )
 
+
+def golden_activity(source: Source | None) -> pa.Schema:
+    """The columns of the recorded activity, with those that the source carries."""
+    carried = {} if source is None else source.carry
+    types = {name: _COUNT if one.keep == "sum" else _IDS for name, one in carried.items()}
+    return pa.schema([*GOLDEN_ACTIVITY, *types.items()])
+
+
 ACTIVITY_FILE = "golden_activity.parquet"
 FEATURES_FILE = "golden_features.parquet"
 
@@ -60,7 +68,7 @@ def write_golden(
     folder: Path,
     as_of: date,
     active_days: int,
-    names: Collection[str] = FEATURE_NAMES,
+    source: Source | None = None,
 ) -> None:
     """Record the activity and the features of some active customers in ``folder``.
 
@@ -68,7 +76,7 @@ def write_golden(
     shows that the future is still not looked at.
 
     Args:
-        names: The features, as ``names_of`` the source gives them.
+        source: Whose activity it is, as for ``build_features``.
 
     Raises:
         ValueError: If no customer is active.
@@ -87,12 +95,13 @@ def write_golden(
         .limit(GOLDEN_CUSTOMERS)
     )
     rows = activity.join(F.broadcast(chosen), on="customer_id", how="left_semi")
+    schema = golden_activity(source)
     # In types and in an order of our own, so that the bytes are the same whichever engine gave the
     # rows. Sail cannot sort by columns that are one value in each part of a union.
     golden = (
-        rows.select(*GOLDEN_ACTIVITY.names)
+        rows.select(*schema.names)
         .toArrow()
-        .cast(GOLDEN_ACTIVITY)
+        .cast(schema)
         .sort_by([(name, "ascending") for name in GOLDEN_ORDER])
         .combine_chunks()
     )
@@ -100,18 +109,18 @@ def write_golden(
         raise ValueError(f"no customer was active as of {as_of}; nothing to record")
 
     pq.write_table(golden, folder / ACTIVITY_FILE, compression="zstd")
-    features = _features(activity.sparkSession, golden, as_of, active_days, names)
+    features = _features(activity.sparkSession, golden, as_of, active_days, source)
     settings = {"as_of": str(as_of), "active_days": str(active_days)}
     pq.write_table(
         features.replace_schema_metadata(settings), folder / FEATURES_FILE, compression="zstd"
     )
 
 
-def check_golden(spark: SparkSession, folder: Path, names: Collection[str] = FEATURE_NAMES) -> int:
+def check_golden(spark: SparkSession, folder: Path, source: Source | None = None) -> int:
     """Compute the recorded customers again, and return how many came out the same, bit for bit.
 
     Args:
-        names: The features of the source today.
+        source: As it is today.
 
     Raises:
         FeaturesDiffer: If not all did; names the feature, the customer and both values.
@@ -120,7 +129,7 @@ def check_golden(spark: SparkSession, folder: Path, names: Collection[str] = FEA
     settings = {key.decode(): value.decode() for key, value in recorded.schema.metadata.items()}
     activity = pq.read_table(folder / ACTIVITY_FILE)
     as_of, active_days = date.fromisoformat(settings["as_of"]), int(settings["active_days"])
-    computed = _features(spark, activity, as_of, active_days, names)
+    computed = _features(spark, activity, as_of, active_days, source)
 
     if recorded.column_names != computed.column_names:
         gone = sorted(set(recorded.column_names) - set(computed.column_names))
@@ -150,10 +159,10 @@ def check_golden(spark: SparkSession, folder: Path, names: Collection[str] = FEA
 
 
 def _features(
-    spark: SparkSession, activity: pa.Table, as_of: date, active_days: int, names: Collection[str]
+    spark: SparkSession, activity: pa.Table, as_of: date, active_days: int, source: Source | None
 ) -> pa.Table:
     rows = spark.createDataFrame(activity)
-    described = build_features(rows, [as_of], active_days, names).orderBy("customer_id").toArrow()
+    described = build_features(rows, [as_of], active_days, source).orderBy("customer_id").toArrow()
     types = {"as_of": _DAY} | dict.fromkeys(("customer_id", *CATEGORICAL), pa.string())
     schema = pa.schema([(name, types.get(name, pa.float64())) for name in described.column_names])
     return described.cast(schema).combine_chunks()

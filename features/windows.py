@@ -4,8 +4,12 @@ The activity of a customer is gathered once for each as-of date; features are ex
 was gathered. The last 30 days are the as-of date and the 29 days before it.
 """
 
+from collections.abc import Mapping
+
 from pyspark.sql import Column
 from pyspark.sql import functions as F
+
+from params import Carried
 
 MICROS = 1_000_000
 
@@ -13,13 +17,24 @@ WINDOWS = (7, 30, 90, 365)
 
 SUMMED = ("purchase_micros", "return_micros")
 COUNTED = ("purchase_invoice_ids", "purchase_product_ids")
-"""Columns of activity that are summed, and arrays whose different elements are counted."""
+"""Columns of activity that are summed, and arrays whose different elements are counted; a source
+may carry others beside them."""
 
 SUNDAY, SATURDAY = 1, 7
 """As ``dayofweek`` numbers them."""
 
 
-def gathered() -> list[Column]:
+def summed(carry: Mapping[str, Carried]) -> tuple[str, ...]:
+    """All columns of activity that are summed."""
+    return (*SUMMED, *(name for name, one in carry.items() if one.keep == "sum"))
+
+
+def counted(carry: Mapping[str, Carried]) -> tuple[str, ...]:
+    """All arrays of activity whose different elements are counted."""
+    return (*COUNTED, *(name for name, one in carry.items() if one.keep == "values"))
+
+
+def gathered(carry: Mapping[str, Carried]) -> list[Column]:
     """Aggregates of the rows of one as-of date and customer, under the names that features use."""
     is_purchase = F.col("purchase_lines") > 0
     is_weekend = F.dayofweek("activity_on").isin(SUNDAY, SATURDAY)
@@ -30,8 +45,12 @@ def gathered() -> list[Column]:
         F.sort_array(F.collect_set(purchase_day)).alias("purchase_days_ago"),
         F.size(F.collect_set(weekend_day)).alias("weekend_purchase_days_365d"),
         country.alias("latest_country"),
-        *[_sum(name, days).alias(f"{name}_{days}d") for name in SUMMED for days in WINDOWS],
-        *[_distinct(name, days).alias(f"{name}_{days}d") for name in COUNTED for days in WINDOWS],
+        *[_sum(name, days).alias(f"{name}_{days}d") for name in summed(carry) for days in WINDOWS],
+        *[
+            _distinct(name, days).alias(f"{name}_{days}d")
+            for name in counted(carry)
+            for days in WINDOWS
+        ],
     ]
 
 

@@ -435,15 +435,16 @@ def certify(spark: SparkSession, root: Path, record: RunRecord) -> dict:
         (ActivityRecord.read(root, one.known_on, one.intake).activity, nights_of(one))
         for one in deliveries
     ]
-    activity = read_activity(spark, root, pieces).where(F.col("customer_id").isin(customers))
+    source = params.source(record.source)
+    activity = read_activity(spark, root, pieces, source=source)
+    activity = activity.where(F.col("customer_id").isin(customers))
     as_of = as_of_dates(record.score_date, params)
-    names = names_of(params.source(record.source))
-    described = build_features(activity, as_of, params.population.active_days, names)
+    described = build_features(activity, as_of, params.population.active_days, source)
     tonight = described.where(F.col("as_of") == F.lit(record.score_date)).drop("as_of")
     computed = tonight.orderBy("customer_id").toArrow()
 
     found = compare_sorted([sample.to_batches()], [computed.to_batches()])
-    cells = sample.num_rows * len(names)
+    cells = sample.num_rows * len(names_of(source))
     if found.differ:
         columns = ", ".join(f"{name} ({count})" for name, count in found.columns.most_common())
         raise TrainingDiffers(

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.build import FEATURE_NAMES, features_sha256, names_of
+from features.build import FEATURES, features_sha256, names_of
 from jobs.entry import job_parser, start
 from lake import file_sha256, read_json, replacing, value_sha256, write_json
 from models.apply import score
@@ -79,7 +79,7 @@ def run(params: Params, artifacts: Path) -> dict:
 
 def with_its_groups(params: Params, source: str) -> Params:
     """``params`` without those of ``gate.group_columns`` that are over columns the source lacks."""
-    absent = set(FEATURE_NAMES) - set(names_of(params.source(source)))
+    absent = {one.__name__ for one in FEATURES} - set(names_of(params.source(source)))
     columns = [name for name in params.gate.group_columns if name not in absent]
     gate = params.gate.model_copy(update={"group_columns": columns})
     return params.model_copy(update={"gate": gate})

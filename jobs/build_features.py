@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 import catalog
 from expectations.features import verify_features
 from features.activity import ON_TIME, read_activity
-from features.build import build_features, names_of
+from features.build import build_features
 from features.golden import check_golden
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
@@ -39,10 +39,10 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     """
     started = time.monotonic()
     root, active_days = settings.data_root, params.population.active_days
-    names = names_of(params.source(record.source))
+    source = params.source(record.source)
     bundle = root / "bundles" / record.bundle_sha256
     check_bundle(bundle, record.bundle_sha256)
-    golden = check_golden(spark, bundle, names)
+    golden = check_golden(spark, bundle, source)
     log.info("%d recorded customers came out as they did at training", golden)
     # Two days may have the same intake: those without a line, for instance.
     pieces = {
@@ -50,9 +50,10 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         for day, intake in record.all_intakes
     }
     # What the run has pinned was known in its night.
-    activity = read_activity(spark, root, [(piece, ON_TIME) for piece in pieces.values()])
+    known = [(piece, ON_TIME) for piece in pieces.values()]
+    activity = read_activity(spark, root, known, source=source)
 
-    features = build_features(activity, [record.score_date], active_days, names).drop("as_of")
+    features = build_features(activity, [record.score_date], active_days, source).drop("as_of")
 
     docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "features"
     # Kept first: to sort, Apache Spark looks at all rows twice, and would compute them twice.

@@ -65,14 +65,14 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
     window = read_json(artifacts / "training_window.json")
     until = date.fromisoformat(window["training_until"])
     as_of, without = usable_dates(window, training)
-    activity = read_activity(spark, root, listed_pieces(window["files"]), LIST_AGAIN)
+    source = params.source(settings.source)
+    activity = read_activity(spark, root, listed_pieces(window["files"]), LIST_AGAIN, source)
     drawn = drawn_customers(activity, as_of, training.rows_per_date, training.seed)
     described = activity
     if drawn is not None:
         described = activity.join(drawn.select("customer_id"), on="customer_id", how="left_semi")
 
-    names = names_of(params.source(settings.source))
-    features = build_features(described, as_of, active_days, names)
+    features = build_features(described, as_of, active_days, source)
     # Labels are as they were known at the end of the window.
     final = described.where(is_known(F.lit(until)))
     labels = label_purchases(final, as_of, training.horizon_days)
@@ -83,9 +83,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
 
     with replacing(artifacts / "training_set") as fresh:
         fresh.mkdir()
-        schema = training_schema(names)
+        schema = training_schema(names_of(source))
         counts = write_training_set(labelled, as_of, schema, fresh / "training_set.parquet", root)
-        write_golden(activity, fresh, as_of[-1], active_days, names)
+        write_golden(activity, fresh, as_of[-1], active_days, source)
         write_json(fresh / "left_out.json", without)
     return {"as_of": counts, "left_out": without}
 

@@ -346,7 +346,7 @@ def stages(
         "lines",
         was.pieces[lines],
         now.pieces[lines],
-        order=LINE_ORDER,
+        order=[*LINE_ORDER, *record.pinned_params.source(record.source).carry],
         counts=tuple(
             f"{name}: {getattr(was, name)}, now {getattr(now, name)}"
             for name in ("delivered", "accepted", "quarantined", "excluded")

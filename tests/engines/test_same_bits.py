@@ -322,7 +322,10 @@ def test_what_is_seen_of_the_lines_of_a_day(same, tmp_path):
             of_day = {name: by_day[day] for name, by_day in pieces.items()}
             put_intake(root, day, delivery, of_day)
         return measure_quality.describe_lines(
-            spark, root, {day: intake(delivery) for day, delivery in days.items()}
+            spark,
+            root,
+            {day: intake(delivery) for day, delivery in days.items()},
+            SOURCE.columns.given,
         )
 
     found = same(ask)

@@ -11,8 +11,10 @@ from pyspark.sql import Column
 
 import business_day
 import features
-from features.build import CATEGORICAL, FEATURE_NAMES, FEATURES, features_sha256
+from features.build import CATEGORICAL, FEATURES, features_sha256
 from features.dictionary import DICTIONARY_FILE, data_dictionary
+
+NAMES = [feature.__name__ for feature in FEATURES]
 
 
 def test_the_dictionary_in_docs_is_the_one_the_features_make(golden):
@@ -21,7 +23,7 @@ def test_the_dictionary_in_docs_is_the_one_the_features_make(golden):
 
 def test_each_feature_has_its_line_in_the_dictionary():
     listed = re.findall(r"^\| `(\w+)` \|", data_dictionary(), flags=re.MULTILINE)
-    assert listed == list(FEATURE_NAMES)
+    assert listed == NAMES
 
 
 def test_every_public_function_beside_a_feature_is_a_feature():
@@ -33,10 +35,10 @@ def test_every_public_function_beside_a_feature_is_a_feature():
         if function.__module__ == module.__name__ and not name.startswith("_")
     }
     assert functions == set(FEATURES)
-    assert len(set(FEATURE_NAMES)) == len(FEATURES)
+    assert len(set(NAMES)) == len(FEATURES)
 
 
-@pytest.mark.parametrize("feature", FEATURES, ids=FEATURE_NAMES)
+@pytest.mark.parametrize("feature", FEATURES, ids=NAMES)
 def test_a_feature_says_its_window_and_what_is_so_when_there_is_nothing(feature):
     entry = " ".join(inspect.getdoc(feature).split())
     window = re.search(r"_(\d+)d$", feature.__name__)
@@ -46,7 +48,7 @@ def test_a_feature_says_its_window_and_what_is_so_when_there_is_nothing(feature)
 
 
 def test_categories_are_the_features_that_are_not_numbers():
-    assert set(CATEGORICAL) <= set(FEATURE_NAMES)
+    assert set(CATEGORICAL) <= set(NAMES)
 
 
 def test_the_hash_of_the_features_changes_with_what_their_code_means(tmp_path, monkeypatch):

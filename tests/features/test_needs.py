@@ -34,10 +34,10 @@ def test_exactly_the_features_that_need_a_column_are_left_out_without_it(spark, 
 
 def test_features_keep_their_order_and_bits_beside_those_that_are_left_out(spark):
     rows = activity(spark, [visit("ada", n) for n in (1, 20, 60, 300)])
-    names = names_of(without("invoice_id", "country"))
+    source = without("invoice_id", "country")
     [whole] = build_features(rows, [AS_OF], 365).collect()
-    few = build_features(rows, [AS_OF], 365, names)
+    few = build_features(rows, [AS_OF], 365, source)
 
-    assert few.columns == ["as_of", "customer_id", *names]
+    assert few.columns == ["as_of", "customer_id", *names_of(source)]
     assert few.collect() == [tuple(whole[name] for name in few.columns)]
     assert names_of(SOURCE) == FEATURE_NAMES

@@ -166,7 +166,9 @@ def test_wrong_data_are_not_usual_a_week_later(spark, deployed, a_night):
     )
     wrong = warehouse.incidents(engine, NIGHT, NIGHT)[NIGHT]
     assert wrong == {("transactions", "customer_id")}
-    lines = measure_quality.describe_lines(spark, deployed.data_root, {NIGHT: intake()})[NIGHT]
+    given = PARAMS.source("generated").columns.given
+    root = deployed.data_root
+    lines = measure_quality.describe_lines(spark, root, {NIGHT: intake()}, given)[NIGHT]
     usual = measure_quality.usual_columns(lines, wrong)
     assert set(lines) - set(usual) == {"customer_id"}
     assert a_week_later.score_date - WEEK in warehouse.weekdays_before(a_week_later.score_date, 4)

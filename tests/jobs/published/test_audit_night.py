@@ -269,8 +269,8 @@ def test_training_sees_an_old_night_as_it_was_also_after_a_day_was_corrected(sho
 
 
 def test_a_forked_feature_function_is_found_on_its_first_night(shop, monkeypatch):
-    def forked(activity, as_of, active_days):
-        features = build_features(activity, as_of, active_days)
+    def forked(activity, as_of, active_days, source):
+        features = build_features(activity, as_of, active_days, source)
         recent = F.col("recency_days") < 20
         share = F.col("weekend_share_365d")
         forked = F.when(recent, 1 - share).otherwise(share)
