@@ -11,15 +11,13 @@ from datetime import date
 import yaml
 
 from deliveries.recognise import Recognised
-from deliveries.survey import Survey
+from deliveries.survey import MEASURED, Survey
 from params import LARGEST_SUM, MICROS, Source
 
 USUAL_OLDEST_DAY = date(2000, 1, 1)
-NOTHING = "^$"
-"""Matches no id."""
 
 COMMENTS_AT = 42
-LONGEST_LINE = 96
+LONGEST_LINE = 100
 
 PLAIN_TEXT = r"(?!(?i:null|true|false|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9_/ -]*[A-Za-z0-9_]"
 """Texts that YAML takes for themselves without quotes."""
@@ -34,22 +32,22 @@ def entry_fields(
 ) -> dict:
     """The entry, as params.yaml would hold it."""
     fields = recognised.fields
-    largest = {f"largest_{name}": _rounded_up(most) for name, most in found.largest.items()}
+    columns = fields["columns"]
+    largest = {
+        f"largest_{name}": _rounded_up(found.largest.get(name, 1))
+        for name in MEASURED
+        if name in columns or name == "amount"
+    }
     usual_rows = Source.model_fields["limits"].default.delivery_rows
     most_rows = int(LARGEST_SUM // MICROS // max(largest.values()))
     oldest = found.first.replace(month=1, day=1)
+    known = ("timezone", "currency", "format", "text", "timestamp_format", "columns", "ids")
     return {
-        "timezone": fields["timezone"],
-        "currency": fields["currency"],
-        "format": fields["format"],
-        **{name: fields[name] for name in ("text",) if fields.get(name)},
-        "timestamp_format": fields["timestamp_format"],
-        "columns": fields["columns"],
-        **{name: fields[name] for name in ("ids", "null_markers") if name in fields},
-        **({"duplicates": "all columns"} if found.repeated else {}),
+        **{name: fields[name] for name in (*known, "null_markers") if name in fields},
+        **({"duplicates": _duplicates(fields)} if found.repeated else {}),
         **({"overlapping_files": True} if found.overlap and not found.conflicts else {}),
         **({"oldest_day": str(oldest)} if oldest < USUAL_OLDEST_DAY else {}),
-        **({"not_merchandise": NOTHING} if "product_id" in fields["columns"] else {}),
+        **({"not_merchandise": None} if "product_id" in columns else {}),
         **({"quantity_decimals": min(found.decimals, 6)} if found.decimals else {}),
         **largest,
         "closed_days": [str(day) for day in closed_days],
@@ -58,7 +56,13 @@ def entry_fields(
     }
 
 
-def _rounded_up(number: float) -> float:
+def _duplicates(fields: Mapping) -> str:
+    """Nothing tells two purchases of a day apart where a row has neither a receipt nor a time."""
+    is_timed = fields["timestamp_format"] is None or re.search("[Hh]", fields["timestamp_format"])
+    return "all columns" if is_timed or "invoice_id" in fields["columns"] else "never"
+
+
+def _rounded_up(number: float) -> int:
     """To 1, 2 or 5 and zeros.
 
     >>> [_rounded_up(number) for number in (0.3, 1, 12, 890)]
@@ -71,17 +75,17 @@ def _rounded_up(number: float) -> float:
 def entry_comments(fields: Mapping, recognised: Recognised, found: Survey) -> dict[str, str]:
     """What stands behind each line of an entry, by its keys with dots between them."""
     comments = {
-        "columns.customer_id": f"{_share(found.without_customer, found)} of the rows have none",
-        "not_merchandise": "? ids of services, such as POSTAGE|GIFTCARD",
+        "not_merchandise": '? a pattern of ids that are services, such as "^(POSTAGE|GIFT.*)$"',
         "training_until": "of the days after it, the first are scored by make run",
     }
     for name in ("largest_quantity", "largest_unit_price", "largest_amount"):
-        seen = found.largest.get(name.removeprefix("largest_"))
-        comments[name] = f"? the largest in the table is {seen or 0:,.10g}"
+        seen = found.largest.get(name.removeprefix("largest_"), 0)
+        comments[name] = f"? the largest in the table is {seen:,.10g}"
+    if found.without_customer:
+        share = found.without_customer / found.rows
+        comments["columns.customer_id"] = f"{share:.1%} of the rows have none"
     if found.repeated:
-        comments["duplicates"] = (
-            f"? {found.repeated:,} rows repeat another: copies, or things scanned twice (never)"
-        )
+        comments["duplicates"] = f"? {found.repeated:,} rows repeat another: copied, or sold twice?"
     if "overlapping_files" in fields:
         comments["overlapping_files"] = f"{len(found.overlap)} days are in several files, alike"
     if fields["closed_days"]:
@@ -89,10 +93,6 @@ def entry_comments(fields: Mapping, recognised: Recognised, found: Survey) -> di
     for name, question in recognised.questions.items():
         comments[name] = f"? {question}"
     return comments
-
-
-def _share(rows: int, found: Survey) -> str:
-    return f"{rows / found.rows:.1%}"
 
 
 def entry_text(name: str, fields: Mapping, comments: Mapping[str, str], head: str) -> str:
@@ -107,11 +107,12 @@ def entry_text(name: str, fields: Mapping, comments: Mapping[str, str], head: st
 
 
 def _line(indent: int, key: str, value: str | None, comment: str | None) -> list[str]:
-    """A key with its value and its comment behind it; above it, if the value takes more lines."""
+    """A key with its value, and its comment behind it, or above it if it is too long for that."""
     margin = " " * indent
     written = f"{margin}{key}:" + ("" if value is None else f" {value}")
-    if len(written) <= LONGEST_LINE:
-        return [f"{written:<{COMMENTS_AT}} # {comment}" if comment else written]
+    with_comment = f"{written:<{COMMENTS_AT}} # {comment}" if comment else written
+    if len(with_comment) <= LONGEST_LINE:
+        return [with_comment]
     lines = textwrap.wrap(written, LONGEST_LINE, subsequent_indent=f"{margin}  ")
     return [f"{margin}# {comment}", *lines] if comment else lines
 

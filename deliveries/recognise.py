@@ -6,6 +6,7 @@ A sample from all over its files is looked at. What that does not settle is a qu
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,8 @@ NAMES = {
 
 NUMBERS = ("unit_price", "quantity", "amount")
 
-UNKNOWN_CURRENCY = "XXX"
-"""What ISO 4217 has for it."""
+NO_CURRENCY = "XXX"
+"""What ISO 4217 has for none."""
 
 NO_SUBJECT = {"id", "no", "nr", "num", "number", "code", "key", "ref"}
 """Words that stand behind the one that says what a column is about."""
@@ -62,7 +63,11 @@ class Recognised:
 
 
 def recognise(
-    format: str, files: Sequence[Path], named: Mapping[str, str], timezone: str | None = None
+    format: str,
+    files: Sequence[Path],
+    named: Mapping[str, str],
+    timezone: str | None = None,
+    currency: str | None = None,
 ) -> Recognised:
     """What a sample of the files says.
 
@@ -70,6 +75,7 @@ def recognise(
         format: parquet or csv.
         named: Columns that a person has named, the source's name by ours.
         timezone: Of the shop, if a person has named it.
+        currency: Of all amounts, likewise.
 
     Raises:
         TableUnfit: If there is no table in the files, or no column for what every table must have.
@@ -79,12 +85,13 @@ def recognise(
     questions: dict[str, str] = {}
     fields: dict[str, object] = {
         "timezone": timezone or "UTC",
-        "currency": UNKNOWN_CURRENCY,
+        "currency": currency or NO_CURRENCY,
         "format": format,
     }
-    questions["currency"] = "what are amounts in?"
     if timezone is None:
         questions["timezone"] = "where is the shop?"
+    if currency is None:
+        questions["currency"] = "what are amounts in?"
     text: dict[str, object] = {}
     if format == "csv":
         text, sample = look_at_text(some, questions)
@@ -118,22 +125,20 @@ def _spread(count: int, most: int) -> list[int]:
 
 def _draft(fields: Mapping[str, object]) -> Source:
     """A source to read with, while what is right in it is not known."""
-    return Source.model_validate(
-        {
-            "timestamp_format": None,
-            "currency": UNKNOWN_CURRENCY,
-            "columns": {"customer_id": "", "invoiced_at": "", "amount": ""},
-            "training_until": "2000-01-01",
-            **fields,
-        }
-    )
+    unknown = {
+        "timezone": "UTC",
+        "currency": NO_CURRENCY,
+        "columns": {name: name for name in ("customer_id", "invoiced_at", "amount")},
+        "training_until": date.max,
+    }
+    return Source.model_validate({**unknown, **fields})
 
 
 def _look_at_parquet(files: Sequence[Path]) -> tuple[dict[str, pa.Array], dict[str, str]]:
     tables: list[pa.Table] = []
     kinds: dict[str, str] = {}
     for path in files:
-        columns = file_columns(path, _draft({"format": "parquet", "timezone": "UTC"}))
+        columns = file_columns(path, _draft({"format": "parquet"}))
         kinds |= {column.name: column.kind for column in columns}
         with open_parquet(path) as file:
             for group in _spread(file.num_row_groups, GROUPS_LOOKED_AT):
@@ -166,7 +171,7 @@ def _name_columns(
             raise TableUnfit(f"there is no column {theirs!r}, only {list(given)}.")
     columns = dict(named)
     for ours in NAMES:
-        if ours in columns or ours not in Columns.model_fields:
+        if ours in columns:
             continue
         scores = {
             name: _score(name, NAMES[ours].split())
@@ -184,12 +189,16 @@ def _name_columns(
                 ["or", " or ".join(rivals)] if rivals else "is it?"
             )
         columns[ours] = best
-    _say_what_was_spent_once(columns)
-    lacking = [
-        ours
-        for ours in ("customer_id", "invoiced_at", "amount")
-        if ours not in columns and not (ours == "amount" and "quantity" in columns)
-    ]
+    # What a row cost is quantity times price, or an amount; a person's word goes first.
+    says_amount = "amount" in named or not {"quantity", "unit_price"} <= set(columns)
+    if says_amount and "amount" not in columns and "unit_price" in columns:
+        columns["amount"] = columns["unit_price"]
+        questions["columns.amount"] = "of the whole row?"
+    for ours in ("quantity", "unit_price") if says_amount else ("amount",):
+        columns.pop(ours, None)
+    lacking = [ours for ours in ("customer_id", "invoiced_at") if ours not in columns]
+    if says_amount and "amount" not in columns:
+        lacking.append("amount")
     if lacking:
         shown = ", ".join(
             f"{name} ({texts[0] if len(texts) else ''})" for name, texts in given.items()
@@ -199,17 +208,6 @@ def _name_columns(
             f"There are: {shown}"
         )
     return {ours: columns[ours] for ours in Columns.model_fields if ours in columns}
-
-
-def _say_what_was_spent_once(columns: dict[str, str]) -> None:
-    """Keep quantity and price, where both are there; else an amount, or a price as one."""
-    if {"quantity", "unit_price"} <= set(columns):
-        columns.pop("amount", None)
-        return
-    columns.pop("quantity", None)
-    price = columns.pop("unit_price", None)
-    if price is not None:
-        columns.setdefault("amount", price)
 
 
 def _can_be(ours: str, given: pa.Array, patterns: list, draft: Source) -> bool:

@@ -11,11 +11,13 @@ already are left alone.
 
 import argparse
 import logging
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
+from zoneinfo import available_timezones
 
 import yaml
 from rich.console import Console
@@ -49,6 +51,20 @@ def named_column(text: str) -> tuple[str, str]:
     return ours, theirs
 
 
+def zone(text: str) -> str:
+    """The name of a time zone."""
+    if text not in available_timezones():
+        raise argparse.ArgumentTypeError(f"no time zone is called {text!r}, but Europe/Berlin is")
+    return text
+
+
+def currency(text: str) -> str:
+    """The code of a currency."""
+    if not re.fullmatch("[A-Z]{3}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no code of a currency such as EUR")
+    return text
+
+
 PARSER = job_parser(__doc__, "till.csv --name till_export --into data/till_export/incoming")
 PARSER.add_argument("table", type=existing, metavar="FILE-OR-FOLDER")
 PARSER.add_argument("--name", required=True, help="of the source, such as till_export")
@@ -62,7 +78,8 @@ PARSER.add_argument(
     metavar="OURS=THEIRS",
     help="a column by name, such as customer_id=card; may be repeated",
 )
-PARSER.add_argument("--timezone", help="of the shop, such as Europe/Berlin")
+PARSER.add_argument("--timezone", type=zone, help="of the shop, such as Europe/Berlin")
+PARSER.add_argument("--currency", type=currency, help="of all amounts, such as EUR")
 
 
 def run(
@@ -73,6 +90,7 @@ def run(
     into: Path | None = None,
     named: Mapping[str, str] | None = None,
     timezone: str | None = None,
+    currency: str | None = None,
 ) -> dict:
     """Do the job; what tests call.
 
@@ -92,7 +110,7 @@ def run(
         show(name, source, found, len(files))
         log.info("%s is in params.yaml already; the table was read by that entry", name)
     else:
-        recognised = recognise(format, files, named or {}, timezone)
+        recognised = recognise(format, files, named or {}, timezone, currency)
         check_readable(files, recognised.source)
         found = survey(files, recognised.source)
         entry = describe(params, name, path, recognised, found)
@@ -191,7 +209,7 @@ def findings(source: Source, found: Survey) -> list[tuple[str, str]]:
     return [
         ("written as", written),
         ("times", f"{times}, in {source.zone_of_timestamps} unless they carry a zone"),
-        *((ours, theirs) for ours, theirs in source.columns.given.items()),
+        *source.columns.given.items(),
         ("days", f"{found.first} to {found.last}"),
         ("without trade", f"{len(without_trade):,} days{_some(without_trade)}"),
         ("without a customer", _share(found.without_customer, found)),
@@ -228,6 +246,7 @@ def main(arguments: argparse.Namespace) -> dict:
         into=arguments.into,
         named=dict(arguments.columns),
         timezone=arguments.timezone,
+        currency=arguments.currency,
     )
 
 
