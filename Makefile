@@ -50,8 +50,8 @@ ui: $(READY)   ## Airflow with its UI on this machine; Ctrl-C stops it
 night: $(READY)   ## Run one night through Airflow: make night DATE=2026-04-01
 	@python -m local.airflow nights --from "$(DATE)" --until "$(DATE)"
 
-faults: $(READY)   ## Do to a night what can happen to one, 200 times: make faults [COUNT=200 SEED=1]; an hour
-	@python -m benchmarks.faults --count $(or $(COUNT),200) --seed $(or $(SEED),1) --page docs/faults.md
+faults: $(READY)   ## Do to a night what can happen to one, 400 times: make faults [COUNT=400 SEED=1]; an hour
+	@python -m benchmarks.faults --count $(or $(COUNT),400) --seed $(or $(SEED),1) --page docs/faults.md
 
 train: $(READY)   ## Train in this checkout: dvc repro
 	@dvc repro
