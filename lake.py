@@ -242,10 +242,27 @@ def kept(frame: "DataFrame", root: Path) -> Iterator["DataFrame"]:
 
     For what is looked at several times; not every engine keeps what it is asked to keep.
     """
+    with kept_files(frame, root) as folder:
+        yield frame.sparkSession.read.schema(frame.schema).parquet(str(folder))
+
+
+@contextmanager
+def kept_files(frame: "DataFrame", root: Path) -> Iterator[Path]:
+    """A folder with the rows of ``frame`` as Parquet files, while the block lasts."""
+    with workspace(root) as folder:
+        frame.write.parquet(str(folder / "rows"))
+        yield folder / "rows"
+
+
+@contextmanager
+def workspace(root: Path) -> Iterator[Path]:
+    """A folder in the lake that every worker sees and no reader looks into, while the block lasts.
+
+    The sweep removes what a killed job leaves of it.
+    """
     (root / "lake").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".kept.", dir=root / "lake") as folder:
-        frame.write.parquet(f"{folder}/rows")
-        yield frame.sparkSession.read.schema(frame.schema).parquet(f"{folder}/rows")
+        yield Path(folder)
 
 
 def write_sorted(frame: "DataFrame", folder: Path, root: Path, order: Sequence[str]) -> Piece:

@@ -6,8 +6,10 @@ a way back from a score to the delivered bytes. Each is sealed (``sealed.py``).
 
 import logging
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import ClassVar, Self
@@ -371,6 +373,31 @@ def _opened_again(score_date: date) -> str:
         "Restore it from a backup. If readers do not see the run, the file can be removed and the "
         f"night opened again: python -m jobs.open_run --score-date {score_date}"
     )
+
+
+@dataclass(slots=True)
+class Stage:
+    """What a job of a run has found so far; as in ``StageRecord``."""
+
+    facts: dict = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    pieces: dict[str, Piece] = field(default_factory=dict)
+
+
+@contextmanager
+def recorded(root: Path, run: RunRecord, stage: str, engine: str | None = None) -> Iterator[Stage]:
+    """Time a job of a run; what it found is put on record when the block ends well."""
+    started, found = time.perf_counter(), Stage()
+    yield found
+    seconds = time.perf_counter() - started
+    StageRecord(
+        stage=stage,
+        seconds=seconds,
+        facts=found.facts,
+        inputs=found.inputs,
+        pieces=found.pieces,
+        engine=engine,
+    ).write(root, run)
 
 
 def _stage_path(root: Path, run: RunRecord, stage: str) -> Path:

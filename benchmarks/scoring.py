@@ -26,9 +26,9 @@ import pyarrow.parquet as pq
 import catalog
 from benchmarks.engines import measure
 from features.build import FEATURE_NAMES
-from lake import write_json
+from lake import describe_piece, write_json
 from params import read_params
-from records import RunRecord
+from records import RunRecord, StageRecord
 from settings import Settings
 
 BEFORE, TONIGHT = date(2026, 7, 31), date(2026, 8, 1)
@@ -71,6 +71,7 @@ def make_bundle(folder: Path) -> Path:
     pq.write_table(pa.concat_tables(parts), training_set / "training_set.parquet")
     for name in ("golden_activity.parquet", "golden_features.parquet"):
         pq.write_table(parts[0].slice(0, 3), training_set / name)
+    write_json(training_set / "left_out.json", {})
     window = {"source": "generated", "training_until": "2026-07-31"}
     write_json(folder / "training_window.json", window)
     params = read_params()
@@ -80,6 +81,28 @@ def make_bundle(folder: Path) -> Path:
     for job in (train_model, evaluate_model, build_bundle):
         job.run(params, folder)
     return folder / "bundle"
+
+
+def run_record(night: date, run_id: str, bundle_sha256: str, previous: str | None) -> RunRecord:
+    """A run as far as scoring looks at it."""
+    return RunRecord(
+        run_id=run_id,
+        score_date=night,
+        source="generated",
+        intakes={},
+        folder="",
+        files=[],
+        params=read_params().model_dump(mode="json"),
+        model_name="repurchase",
+        model_version="v1.0.0",
+        bundle_sha256=bundle_sha256,
+        features_sha256="f",
+        code_sha256="a",
+        params_sha256="p",
+        code_version="c",
+        previous_run_id=previous,
+        reason="benchmark",
+    )
 
 
 def make_shop(root: Path, rows: int) -> None:
@@ -93,27 +116,19 @@ def make_shop(root: Path, rows: int) -> None:
     sha256 = bundle_sha256(bundle)
     shutil.copytree(bundle, root / "bundles" / sha256)
     for night, run_id, previous in ((BEFORE, "before", None), (TONIGHT, "tonight", "before")):
-        record = RunRecord(
-            run_id=run_id,
-            score_date=night,
-            source="generated",
-            deliveries={night: "d1"},
-            model_name="repurchase",
-            model_version="v1.0.0",
-            bundle_sha256=sha256,
-            features_sha256="f",
-            params_sha256="p",
-            code_version="c",
-            previous_run_id=previous,
-            reason="benchmark",
-            challenger=None,
-        )
+        record = run_record(night, run_id, sha256, previous)
         record.write(root)
         folder = root / catalog.FEATURES_LAYOUT.format(**record.key)
         folder.mkdir(parents=True)
+        paths = []
         for number, part in enumerate(np.array_split(np.arange(rows), FILES)):
-            table = pa.table(customers(int(part[0]), len(part)))
-            pq.write_table(table, folder / f"part-{number:05}.parquet")
+            paths.append(folder / f"part-{number:05}.parquet")
+            pq.write_table(pa.table(customers(int(part[0]), len(part))), paths[-1])
+        features = describe_piece(root, paths)
+        described = StageRecord(
+            stage="build_features", seconds=0, facts={}, pieces={"features": features}
+        )
+        described.write(root, record)
     compute(root, BEFORE, "before", "embedded", reasons=False)
     (root / "ready").touch()
 

@@ -7,9 +7,8 @@ of customers gets its score, unless it is found unfit.
 """
 
 import logging
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,20 +16,29 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import catalog
+from catalog import Dataset
 from expectations.features import unscorable
 from expectations.predictions import verify_predictions
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
-from lake import Piece, kept, read_pieces, write_sorted
+from lake import Piece, check_pieces, kept, kept_files, read_pieces, write_sorted
 from models.arms import bucket_column
-from models.batches import PAIRS_SCHEMA, SCORES_SCHEMA, batch_scorer, pair_scorer
+from models.batches import (
+    PAIRS_SCHEMA,
+    SCORES_SCHEMA,
+    Scorer,
+    batch_scorer,
+    marked,
+    pair_scorer,
+)
 from models.bundle import Bundle, read_bundle
 from models.control import control_column
 from models.deciles import DECILES, decile, mid_decile, tenths
 from monitoring.rollout import TwoModels, unfit
 from params import Params
-from records import Challenger, RunRecord, StageRecord
+from records import Challenger, RunRecord, StageRecord, recorded
 from settings import Settings
+from slices import cut, kept_slices
 
 PARSER = run_parser(__doc__)
 
@@ -44,13 +52,27 @@ log = logging.getLogger("jobs.score_customers")
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """The predictions of a night; with a challenger also what either model says of everybody, and
-    how the two compare."""
+class Night:
+    """What a run is scored from.
 
-    predictions: DataFrame
-    arm_scores: DataFrame | None = None
-    comparison: dict | None = None
+    ``rejected`` is a folder of files that name the customers whose features break a promise.
+    """
+
+    root: Path
+    record: RunRecord
+    params: Params
+    champion: Bundle
+    features: list[Path]
+    rejected: Path
+    previous: DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written of a night, and what is known beyond its predictions."""
+
+    pieces: dict[str, Piece]
+    facts: dict
 
 
 def run(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
@@ -63,54 +85,32 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         BundleRefused: If the bundle is damaged or does not fit what is installed.
         ExpectationsBroken: If the predictions must not be published.
     """
-    started = time.perf_counter()
     root = settings.data_root
-    champion = pinned_bundle(root, record.bundle_sha256)
-    described = StageRecord.read(root, record, "build_features").pieces["features"]
-    remedy = f"Make them again: {record.command('build_features')}"
-    features = read_pieces(spark, root, [described], remedy=remedy)
-    previous = previous_scores(spark, root, record.previous_run_id)
-    before = previous_pieces(root, record.previous_run_id)
+    with recorded(root, record, "score_customers", engine_of(spark)) as stage:
+        champion = pinned_bundle(root, record.bundle_sha256)
+        described = StageRecord.read(root, record, "build_features").pieces["features"]
+        remedy = f"Make them again: {record.command('build_features')}"
+        paths = check_pieces(root, [described], remedy)
+        previous = previous_scores(spark, root, record.previous_run_id)
+        before = previous_pieces(root, record.previous_run_id)
+        stage.inputs["features"] = described.sha256
+        stage.inputs |= {f"previous {name}": piece.sha256 for name, piece in before.items()}
 
-    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", params.scoring.batch_rows)
-    rows = unscorable(spark, features)
-    if record.challenger is None:
-        scoring = score_alone(rows, previous=previous, champion=champion, root=root, params=params)
-    else:
-        scoring = score_beside(
-            rows,
-            previous=previous,
-            champion=champion,
-            challenger=record.challenger,
-            root=root,
-            params=params,
-        )
-    pieces = {}
-    with scoring as scored:
-        if scored.arm_scores is not None:
-            folder = catalog.ARM_SCORES.partition(root, **record.key)
-            pieces["arm_scores"] = write_sorted(scored.arm_scores, folder, root, ["customer_id"])
-        folder = catalog.PREDICTIONS.partition(root, **record.key)
-        pieces["predictions"] = write_sorted(scored.predictions, folder, root, ["customer_id"])
-    docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
-    written = read_pieces(spark, root, [pieces["predictions"]])
-    findings = verify_predictions(written, described.rows, docs)
-    facts = describe(written, champion) | {"findings": findings}
-    if scored.comparison is not None:
-        served = written.where(F.col("arm") == CHALLENGER).count()
-        facts["challenger"] = scored.comparison | {"served": served}
-    StageRecord(
-        stage="score_customers",
-        seconds=time.perf_counter() - started,
-        facts=facts,
-        inputs={
-            "features": described.sha256,
-            **{f"previous {name}": piece.sha256 for name, piece in before.items()},
-        },
-        pieces=pieces,
-        engine=engine_of(spark),
-    ).write(root, record)
-    return facts
+        features = spark.read.parquet(*map(str, paths))
+        rejected = unscorable(spark, features).where(~F.col("is_scorable")).select("customer_id")
+        with kept_files(rejected, root) as folder:
+            night = Night(root, record, params, champion, paths, folder, previous)
+            if record.challenger is None:
+                written = score_alone(spark, night)
+            else:
+                written = score_beside(spark, night, record.challenger)
+        stage.pieces |= written.pieces
+
+        docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
+        predictions = read_pieces(spark, root, [written.pieces["predictions"]])
+        findings = verify_predictions(predictions, described.rows, docs)
+        stage.facts = describe(predictions, champion) | {"findings": findings} | written.facts
+    return stage.facts
 
 
 def pinned_bundle(root: Path, sha256: str) -> Bundle:
@@ -118,49 +118,61 @@ def pinned_bundle(root: Path, sha256: str) -> Bundle:
     return read_bundle(root / "bundles" / sha256, sha256)
 
 
-@contextmanager
-def score_alone(
-    rows: DataFrame, *, previous: DataFrame, champion: Bundle, root: Path, params: Params
-) -> Iterator[Scored]:
-    """The champion's predictions for ``rows``, available while the block lasts."""
-    scorer = batch_scorer(champion.folder, champion.sha256, reason_count(params))
-    scores = rows.mapInArrow(scorer, SCORES_SCHEMA)
-    with gaps_filled(scores, previous, champion.base_rate, root) as filled:
-        yield Scored(decide(filled, champion, params.decision.control_share))
+def score_alone(spark: SparkSession, night: Night) -> Written:
+    """Write the champion's predictions."""
+    champion = night.champion
+    scorer = batch_scorer(champion.folder, champion.sha256, reason_count(night.params))
+    with (
+        scores_of(spark, night, marked(scorer, night.rejected), SCORES_SCHEMA) as scores,
+        gaps_filled(scores, night) as filled,
+    ):
+        predictions = decide(filled, champion, night.params.decision.control_share)
+        return Written({"predictions": write(predictions, catalog.PREDICTIONS, night)}, {})
 
 
-@contextmanager
-def score_beside(
-    rows: DataFrame,
-    *,
-    previous: DataFrame,
-    champion: Bundle,
-    challenger: Challenger,
-    root: Path,
-    params: Params,
-) -> Iterator[Scored]:
-    """What both models make of ``rows``, scored in one pass, while the block lasts."""
-    challenger_bundle = pinned_bundle(root, challenger.bundle_sha256)
+def score_beside(spark: SparkSession, night: Night, challenger: Challenger) -> Written:
+    """Write the predictions, and what both models make of everybody, scored in one pass."""
+    champion = night.champion
+    challenger_bundle = pinned_bundle(night.root, challenger.bundle_sha256)
     scorer = pair_scorer(
         (champion.folder, champion.sha256),
         (challenger_bundle.folder, challenger_bundle.sha256),
-        reason_count(params),
+        reason_count(night.params),
     )
-    in_share = bucket_column(challenger.version) < challenger.percent
-    scores = rows.withColumn("in_share", in_share).mapInArrow(scorer, PAIRS_SCHEMA)
-    with gaps_filled(scores, previous, champion.base_rate, root) as filled:
+    marking = marked(scorer, night.rejected, challenger)
+    with (
+        scores_of(spark, night, marking, PAIRS_SCHEMA) as scores,
+        gaps_filled(scores, night) as filled,
+    ):
         both = decide_both(
             filled,
             champion=champion,
             challenger_bundle=challenger_bundle,
-            control_share=params.decision.control_share,
+            control_share=night.params.decision.control_share,
         )
-        comparison = compare(both, challenger_bundle, challenger, params)
-        yield Scored(
-            serve(both, challenger.version, comparison["percent"]),
-            both.select(*catalog.ARM_SCORES.columns),
-            comparison,
-        )
+        found = compare(both, challenger_bundle, challenger, night.params)
+        predictions = serve(both, challenger.version, found["percent"])
+        arm_scores = both.select(*catalog.ARM_SCORES.columns)
+        pieces = {
+            "arm_scores": write(arm_scores, catalog.ARM_SCORES, night),
+            "predictions": write(predictions, catalog.PREDICTIONS, night),
+        }
+        found["served"] = predictions.where(F.col("arm") == CHALLENGER).count()
+    return Written(pieces, {"challenger": found})
+
+
+def scores_of(
+    spark: SparkSession, night: Night, scorer: Scorer, schema: str
+) -> AbstractContextManager[DataFrame]:
+    """What ``scorer`` makes of the features of the night, while the block lasts."""
+    slices, batch_rows = cut(night.features), night.params.scoring.batch_rows
+    return kept_slices(spark, night.root, slices, scorer, schema, batch_rows)
+
+
+def write(rows: DataFrame, dataset: Dataset, night: Night) -> Piece:
+    """A piece of the night, sorted by customer."""
+    folder = dataset.partition(night.root, **night.record.key)
+    return write_sorted(rows, folder, night.root, ["customer_id"])
 
 
 def reason_count(params: Params) -> int:
@@ -205,26 +217,23 @@ def previous_pieces(root: Path, run_id: str | None) -> dict[str, Piece]:
 
 
 @contextmanager
-def gaps_filled(
-    scores: DataFrame, previous: DataFrame, base_rate: float, root: Path
-) -> Iterator[DataFrame]:
-    """``scores`` as ``fill_gaps`` fills them, computed once, while the block lasts.
+def gaps_filled(scores: DataFrame, night: Night) -> Iterator[DataFrame]:
+    """``scores`` as ``fill_gaps`` fills them, while the block lasts.
 
-    Deciles need all scores before the first row is written. The night before is looked at only for
-    those who lack a score, which on most nights is nobody.
+    The night before is looked at only for those who lack a score, which on most nights is nobody.
     """
-    with kept(scores, root) as scored, ExitStack() as stack:
-        lacks_score = F.lit(False)
-        for name in MODEL_SCORES:
-            if name in scored.columns:
-                lacks_score |= F.col(name).isNull()
-        given = {"previous_probability": F.lit(None).cast("double"), "status": F.lit("scored")}
-        filled = scored.where(~lacks_score).withColumns(given)
-        gaps = scored.where(lacks_score)
-        if not gaps.isEmpty():
-            found = stack.enter_context(kept(fill_gaps(gaps, previous, base_rate), root))
-            filled = filled.unionByName(found)
+    lacks_score = F.lit(False)
+    for name in MODEL_SCORES:
+        if name in scores.columns:
+            lacks_score |= F.col(name).isNull()
+    given = {"previous_probability": F.lit(None).cast("double"), "status": F.lit("scored")}
+    filled = scores.where(~lacks_score).withColumns(given)
+    gaps = scores.where(lacks_score)
+    if gaps.isEmpty():
         yield filled
+    else:
+        with kept(fill_gaps(gaps, night.previous, night.champion.base_rate), night.root) as found:
+            yield filled.unionByName(found)
 
 
 def fill_gaps(scores: DataFrame, previous: DataFrame, base_rate: float) -> DataFrame:

@@ -1,4 +1,4 @@
-"""Scoring inside Spark's Python workers."""
+"""Scoring inside the workers of an engine."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from models.apply import score
+from models.arms import bucket
 from models.bundle import Bundle, read_bundle
+from records import Challenger
 
 REASON_COLUMNS = 3
 
@@ -25,6 +29,8 @@ PAIRS_SCHEMA = f"{SCORES_SCHEMA}, " + ", ".join(
     f"{CHALLENGER_PREFIX}{column}" for column in SCORES_SCHEMA.split(", ")[1:]
 )
 """Spark DDL of what ``pair_scorer`` makes: the champion's columns, then the challenger's."""
+
+Scorer = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 log = logging.getLogger("models.batches")
 
@@ -45,10 +51,37 @@ def _challenger_bundle(folder: Path, sha256: str) -> Bundle | None:
         return None
 
 
-def batch_scorer(
-    folder: Path, sha256: str, reasons: int
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """A function for ``DataFrame.mapInArrow``; the workers read the bundle from ``folder``.
+def marked(scorer: Scorer, rejected: Path, challenger: Challenger | None = None) -> Scorer:
+    """``scorer`` for batches of features alone; it gets the columns that it asks for beside them.
+
+    Args:
+        rejected: A folder of Parquet files that name the customers who are not scorable.
+        challenger: Whose share ``in_share`` tells.
+    """
+
+    def score_marked(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        names: list[str] = []
+        for path in rejected.glob("*.parquet"):
+            names += pq.ParquetFile(path).read()["customer_id"].to_pylist()
+        return scorer(_mark(batch, pa.array(names, pa.string()), challenger) for batch in batches)
+
+    return score_marked
+
+
+def _mark(
+    batch: pa.RecordBatch, rejected: pa.Array, challenger: Challenger | None
+) -> pa.RecordBatch:
+    customers = batch["customer_id"]
+    batch = batch.append_column("is_scorable", pc.invert(pc.is_in(customers, rejected)))
+    if challenger is None:
+        return batch
+    version, percent = challenger.version, challenger.percent
+    in_share = [bucket(name, version) < percent for name in customers.to_pylist()]
+    return batch.append_column("in_share", pa.array(in_share, pa.bool_()))
+
+
+def batch_scorer(folder: Path, sha256: str, reasons: int) -> Scorer:
+    """A function of the batches of a slice; the workers read the bundle from ``folder``.
 
     It takes ``customer_id``, ``is_scorable`` and the features, and gives the columns of
     ``SCORES_SCHEMA`` for every row: all null but the customer where the row is not scorable.
@@ -62,9 +95,7 @@ def batch_scorer(
     return score_batches
 
 
-def pair_scorer(
-    champion: tuple[Path, str], challenger: tuple[Path, str], reasons: int
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def pair_scorer(champion: tuple[Path, str], challenger: tuple[Path, str], reasons: int) -> Scorer:
     """As :func:`batch_scorer`, for two models given by folder and hash, in the same pass.
 
     It takes also ``in_share``: only these customers get reasons from the challenger. Where the

@@ -25,6 +25,7 @@ FOUNDATION = {
     "schedule",
     "sealed",
     "settings",
+    "slices",
 }
 LIBRARIES = {"deliveries", "expectations", "features", "models", "monitoring", "warehouse"}
 OURS = FOUNDATION | LIBRARIES | {"dags", "jobs", "local", "plugins"}
