@@ -22,8 +22,7 @@ from expectations.split import (
     ACCEPTED,
     EXCLUDED,
     QUARANTINED,
-    count_dates,
-    count_outcomes,
+    count_lines,
     layout_for,
     split_lines,
 )
@@ -121,8 +120,9 @@ def take_deliveries(
         tagged = files.enter_context(
             kept(split.withColumn("raw", F.when(needed, F.col("raw"))), root)
         )
-        dates = count_dates(tagged)
+        counted = count_lines(tagged)
         overlap = limits.overlap_days
+        dates = counted.dates
         if repaired or (overlap and any(has_late(day, rows) for day, rows in dates.items())):
             earlier = lines_before(spark, root, before, intakes, overlap, repaired)
             marked = mark_repeated(
@@ -133,7 +133,8 @@ def take_deliveries(
                 are_repaired=repaired is not None,
             )
             tagged = files.enter_context(kept(marked, root))
-        counts = count_outcomes(tagged)
+            counted = count_lines(tagged)
+        counts = counted.outcomes
         for delivery in deliveries:
             account_for_rows(delivery, counts.get(delivery.known_on, {}))
         log.info("tagged and counted %d rows", sum(delivery.rows for delivery in deliveries))

@@ -4,7 +4,8 @@ Lines are tagged once, by one expression per rule, and the tagged lines are what
 judged and written.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import ceil
@@ -63,7 +64,7 @@ def with_context(lines: DataFrame, source: Source, layout: Layout) -> DataFrame:
     Adds ``invoiced_on date``, the business day; ``days_late int``, from that day to ``known_on``,
     negative for a date still to come; ``amount_micros bigint``, quantity times price without its
     sign, or the largest there is; and ``copy_number int``, 1 for the first line with this payload
-    in its delivery, 2 for the next, null for a line that is nobody's copy. The payload is what the
+    in its delivery, 2 for any other, null for a line that is nobody's copy. The payload is what the
     source says makes two lines the same. The first copy is the one that comes first in the first
     file. ``line_key string`` is the payload where the source names its columns, else null.
     ``delivered_before_on date`` is null here (see ``repeats.mark_repeated``).
@@ -80,11 +81,13 @@ def with_context(lines: DataFrame, source: Source, layout: Layout) -> DataFrame:
         .withColumn("_hash", F.xxhash64("_payload"))
     )
     part = F.pmod("_hash", F.lit(layout.per_day))
-    # The hash makes sorting fast; the payload behind it makes equality exact.
-    copies = Window.partitionBy("known_on", "_part", "_hash", "_payload").orderBy(
-        "source_file", "source_line"
+    # Copies lie side by side. A window for each payload would be one for nearly every line. The
+    # hash makes sorting fast; the payload behind it makes equality exact.
+    in_order = Window.partitionBy("known_on", "_part").orderBy(
+        "_hash", "_payload", "source_file", "source_line"
     )
-    number = F.row_number().over(copies)
+    is_copy = F.lag("_payload").over(in_order) == F.col("_payload")
+    number = F.when(is_copy, F.lit(2)).otherwise(F.lit(1))
     return (
         lines.withColumn("_part", part)
         .repartition(layout.partitions, "known_on", "_part")
@@ -99,8 +102,18 @@ def with_context(lines: DataFrame, source: Source, layout: Layout) -> DataFrame:
 def _payload(source: Source) -> Column:
     """What two lines have in common if one is a copy of the other; null if nothing can be."""
     if source.duplicates == "all columns":
-        return F.array_sort(F.map_entries("raw"))
+        # Text: engines compare it faster than a list of pairs.
+        return F.concat_ws(",", F.transform(F.array_sort(F.map_entries("raw")), _pair_text))
     return F.col("line_key")
+
+
+def _pair_text(pair: Column) -> Column:
+    return F.concat(_framed(pair["key"]), F.lit("="), _framed(pair["value"]))
+
+
+def _framed(value: Column) -> Column:
+    """The value behind its length, so that "a,b" and "c" are not "a" and "b,c"."""
+    return F.coalesce(F.concat(F.length(value), F.lit(":"), value), F.lit("-"))
 
 
 def _line_key(source: Source) -> Column:
@@ -116,12 +129,8 @@ def _line_key(source: Source) -> Column:
         F.col("invoice_id") if name == invoice else F.col("raw").getItem(name)
         for name in source.duplicates
     ]
-    # With their lengths, so that "a,b" and "c" are not "a" and "b,c".
-    texts = [
-        F.coalesce(F.concat(F.length(value), F.lit(":"), value), F.lit("-")) for value in values
-    ]
     is_given = F.col("malformed").isNull() & F.coalesce(*values).isNotNull()
-    return F.when(is_given, F.concat_ws(",", *texts)).otherwise(nothing)
+    return F.when(is_given, F.concat_ws(",", *map(_framed, values))).otherwise(nothing)
 
 
 def _amount() -> Column:
@@ -164,7 +173,6 @@ def split_lines(
     """
     rules = transaction_rules(source)
     reasons = {rule_of(rule): rule.notes for rule in rules} | EXCLUSION_REASONS
-    reason_of = F.create_map(*[F.lit(text) for pair in reasons.items() for text in pair])
 
     described = with_context(lines, source, layout)
     broken = [
@@ -184,35 +192,47 @@ def split_lines(
         described.withColumn("rules", F.array_compact(F.array(*broken)))
         .withColumn("outcome", outcome)
         .withColumn("rule", rule)
-        .withColumn("reason", _reason(reason_of))
+        .withColumn("reason", _reason(reasons))
     )
 
 
-def _reason(reason_of: Column) -> Column:
+def _reason(reasons: Mapping[str, str]) -> Column:
     said = [F.when(F.col("rule") == rule, F.col(column)) for rule, column in SAID_OF.items()]
-    reason = F.element_at(reason_of, F.col("rule"))
+    # Not a map, which an engine may make anew for every line.
+    reason = F.coalesce(*[F.when(F.col("rule") == rule, text) for rule, text in reasons.items()])
     return F.when(reason.isNotNull(), F.concat_ws(" Here: ", reason, F.coalesce(*said)))
 
 
-def count_dates(tagged: DataFrame) -> dict[date, dict[date | None, int]]:
-    """Lines by day of delivery and the business day they are dated; null if that is unknown.
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tagged lines, by the day of their delivery.
 
+    ``dates`` counts them by the business day they are dated, null if that is unknown:
     ``{date(2026, 4, 2): {date(2026, 4, 2): 97, date(2026, 4, 1): 3}}`` has three late lines.
-    """
-    counted: dict[date, dict[date | None, int]] = {}
-    for row in tagged.groupBy("known_on", "invoiced_on").count().collect():
-        counted.setdefault(row.known_on, {})[row.invoiced_on] = row["count"]
-    return counted
-
-
-def count_outcomes(tagged: DataFrame) -> dict[date, dict[str, dict[str, int]]]:
-    """Lines by day, outcome and rule, in one pass; the rule of an accepted line is ``""``.
-
+    ``outcomes`` counts them by outcome and rule; the rule of an accepted line is ``""``:
     ``{date(2026, 4, 1): {"accepted": {"": 97}, "quarantined": {"quantity_not_zero": 3}}}`` is a
     day with 97 good lines and 3 that break one rule.
     """
-    counted: dict[date, dict[str, dict[str, int]]] = {}
-    groups = tagged.groupBy("known_on", "outcome", F.coalesce("rule", F.lit("")).alias("rule"))
-    for row in sorted(groups.count().collect()):
-        counted.setdefault(row.known_on, {}).setdefault(row.outcome, {})[row.rule] = row["count"]
-    return counted
+
+    dates: dict[date, dict[date | None, int]]
+    outcomes: dict[date, dict[str, dict[str, int]]]
+
+
+def count_lines(tagged: DataFrame) -> Counts:
+    """Count tagged lines, in one pass."""
+    dates: dict[date, Counter[date | None]] = {}
+    outcomes: dict[date, dict[str, Counter[str]]] = {}
+    groups = tagged.groupBy(
+        "known_on", "outcome", F.coalesce("rule", F.lit("")).alias("rule"), "invoiced_on"
+    )
+    for row in sorted(groups.count().collect(), key=lambda row: row[:3]):
+        dates.setdefault(row.known_on, Counter())[row.invoiced_on] += row["count"]
+        by_rule = outcomes.setdefault(row.known_on, {}).setdefault(row.outcome, Counter())
+        by_rule[row.rule] += row["count"]
+    return Counts(
+        {day: dict(found) for day, found in dates.items()},
+        {
+            day: {outcome: dict(found) for outcome, found in by_outcome.items()}
+            for day, by_outcome in outcomes.items()
+        },
+    )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
 from expectations.promise import rule_of
-from expectations.split import Layout, count_outcomes, split_lines
+from expectations.split import Layout, count_lines, split_lines
 from expectations.transactions import transaction_rules
 from expectations.verdict import judge
 
@@ -115,7 +115,8 @@ def test_of_equal_lines_one_is_kept_whatever_the_order_of_rows_and_parts(
     other_customer = line(customer_id="17851")
     broken_twice = [line(quantity_micros=0), line(quantity_micros=0)]
     # A new column that differs makes another payload, and so do null and text.
-    other_payload = [line() | {"raw": {"x": value}} for value in (None, "null", "1")]
+    payloads = [{"x": value} for value in (None, "-", "null", "1", "1,y=2")]
+    other_payload = [line() | {"raw": raw} for raw in (*payloads, {"x": "1", "y": "2"})]
     lines = [*twice, next_day, other_customer, *broken_twice, *other_payload]
 
     def outcomes(rows: list[dict], layout: Layout) -> Counter:
@@ -126,7 +127,7 @@ def test_of_equal_lines_one_is_kept_whatever_the_order_of_rows_and_parts(
     expected = Counter(
         {
             ("accepted", None, "a.parquet"): 1,
-            ("accepted", None, "part-0.parquet"): 5,
+            ("accepted", None, "part-0.parquet"): 8,
             ("quarantined", "exact_duplicate", "a.parquet"): 1,
             ("quarantined", "exact_duplicate", "b.parquet"): 1,
             ("quarantined", "quantity_not_zero", "part-0.parquet"): 2,
@@ -141,17 +142,22 @@ def test_outcomes_are_counted_by_day_and_rule(spark, source, line, delivered):
         line(),
         line(quantity_micros=0),
         line(quantity_micros=0, invoice_id="2"),
-        line(customer_id=None),
+        line(customer_id=None, invoiced_at=at("2026-03-30T12:00:00")),
         line(known_on=date(2026, 4, 2)),
     ]
 
-    assert count_outcomes(split_lines(spark, delivered(lines), source)) == {
+    counted = count_lines(split_lines(spark, delivered(lines), source))
+    assert counted.outcomes == {
         date(2026, 4, 1): {
             "accepted": {"": 1},
             "excluded": {"no_customer": 1},
             "quarantined": {"quantity_not_zero": 2},
         },
         date(2026, 4, 2): {"accepted": {"": 1}},
+    }
+    assert counted.dates == {
+        date(2026, 4, 1): {date(2026, 3, 30): 1, date(2026, 4, 1): 3},
+        date(2026, 4, 2): {date(2026, 4, 1): 1},
     }
 
 
