@@ -22,7 +22,11 @@ NOT_QUICK := $(addprefix --ignore=tests/,dags/test_run_job.py models/test_store.
 # What is compared with a file that people read.
 GOLDEN := $(addprefix tests/,dags/test_dags.py features/test_dictionary.py models/test_card.py jobs/test_show_nights.py)
 
-.PHONY: help run describe test quick check ui night faults train lock golden env clean
+# What the benchmarks compare with has an environment of its own; what both use comes in the same version.
+PEERS := data/bench/peers
+SHARED := numpy|pandas|pyarrow|pyspark|xgboost
+
+.PHONY: help run describe test quick check ui night faults bench train lock golden env clean
 
 help:   ## What one can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +57,9 @@ night: $(READY)   ## Run one night through Airflow: make night DATE=2026-04-01
 faults: $(READY)   ## Do to a night what can happen to one, 400 times: make faults [COUNT=400 SEED=1]; an hour
 	@python -m benchmarks.faults --count $(or $(COUNT),400) --seed $(or $(SEED),1) --page docs/faults.md
 
+bench: $(READY) $(PEERS)/.ready   ## This project beside its peers, on the same work: make bench [SIZE=small REPEATS=3]
+	@python -m benchmarks.bench --size $(or $(SIZE),small) --repeats $(or $(REPEATS),3) --peers $(PEERS)
+
 train: $(READY)   ## Train in this checkout: dvc repro
 	@dvc repro
 
@@ -77,4 +84,11 @@ $(READY): requirements.txt
 	@awk '/^[a-z]/ {wanted = /^uv==/} wanted' requirements.txt > .venv/uv.txt
 	@python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
 	@uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.txt
+	@touch $@
+
+$(PEERS)/.ready: benchmarks/requirements.txt requirements.txt
+	@echo "Setting up $(PEERS), what the benchmarks compare with ..."
+	@mkdir -p data/bench && uv venv --quiet --clear --python $(BIN)/python $(PEERS)
+	@sed -nE 's/^(($(SHARED))==.*[^ \\]) *\\$$/\1/p' requirements.txt > $(PEERS)/shared.txt
+	@uv pip install --quiet --python $(PEERS)/bin/python -r benchmarks/requirements.txt -c $(PEERS)/shared.txt
 	@touch $@

@@ -9,16 +9,12 @@ seconds and peak memory. This is where ``EMBEDDED_ROWS`` in jobs/engine.py comes
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from datetime import date
 from pathlib import Path
 
 import catalog
+from benchmarks.measure import measure
 from ledger import intake_rules, known_by, pin_rules
 from params import read_params
 from records import ActivityRecord
@@ -61,60 +57,7 @@ def compute(root: Path, activity: Path, engine: str, as_of: list[date], memory: 
         root = Path(folder)
         with kept(build_features(with_interval(rows), as_of, 365), root) as features:
             written = write_sorted(features, root / "sorted", root, ["as_of", "customer_id"])
-        print(json.dumps({"customers": written.rows}), flush=True)
-
-
-def measure(module: str, arguments: list[str]) -> dict:
-    """Run a script with these arguments; what it printed last, its cost and its peak memory."""
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True
-    )
-    peak, spent, over = [0], {}, threading.Event()
-
-    def watch() -> None:
-        # Java is no child that is waited for, so its time is read while it lives.
-        while not over.wait(0.1):
-            family = _family(process.pid)
-            peak[0] = max(peak[0], sum(map(_resident, family)))
-            spent.update((pid, seconds) for pid in family if (seconds := _cpu_seconds(pid)))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    said, _ = process.communicate()
-    over.set()
-    watcher.join()
-    result = json.loads(said.splitlines()[-1]) if process.returncode == 0 else {"failed": True}
-    wall = time.monotonic() - started
-    return result | {"cpu": sum(spent.values()), "wall": wall, "peak": peak[0]}
-
-
-def _family(pid: int) -> list[int]:
-    found = [pid]
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == pid:
-            found += _family(int(path.parent.name))
-    return found
-
-
-def _cpu_seconds(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident(pid: int) -> int:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+        print(json.dumps({"rows": written.rows}), flush=True)
 
 
 def main() -> None:
@@ -127,7 +70,14 @@ def main() -> None:
     parser.add_argument("--engines", nargs="+", default=list(ENGINES))
     parser.add_argument("--memory", default="12g", help="of the embedded engine")
     parser.add_argument("--compute", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--copy", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.copy:
+        rows = copy_customers(
+            arguments.folder, arguments.until, arguments.copies[0], arguments.copy
+        )
+        print(json.dumps({"rows": rows}))
+        return
     if arguments.compute:
         as_of = [
             date.fromordinal(arguments.until.toordinal() - 30 * n) for n in range(arguments.dates)
@@ -148,7 +98,7 @@ def main() -> None:
                 found = measure(
                     "benchmarks.engines", [*common, *more, "--compute", str(activity), engine]
                 )
-                customers = "failed" if "failed" in found else f"{found['customers']:,}"
+                customers = "failed" if "failed" in found else f"{found['rows']:,}"
                 print(
                     f"| {rows:,} | {arguments.dates} | {engine} | {customers} "
                     f"| {found['cpu']:.1f} | {found['wall']:.1f} | {found['peak'] / 1e9:.2f} |",

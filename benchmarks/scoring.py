@@ -1,20 +1,15 @@
-"""What scoring a night costs, by engine, with reasons and without, beside mlflow's ``spark_udf``.
+"""A night of scoring for the benchmarks: a shop with features and a full-sized model, and the job.
 
-    python -m benchmarks.scoring --folder data/scoring --rows 1000000 --repeats 3
+    python -m benchmarks.scoring --folder data/scoring --rows 1000000 --compute "embedded, reasons"
 
 Makes a shop of that many customers in ``folder`` (kept for the next time) with a model of 34
 features, and scores it the way the job does: reading, checking, fallbacks from the night before,
-deciles, sorted files. mlflow only predicts and writes; it is measured if it is installed
-(benchmarks/requirements.txt). Prints a Markdown table of medians: CPU seconds of the whole process
-tree, starts included, wall seconds and peak memory, and the ratio of CPU seconds to mlflow's.
+deciles, sorted files.
 """
 
 import argparse
-import importlib.util
 import json
 import shutil
-import statistics
-import tempfile
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import catalog
-from benchmarks.engines import measure
 from features.build import FEATURE_NAMES
 from lake import describe_piece, write_json
 from params import read_params
@@ -148,83 +142,17 @@ def compute(root: Path, night: date, run_id: str, engine: str, *, reasons: bool)
     print(json.dumps({"rows": facts["population"]}), flush=True)
 
 
-def compute_mlflow(root: Path) -> None:
-    """The same rows and the same trees through ``mlflow.pyfunc.spark_udf``, written to Parquet."""
-    import mlflow
-    import xgboost
-    from pyspark.sql import functions as F
-
-    from jobs.session import session
-
-    record = RunRecord.read(root, TONIGHT, "tonight")
-    booster = xgboost.XGBClassifier()
-    booster.load_model(root / "bundles" / record.bundle_sha256 / "model.ubj")
-    booster.set_params(n_jobs=1)
-    with (
-        session(Settings(data_root=root), "mlflow", "local[2]") as spark,
-        tempfile.TemporaryDirectory(dir=root) as folder,
-    ):
-        mlflow.xgboost.save_model(booster, f"{folder}/model")
-        predict = mlflow.pyfunc.spark_udf(
-            spark, f"{folder}/model", result_type="double", env_manager="local"
-        )
-        path = root / catalog.FEATURES_LAYOUT.format(**record.key)
-        rows = spark.read.parquet(str(path))
-        coded = rows.withColumn("country", (F.col("country") == "Spain").cast("double"))
-        predicted = coded.select("customer_id", predict(F.struct(*FEATURE_NAMES)).alias("p"))
-        predicted.write.parquet(f"{folder}/predictions")
-        print(json.dumps({"rows": spark.read.parquet(f"{folder}/predictions").count()}))
-
-
-WAYS = ("embedded", "embedded, reasons", "local[2]", "local[2], reasons", "mlflow, local[2]")
-
-
-def run_way(root: Path, way: str) -> None:
-    """Do one of ``WAYS``."""
-    if way.startswith("mlflow"):
-        compute_mlflow(root)
-    else:
-        engine, _, reasons = way.partition(", ")
-        compute(root, TONIGHT, "tonight", engine, reasons=bool(reasons))
-
-
 def main() -> None:
-    """Measure every way, in turn, several times."""
+    """Score once, one way: an engine, or an engine and ``, reasons``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--ways", nargs="+", default=list(WAYS))
-    parser.add_argument("--compute", help=argparse.SUPPRESS)
+    parser.add_argument("--compute", required=True, metavar="WAY")
     arguments = parser.parse_args()
     root = arguments.folder.resolve()
-    if arguments.compute:
-        run_way(root, arguments.compute)
-        return
-
     make_shop(root, arguments.rows)
-    ways = [
-        way
-        for way in arguments.ways
-        if not way.startswith("mlflow") or importlib.util.find_spec("mlflow")
-    ]
-    found = {way: [] for way in ways}
-    for _ in range(arguments.repeats):
-        for way in ways:
-            found[way].append(
-                measure("benchmarks.scoring", ["--folder", str(root), "--compute", way])
-            )
-    medians = {
-        way: [statistics.median(one[what] for one in runs) for what in ("cpu", "wall", "peak")]
-        for way, runs in found.items()
-    }
-    peer = medians.get(WAYS[-1], [float("nan")])[0]
-    print("| way | rows | CPU s | wall s | peak GB | CPU s / mlflow's |\n|---|---|---|---|---|---|")
-    for way, (cpu, wall, peak) in medians.items():
-        print(
-            f"| {way} | {found[way][0].get('rows', 'failed')} | {cpu:.1f} | {wall:.1f} "
-            f"| {peak / 1e9:.2f} | {cpu / peer:.2f} |"
-        )
+    engine, _, reasons = arguments.compute.partition(", ")
+    compute(root, TONIGHT, "tonight", engine, reasons=bool(reasons))
 
 
 if __name__ == "__main__":
