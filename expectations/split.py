@@ -172,7 +172,7 @@ def split_lines(
         exactly is wrong where the reader has said it).
     """
     rules = transaction_rules(source)
-    reasons = {rule_of(rule): rule.notes for rule in rules} | EXCLUSION_REASONS
+    reasons = {rule_of(rule): str(rule.notes) for rule in rules} | EXCLUSION_REASONS
 
     described = with_context(lines, source, layout)
     broken = [
