@@ -8,7 +8,6 @@ warehouse. Running it again after the same night changes nothing.
 import argparse
 import getpass
 import os
-import time
 from datetime import date
 from typing import Any
 
@@ -29,7 +28,7 @@ from monitoring.rollout import (
     decide_rollout,
 )
 from params import Params
-from records import RunRecord, StageRecord
+from records import RunRecord, StageRecord, recorded
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -46,8 +45,14 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
         RegistryMoved: If somebody else moved the champion or the challenger meanwhile.
         RegistryUnavailable: If the registry does not answer. Nothing was moved.
     """
-    started = time.perf_counter()
     StageRecord.read(settings.data_root, record, "publish_predictions")
+    with recorded(settings.data_root, record, "advance_rollout") as stage:
+        stage.facts = advance(settings, params, record)
+    return stage.facts
+
+
+def advance(settings: Settings, params: Params, record: RunRecord) -> dict:
+    """Take the next step, unless this run has taken it; what was done, and why."""
     engine = warehouse.connect(settings.warehouse_url)
     registry = open_registry(settings, params)
     state = registry.read()
@@ -57,17 +62,12 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
         step = next_step(params, record, engine, state, evidence_of_scoring(settings, record))
         take(registry, state, record, step)
     copy_history(settings, registry)
-    facts = {
+    return {
         "action": step.action,
         "version": record.challenger and record.challenger.version,
         "percent": step.percent,
         "reasons": list(step.reasons),
     }
-    seconds = time.perf_counter() - started
-    StageRecord(stage="advance_rollout", seconds=seconds, facts=facts).write(
-        settings.data_root, record
-    )
-    return facts
 
 
 def evidence_of_scoring(settings: Settings, record: RunRecord) -> dict:

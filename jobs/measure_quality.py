@@ -5,7 +5,6 @@ bundle; writes the warehouse's `quality` rows of the run.
 """
 
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -31,7 +30,7 @@ from monitoring.quality import (
     shares,
 )
 from params import MICROS, Params
-from records import IntakeRecord, RunRecord, StageRecord
+from records import IntakeRecord, RunRecord, StageRecord, recorded
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -58,9 +57,16 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         BundleRefused: If the bundle is damaged or does not fit what is installed.
         PieceMissing, PieceAltered: If lines or features are not as they were written.
     """
-    started = time.perf_counter()
     root = settings.data_root
     StageRecord.read(root, record, "publish_predictions")
+    with recorded(root, record, "measure_quality", engine_of(spark)) as stage:
+        stage.facts = judge_night(spark, settings, params, record)
+    return stage.facts
+
+
+def judge_night(spark: SparkSession, settings: Settings, params: Params, record: RunRecord) -> dict:
+    """Put what was found of tonight's lines and features into the warehouse; the verdict."""
+    root = settings.data_root
     bundle = read_bundle(root / "bundles" / record.bundle_sha256, record.bundle_sha256)
     engine = warehouse.connect(settings.warehouse_url)
     earlier = warehouse.weekdays_before(record.score_date, params.drift.weekday_nights)
@@ -83,12 +89,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
 
     warehouse.replace_quality(engine, record.run_id, findings)
     incidents = [each.sentence for each in findings if each.verdict == "incident"]
-    facts = {"verdict": "incident" if incidents else "usual", "incidents": incidents}
-    seconds = time.perf_counter() - started
-    StageRecord(
-        stage="measure_quality", seconds=seconds, facts=facts, engine=engine_of(spark)
-    ).write(root, record)
-    return facts
+    return {"verdict": "incident" if incidents else "usual", "incidents": incidents}
 
 
 def usual_columns(

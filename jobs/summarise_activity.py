@@ -5,7 +5,7 @@ the delivery. A delivery that was summarised before is left as it is.
 """
 
 import logging
-import time
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
@@ -15,7 +15,7 @@ from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
 from lake import is_whole
 from params import Params
-from records import ActivityRecord, RunRecord, StageRecord
+from records import ActivityRecord, RunRecord, recorded
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -30,29 +30,33 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         FileNotFoundError: If the delivery was not taken in.
         PieceMissing, PieceAltered: If its accepted lines are not as they were written.
     """
-    started = time.monotonic()
-    root, day = settings.data_root, record.score_date
-    found = ActivityRecord.find(root, day, record.intake)
-    was_there = False
-    if found is not None and is_whole(root, found.activity, catalog.ACTIVITY):
-        was_there = True
-        log.info("the delivery of %s was summarised before and never changes", day)
-    else:
-        remedy = f"Write them again: {record.command('validate_delivery')}"
-        [found] = summarise_intakes(
-            spark, root, params, record.source, {day: record.intake}, remedy, own_night=day
-        ).values()
+    root = settings.data_root
+    with recorded(root, record, "summarise_activity", engine_of(spark)) as stage:
+        found, was_there = summarise(spark, root, params, record)
+        stage.inputs = {"transactions": found.transactions_sha256}
+        stage.pieces = {"activity": found.activity}
+        stage.facts = {
+            "intake": record.intake,
+            "rows": found.activity.rows,
+            "was_there": was_there,
+        }
+    return stage.facts
 
-    facts = {"intake": record.intake, "rows": found.activity.rows, "was_there": was_there}
-    StageRecord(
-        stage="summarise_activity",
-        seconds=time.monotonic() - started,
-        facts=facts,
-        inputs={"transactions": found.transactions_sha256},
-        pieces={"activity": found.activity},
-        engine=engine_of(spark),
-    ).write(root, record)
-    return facts
+
+def summarise(
+    spark: SparkSession, root: Path, params: Params, record: RunRecord
+) -> tuple[ActivityRecord, bool]:
+    """The activity of the run's own delivery, and whether it was there before."""
+    day = record.score_date
+    found = ActivityRecord.find(root, day, record.intake)
+    if found is not None and is_whole(root, found.activity, catalog.ACTIVITY):
+        log.info("the delivery of %s was summarised before and never changes", day)
+        return found, True
+    remedy = f"Write them again: {record.command('validate_delivery')}"
+    [made] = summarise_intakes(
+        spark, root, params, record.source, {day: record.intake}, remedy, own_night=day
+    ).values()
+    return made, False
 
 
 if __name__ == "__main__":
