@@ -4,6 +4,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from lake import write_deliveries, write_sorted
 from models.arms import bucket_column
 from models.deciles import decile, mid_decile, tenths
 from params import IdKinds, Text, read_params
+from slices import cut, kept_slices
 from tests.deliveries.conftest import DAY, line, write_csv, write_parquet
 from tests.engines.conftest import rows
 from tests.expectations.conftest import DELIVERED, good_line
@@ -233,6 +235,19 @@ def test_features_and_labels(same, history):
         )
 
     same(ask)
+
+
+def test_rows_that_workers_read_and_write_by_slices(same, tmp_path):
+    path = tmp_path / "scores.parquet"
+    scores = pa.array([0.1 + n / 7 for n in range(100)])
+    pq.write_table(pa.table({"number": range(100), "score": scores}), path, row_group_size=30)
+
+    def ask(spark):
+        slices = cut([path], rows=30)
+        with kept_slices(spark, tmp_path, slices, iter, "number bigint, score double", 7) as kept:
+            return rows(kept)
+
+    assert len(same(ask)) == 100
 
 
 probabilities = st.floats(0, 1) | st.sampled_from([0.0, 0.1, 0.5, 1.0])
