@@ -6,6 +6,7 @@ times. Here it only says which worker does which slice: workers read and write t
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 ROWS_OF_A_SLICE = 250_000
+
+# The workers of the embedded engine are threads of one process, as many as there are slices.
+AT_ONCE = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -78,8 +82,8 @@ def kept_slices(
         def work_on(batches: Batches) -> Batches:
             for batch in batches:
                 for number in batch["id"].to_pylist():
-                    rows = slices[number].read(batch_rows)
-                    _write(work(rows), folder / f"slice-{number:05}.parquet")
+                    path = folder / f"slice-{number:05}.parquet"
+                    _work_on(slices[number], work, batch_rows, path)
                 yield batch
 
         # One partition for each slice.
@@ -90,6 +94,11 @@ def kept_slices(
         paths = sorted(map(str, folder.glob("slice-*.parquet")))
         read = spark.read.schema(schema)
         yield read.parquet(*paths) if paths else spark.createDataFrame([], schema)
+
+
+def _work_on(one: Slice, work: Callable[[Batches], Batches], batch_rows: int, path: Path) -> None:
+    with AT_ONCE:
+        _write(work(one.read(batch_rows)), path)
 
 
 def _write(batches: Batches, path: Path) -> None:

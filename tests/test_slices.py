@@ -1,5 +1,7 @@
 """Work by slices: every row once and in order, whatever the files, and nothing left behind."""
 
+import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,6 +58,27 @@ def test_a_night_of_nobody_is_an_empty_frame(spark, tmp_path):
     with kept_slices(spark, tmp_path, slices, count_batches, SCHEMA, batch_rows=15) as rows:
         assert rows.count() == 0
         assert rows.columns == ["number", "batch_rows"]
+
+
+def note_times(batches):
+    """When the work on the slice began and ended."""
+    began = time.monotonic()
+    for _ in batches:
+        time.sleep(0.02)
+    yield pa.RecordBatch.from_pydict({"began": [began], "ended": [time.monotonic()]})
+
+
+def test_memory_does_not_grow_with_slices(spark, tmp_path):
+    path = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"number": range(200)}), path, row_group_size=10)
+    slices, schema = cut([path], rows=10), "began double, ended double"
+    with kept_slices(spark, tmp_path, slices, note_times, schema, batch_rows=5) as rows:
+        times = rows.toArrow().to_pylist()
+    assert len(times) == 20
+    at_once = [
+        sum(other["began"] <= one["began"] < other["ended"] for other in times) for one in times
+    ]
+    assert max(at_once) <= (os.cpu_count() or 1)
 
 
 def test_a_worker_that_fails_leaves_no_file_that_anybody_reads(spark, tmp_path, paths):
