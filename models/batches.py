@@ -1,6 +1,7 @@
 """Scoring inside the workers of an engine."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -35,9 +36,18 @@ Scorer = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 log = logging.getLogger("models.batches")
 
 
-@lru_cache(maxsize=1)
+# Workers may be threads of one process, which would each read the same bundle at the same time.
+_READING = threading.Lock()
+
+
 def loaded_bundle(folder: Path, sha256: str) -> Bundle:
     """The bundle, read and checked once in the life of a worker process."""
+    with _READING:
+        return _bundle(folder, sha256)
+
+
+@lru_cache(maxsize=1)
+def _bundle(folder: Path, sha256: str) -> Bundle:
     return read_bundle(folder, sha256)
 
 
@@ -121,7 +131,8 @@ def _score_challenger(
     nothing = pa.nulls(batch.num_rows, pa.string())
     columns = {"probability": pa.nulls(batch.num_rows, pa.float64())}
     columns |= {f"reason_{rank}": nothing for rank in range(1, REASON_COLUMNS + 1)}
-    bundle = _challenger_bundle(*challenger)
+    with _READING:
+        bundle = _challenger_bundle(*challenger)
     if bundle is None:
         return columns
     in_share = batch["in_share"].to_numpy(zero_copy_only=False)

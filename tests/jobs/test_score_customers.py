@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ import catalog
 from features.build import CATEGORICAL, FEATURE_NAMES
 from jobs import build_bundle, evaluate_model, score_customers, train_model
 from lake import read_json, write_json
+from models import batches
 from models.apply import score
 from models.arms import bucket, bucket_column
 from models.batches import batch_scorer, pair_scorer
@@ -27,6 +30,7 @@ from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
+from slices import Slice
 from tests.harm import HARMS
 from tests.records import finish, put_dataset, run_record
 from tests.warehouse.nights import predictions as published_predictions
@@ -323,6 +327,27 @@ def test_previous_scores_that_are_not_as_they_were_written_are_not_kept(
     with pytest.raises(error, match=rf"{path}.*{before.command('score_customers')}.*earlier night"):
         score_customers.run(spark, settings, PARAMS, record)
     assert not catalog.PREDICTIONS.partition(settings.data_root, **record.key).exists()
+
+
+def test_workers_read_the_features_and_the_model_once(
+    spark, settings, bundle, tmp_path, monkeypatch
+):
+    reads = Counter()
+
+    def counted(function: Callable) -> Callable:
+        def call(*arguments):
+            reads[function.__name__] += 1
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(batches, "read_bundle", counted(batches.read_bundle))
+    monkeypatch.setattr(Slice, "read", counted(Slice.read))
+    # No other test has read this one.
+    own = with_slope(bundle, tmp_path / "bundle", 0.7)
+    record = open_run(settings, own, customers(50, seed=3), run_id="counted", files=7)
+    score_customers.run(spark, settings, PARAMS, record)
+    assert reads == {"read_bundle": 1, "read": 7}
 
 
 @pytest.mark.parametrize("reasons", [0, 1, 3])
