@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 import catalog
 from catalog import Dataset
+from chunks import cut, kept_chunks
 from expectations.features import unscorable
 from expectations.predictions import verify_predictions
 from jobs.entry import run_parser, start
@@ -38,7 +39,6 @@ from monitoring.rollout import TwoModels, unfit
 from params import Params
 from records import Challenger, RunRecord, StageRecord, recorded
 from settings import Settings
-from slices import cut, kept_slices
 
 PARSER = run_parser(__doc__)
 
@@ -165,8 +165,8 @@ def scores_of(
     spark: SparkSession, night: Night, scorer: Scorer, schema: str
 ) -> AbstractContextManager[DataFrame]:
     """What ``scorer`` makes of the features of the night, while the block lasts."""
-    slices, batch_rows = cut(night.features), night.params.scoring.batch_rows
-    return kept_slices(spark, night.root, slices, scorer, schema, batch_rows)
+    chunks, batch_rows = cut(night.features), night.params.scoring.batch_rows
+    return kept_chunks(spark, night.root, chunks, scorer, schema, batch_rows)
 
 
 def write(rows: DataFrame, dataset: Dataset, night: Night) -> Piece:

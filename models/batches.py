@@ -91,7 +91,7 @@ def _mark(
 
 
 def batch_scorer(folder: Path, sha256: str, reasons: int) -> Scorer:
-    """A function of the batches of a slice; the workers read the bundle from ``folder``.
+    """A function of the batches of a chunk; the workers read the bundle from ``folder``.
 
     It takes ``customer_id``, ``is_scorable`` and the features, and gives the columns of
     ``SCORES_SCHEMA`` for every row: all null but the customer where the row is not scorable.

@@ -15,6 +15,7 @@ FOUNDATION = {
     "amounts",
     "business_day",
     "catalog",
+    "chunks",
     "errors",
     "intervals",
     "lake",
@@ -25,7 +26,6 @@ FOUNDATION = {
     "schedule",
     "sealed",
     "settings",
-    "slices",
 }
 LIBRARIES = {"deliveries", "expectations", "features", "models", "monitoring", "warehouse"}
 OURS = FOUNDATION | LIBRARIES | {"dags", "jobs", "local", "plugins"}

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import catalog
+from chunks import cut, kept_chunks
 from deliveries.cells import DeliveredCells
 from deliveries.lines import read_lines
 from deliveries.receive import describe_delivery
@@ -24,7 +25,6 @@ from lake import write_deliveries, write_sorted
 from models.arms import bucket_column
 from models.deciles import decile, mid_decile, tenths
 from params import IdKinds, Text, read_params
-from slices import cut, kept_slices
 from tests.deliveries.conftest import DAY, line, write_csv, write_parquet
 from tests.engines.conftest import rows
 from tests.expectations.conftest import DELIVERED, good_line
@@ -237,14 +237,14 @@ def test_features_and_labels(same, history):
     same(ask)
 
 
-def test_rows_that_workers_read_and_write_by_slices(same, tmp_path):
+def test_rows_that_workers_read_and_write_by_chunks(same, tmp_path):
     path = tmp_path / "scores.parquet"
     scores = pa.array([0.1 + n / 7 for n in range(100)])
     pq.write_table(pa.table({"number": range(100), "score": scores}), path, row_group_size=30)
 
     def ask(spark):
-        slices = cut([path], rows=30)
-        with kept_slices(spark, tmp_path, slices, iter, "number bigint, score double", 7) as kept:
+        chunks = cut([path], rows=30)
+        with kept_chunks(spark, tmp_path, chunks, iter, "number bigint, score double", 7) as kept:
             return rows(kept)
 
     assert len(same(ask)) == 100

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import catalog
+from chunks import Chunk
 from features.build import CATEGORICAL, FEATURE_NAMES
 from jobs import build_bundle, evaluate_model, score_customers, train_model
 from lake import read_json, write_json
@@ -30,7 +31,6 @@ from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
-from slices import Slice
 from tests.harm import HARMS
 from tests.records import finish, put_dataset, run_record
 from tests.warehouse.nights import predictions as published_predictions
@@ -342,7 +342,7 @@ def test_workers_read_the_features_and_the_model_once(
         return call
 
     monkeypatch.setattr(batches, "read_bundle", counted(batches.read_bundle))
-    monkeypatch.setattr(Slice, "read", counted(Slice.read))
+    monkeypatch.setattr(Chunk, "read", counted(Chunk.read))
     # No other test has read this one.
     own = with_slope(bundle, tmp_path / "bundle", 0.7)
     record = open_run(settings, own, customers(50, seed=3), run_id="counted", files=7)

@@ -1,7 +1,7 @@
-"""Work on the files of a piece, a slice at a time, by the workers of an engine.
+"""Work on the files of a piece, a chunk at a time, by the workers of an engine.
 
 An engine that reads rows, hands them to Python and takes the result back moves every value three
-times. Here it only says which worker does which slice: workers read and write the files themselves.
+times. Here it only says which worker does which chunk: workers read and write the files themselves.
 """
 
 import os
@@ -21,16 +21,16 @@ from lake import workspace
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-ROWS_OF_A_SLICE = 250_000
+ROWS_OF_A_CHUNK = 250_000
 
-# The workers of the embedded engine are threads of one process, as many as there are slices.
+# The workers of the embedded engine are threads of one process, as many as there are chunks.
 AT_ONCE = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 Batches = Iterator[pa.RecordBatch]
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class Chunk:
     """Row groups of a file that follow each other, from ``first`` until before ``end``."""
 
     path: Path
@@ -43,37 +43,37 @@ class Slice:
             yield from file.iter_batches(batch_rows, row_groups=range(self.first, self.end))
 
 
-def cut(paths: Iterable[Path], rows: int = ROWS_OF_A_SLICE) -> list[Slice]:
-    """Slices of Parquet files, in the order of their rows.
+def cut(paths: Iterable[Path], rows: int = ROWS_OF_A_CHUNK) -> list[Chunk]:
+    """Chunks of Parquet files, in the order of their rows.
 
-    A slice ends with the row group that makes it ``rows`` long, so it may be longer.
+    A chunk ends with the row group that makes it ``rows`` long, so it may be longer.
     """
-    slices = []
+    chunks = []
     for path in paths:
         groups = pq.read_metadata(path)
         first, length = 0, 0
         for group in range(groups.num_row_groups):
             length += groups.row_group(group).num_rows
             if length >= rows or group == groups.num_row_groups - 1:
-                slices.append(Slice(path, first, group + 1))
+                chunks.append(Chunk(path, first, group + 1))
                 first, length = group + 1, 0
-    return slices
+    return chunks
 
 
 @contextmanager
-def kept_slices(
+def kept_chunks(
     spark: "SparkSession",
     root: Path,
-    slices: Sequence[Slice],
+    chunks: Sequence[Chunk],
     work: Callable[[Batches], Batches],
     schema: str,
     batch_rows: int,
 ) -> "Iterator[DataFrame]":
-    """What ``work`` makes of the rows of each slice, computed once, while the block lasts.
+    """What ``work`` makes of the rows of each chunk, computed once, while the block lasts.
 
     Args:
         root: Below it the result is kept; every worker sees it.
-        work: Gets the batches of one slice, in their order; each one on its own.
+        work: Gets the batches of one chunk, in their order; each one on its own.
         schema: Spark DDL of its result.
         batch_rows: How many rows it gets at a time.
     """
@@ -82,28 +82,28 @@ def kept_slices(
         def work_on(batches: Batches) -> Batches:
             for batch in batches:
                 for number in batch["id"].to_pylist():
-                    path = folder / f"slice-{number:05}.parquet"
-                    _work_on(slices[number], work, batch_rows, path)
+                    path = folder / f"chunk-{number:05}.parquet"
+                    _work_on(chunks[number], work, batch_rows, path)
                 yield batch
 
-        # One partition for each slice.
-        numbers = spark.range(0, len(slices), 1, max(1, len(slices)))
+        # One partition for each chunk.
+        numbers = spark.range(0, len(chunks), 1, max(1, len(chunks)))
         done = numbers.mapInArrow(work_on, "id bigint").count()
-        if done != len(slices):
-            raise RuntimeError(f"the engine worked on {done} of {len(slices)} slices")
-        paths = sorted(map(str, folder.glob("slice-*.parquet")))
+        if done != len(chunks):
+            raise RuntimeError(f"the engine worked on {done} of {len(chunks)} chunks")
+        paths = sorted(map(str, folder.glob("chunk-*.parquet")))
         read = spark.read.schema(schema)
         yield read.parquet(*paths) if paths else spark.createDataFrame([], schema)
 
 
-def _work_on(one: Slice, work: Callable[[Batches], Batches], batch_rows: int, path: Path) -> None:
+def _work_on(one: Chunk, work: Callable[[Batches], Batches], batch_rows: int, path: Path) -> None:
     with AT_ONCE:
         _write(work(one.read(batch_rows)), path)
 
 
 def _write(batches: Batches, path: Path) -> None:
     """A file that is there as a whole, whoever else writes it."""
-    handle, name = tempfile.mkstemp(prefix=".slice.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=".chunk.", dir=path.parent)
     writer = None
     with os.fdopen(handle, "wb") as file:
         for batch in batches:
