@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 import catalog
 from features.build import FEATURE_NAMES
-from lake import describe_piece, write_json
+from lake import describe_piece, read_json, write_json
+from models.metrics import XGBOOST
 from params import read_params
 from records import RunRecord, StageRecord
 from settings import Settings
@@ -74,6 +75,8 @@ def make_bundle(folder: Path) -> Path:
     params = params.model_copy(update={"training": few, "drift": quick})
     for job in (train_model, evaluate_model, build_bundle):
         job.run(params, folder)
+    if (kind := read_json(folder / "bundle" / "bundle.json")["kind"]) != XGBOOST:
+        raise RuntimeError(f"trees were to be measured, but the training chose {kind}")
     return folder / "bundle"
 
 
