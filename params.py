@@ -377,6 +377,12 @@ class Rollout(_Section):
         return percents
 
 
+class Retention(_Section):
+    superseded_days: int | None = Field(None, ge=0)
+    night_days: int | None = Field(None, ge=1)
+    keep_nights: list[date] = []
+
+
 class Params(_Section):
     """The whole file."""
 
@@ -393,6 +399,8 @@ class Params(_Section):
     retraining: Retraining
     gate: Gate
     rollout: Rollout
+    # Runs that were opened before there was any pin none.
+    retention: Retention = Retention()
 
     def source(self, name: str) -> Source:
         """The entry of ``sources`` called ``name``.

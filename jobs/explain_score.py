@@ -57,7 +57,7 @@ HASH_DIGITS = 12
 MICROS = 1_000_000
 
 CANNOT_BE_READ = (
-    *(FileNotFoundError, PieceAltered, RecordDamaged, RecordOutdated),
+    *(FileNotFoundError, PieceAltered, RecordDamaged, RecordOutdated, warehouse.RunDropped),
     *(BundleRefused, BundleDiffers, StoreUnavailable),
 )
 
@@ -159,8 +159,10 @@ def look(settings: Settings, engine: sa.Engine, record: RunRecord, customer: str
 
     Raises:
         FileNotFoundError: If the run has not got as far as scores.
+        RunDropped: If its scores were dropped.
         BundleRefused, StoreUnavailable: If the model that scored cannot be had.
     """
+    warehouse.check_kept(engine, record.run_id)
     root = settings.data_root
     described = StageRecord.read(root, record, "build_features").pieces["features"]
     features = rows_where(root, [described], "customer_id", customer, again(record))

@@ -10,7 +10,7 @@ from meaning import code_sha256
 from params import Params
 from records import RunRecord
 from settings import PROJECT_ROOT, Settings
-from warehouse import current_run, published_run
+from warehouse import check_kept, current_run, published_run
 
 NIGHT_CODE = (
     "expectations/features.py",
@@ -63,6 +63,7 @@ def published_record(
 
     Raises:
         NotPublished: If there is no such run, or the lake has lost its record.
+        RunDropped: If its scores were dropped.
         RecordOutdated: If the record was written by other code.
     """
     name = current_run(engine, score_date) if run_id is None else run_id
@@ -72,6 +73,7 @@ def published_record(
         raise NotPublished(
             f"{what} is published of {score_date}. Which nights are: python -m jobs.show_nights"
         )
+    check_kept(engine, name)
     try:
         return RunRecord.read(settings.data_root, score_date, name)
     except FileNotFoundError:

@@ -73,6 +73,17 @@ from warehouse.queries import (
     top_rules,
 )
 from warehouse.restatement import RestatedNight, publish_restated
+from warehouse.retention import (
+    MayNotDrop,
+    RunDropped,
+    StoredRun,
+    check_kept,
+    check_may_drop,
+    drop_run,
+    dropped_nights,
+    runs_to_drop,
+    stored_runs,
+)
 from warehouse.roles import READER, WRITER, owner_warning
 from warehouse.rollout import (
     WHO_SCORED,
@@ -102,6 +113,7 @@ __all__ = [
     "CustomerScore",
     "EstimateError",
     "HistoryDiffers",
+    "MayNotDrop",
     "MayNotMigrate",
     "Measurement",
     "Night",
@@ -117,6 +129,8 @@ __all__ = [
     "RollBack",
     "RuleCount",
     "RunDiffers",
+    "RunDropped",
+    "StoredRun",
     "WarehouseAway",
     "WarehouseBusy",
     "WarehouseFull",
@@ -125,6 +139,8 @@ __all__ = [
     "approval_answers",
     "audit_head",
     "check_audit",
+    "check_kept",
+    "check_may_drop",
     "check_migrated",
     "check_published",
     "check_version",
@@ -133,6 +149,8 @@ __all__ = [
     "current_runs",
     "customers_scored",
     "decision_of",
+    "drop_run",
+    "dropped_nights",
     "estimate_errors",
     "has_tables",
     "incident_nights",
@@ -167,8 +185,10 @@ __all__ = [
     "retrainings_asked",
     "roll_back",
     "run_before",
+    "runs_to_drop",
     "score_of",
     "sha256_as_published",
+    "stored_runs",
     "top_rules",
     "training_until",
     "weekdays_before",

@@ -9,6 +9,7 @@ from records import Pointer
 from warehouse.tables import AUDIT_LOG, CURRENT_RUNS, QUALITY, SCORING_RUNS
 
 RESTATED = "nights_restated"
+DROPPED = "run_dropped"
 
 
 def current_run(engine: sa.Engine, score_date: date) -> str | None:
@@ -65,6 +66,16 @@ def restated_runs(connection: sa.Connection) -> dict[str, str]:
         for details in connection.scalars(restatements)
         for night in details["nights"]
     }
+
+
+def dropped_runs(connection: sa.Connection) -> dict[str, sa.Row]:
+    """Each run whose scores were dropped, with the line of the audit log that tells of it."""
+    lines = (
+        sa.select(AUDIT_LOG.c.at, AUDIT_LOG.c.details)
+        .where(AUDIT_LOG.c.event == DROPPED)
+        .order_by(AUDIT_LOG.c.number)
+    )
+    return {line.details["run_id"]: line for line in connection.execute(lines)}
 
 
 def judged_runs(engine: sa.Engine, first: date, last: date) -> dict[date, str]:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from warehouse.audit import append_audit
 from warehouse.connection import writing
-from warehouse.nights import pointer_within
+from warehouse.nights import dropped_runs, pointer_within
 from warehouse.tables import AUDIT_LOG, CURRENT_RUNS, SCORING_RUNS
 
 # Locks of this kind are numbered by score date; see append_audit for the other kind.
@@ -129,8 +129,9 @@ def _target(
     newest_first = (
         sa.select(c.run_id).where(c.score_date == score_date).order_by(c.audit_number.desc())
     )
-    published = list(connection.scalars(newest_first))
-    if wanted is None and current is not None:
+    dropped = dropped_runs(connection)
+    published = [name for name in connection.scalars(newest_first) if name not in dropped]
+    if wanted is None and current in published:
         before = published[published.index(current) + 1 :]
         left = _left_behind(connection, score_date)
         wanted = next((run_id for run_id in before if run_id not in left), None)

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from warehouse.connection import readers_engine
-from warehouse.nights import restated_runs
+from warehouse.nights import dropped_runs, restated_runs
 from warehouse.roles import READER
 from warehouse.tables import (
     CURRENT_RUNS,
@@ -108,15 +108,15 @@ def score_of(engine: sa.Engine, run_id: str, customer_id: str) -> CustomerScore 
 
 
 def newest_nights(engine: sa.Engine, limit: int) -> list[Night]:
-    """The ``limit`` newest published nights, the oldest of them first."""
+    """The ``limit`` newest published nights whose scores are there, the oldest of them first."""
     newest = (
         sa.select(SCORING_RUNS)
         .join_from(CURRENT_RUNS, SCORING_RUNS, CURRENT_RUNS.c.run_id == SCORING_RUNS.c.run_id)
         .order_by(CURRENT_RUNS.c.score_date.desc())
-        .limit(limit)
     )
     with engine.connect() as connection:
-        runs = connection.execute(newest).all()
+        kept = SCORING_RUNS.c.run_id.not_in(list(dropped_runs(connection)))
+        runs = connection.execute(newest.where(kept).limit(limit)).all()
         restated = restated_runs(connection)
         return [
             _night(connection, run, restated.get(run.run_id, run.run_id)) for run in reversed(runs)

@@ -1,7 +1,8 @@
 """Who may do what in the warehouse on PostgreSQL: the owner migrates, jobs write, people read.
 
-Two groups without a login: grant ``scoring_writer`` to the user of the jobs and ``scoring_reader``
-to those who use the scores. The owner of the tables is neither. SQLite has no users.
+Groups without a login: grant ``scoring_writer`` to the user of the jobs, ``scoring_reader`` to
+those who use the scores, and ``scoring_remover`` to a user of its own for `jobs.apply_retention`.
+The owner of the tables is in none of them. SQLite has no users.
 """
 
 import sqlalchemy as sa
@@ -20,10 +21,12 @@ from warehouse.tables import (
     PREDICTIONS,
     QUALITY,
     RETRAININGS,
+    SCORING_RUNS,
 )
 
 WRITER = "scoring_writer"
 READER = "scoring_reader"
+REMOVER = "scoring_remover"
 
 VIEWS = (CURRENT_PREDICTIONS, LATEST_PREDICTIONS, NEWEST_PERFORMANCE, RETRAININGS)
 # Scores of runs that nobody is to see.
@@ -43,8 +46,9 @@ def give_rights(connection: sa.Connection) -> str | None:
     """
     if connection.dialect.name != "postgresql":
         return None
-    missing = [role for role in (WRITER, READER) if not _is_there(connection, role)]
-    for role, statements in ((WRITER, _of_writer()), (READER, _of_reader())):
+    rights = {WRITER: _of_writer(), READER: _of_reader(), REMOVER: _of_remover()}
+    missing = [role for role in rights if not _is_there(connection, role)]
+    for role, statements in rights.items():
         if role not in missing:
             for statement in statements:
                 connection.execute(sa.text(statement))
@@ -52,9 +56,9 @@ def give_rights(connection: sa.Connection) -> str | None:
         return None
     made = " ".join(f"create role {role} nologin;" for role in missing)
     return (
-        f"{len(missing)} groups of users are not there, and this user must not make them: "
-        f"{', '.join(missing)}. Nobody but the owner of the tables can use the warehouse. Ask an "
-        f"administrator of the server to run: {made} Then run this again."
+        "groups of users that are not there, and that this user must not make: "
+        f"{', '.join(missing)}. Nobody but the owner of the tables can do what they are for. Ask "
+        f"an administrator of the server to run: {made} Then run this again."
     )
 
 
@@ -120,6 +124,16 @@ def _of_reader() -> list[str]:
     return [
         f"revoke all on {_names(*METADATA.sorted_tables, *VIEWS)} from {READER}",
         f"grant select on {_names(*tables, *VIEWS)}, alembic_version to {READER}",
+    ]
+
+
+def _of_remover() -> list[str]:
+    asked = _names(SCORING_RUNS, CURRENT_RUNS, AUDIT_LOG, *NOT_FOR_READERS)
+    return [
+        f"revoke all on {_names(*METADATA.sorted_tables, *VIEWS)} from {REMOVER}",
+        f"grant select on {asked}, alembic_version to {REMOVER}",
+        f"grant delete on {_names(*NOT_FOR_READERS)} to {REMOVER}",
+        f"grant insert on {AUDIT_LOG.name} to {REMOVER}",
     ]
 
 
