@@ -3,7 +3,9 @@
 import hashlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NoReturn
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
@@ -64,9 +66,8 @@ class Content:
             columns = {name: self._column(batch, name) for name in self._hashes}
             self._check_order(columns["customer_id"])
             for name, values in columns.items():
-                self._check_text(name, values)
                 self._hash(name, values)
-            columns["run_id"] = pa.array([self._run_id] * batch.num_rows, pa.string())
+            columns["run_id"] = pa.repeat(self._run_id, batch.num_rows)
             yield pa.record_batch(
                 [columns[name] for name in self._schema.names], schema=self._schema
             )
@@ -108,28 +109,36 @@ class Content:
             )
         self._last = customers[-1]
 
-    def _check_text(self, name: str, values: pa.Array) -> None:
-        if values.type != pa.string():
-            return
-        with_nul = pc.match_substring(values, "\0")
-        found = pc.index(with_nul, pa.scalar(True)).as_py()
-        if found >= 0:
-            raise PredictionsBroken(
-                f"column {name} of {self._title} holds {values[found].as_py()!r}: text with "
-                "a NUL character cannot be stored in PostgreSQL. Ask upstream to repair it."
-            )
-
     def _hash(self, name: str, values: pa.Array) -> None:
         """Feed one hash with lengths or presence, the other with the values end to end."""
         shape, content = self._hashes[name]
         if values.type == pa.string():
+            text = _end_to_end(values)
+            if b"\0" in text:
+                self._refuse_nul(name, values)
             shape.update(pc.binary_length(values).cast(pa.int64()).fill_null(-1).to_numpy())
-            whole = pa.ListArray.from_arrays([0, len(values)], values.fill_null(""))
-            content.update(pc.binary_join(whole, "")[0].as_py().encode())
+            content.update(text)
         else:
             shape.update(values.is_valid().to_numpy(zero_copy_only=False))
             zero = pa.scalar(0).cast(values.type)
             content.update(values.fill_null(zero).to_numpy(zero_copy_only=False))
+
+    def _refuse_nul(self, name: str, values: pa.Array) -> NoReturn:
+        found = pc.index(pc.match_substring(values, "\0"), pa.scalar(True)).as_py()
+        raise PredictionsBroken(
+            f"column {name} of {self._title} holds {values[found].as_py()!r}: text with "
+            "a NUL character cannot be stored in PostgreSQL. Ask upstream to repair it."
+        )
+
+
+def _end_to_end(texts: pa.StringArray) -> bytes:
+    """All texts, in UTF-8, without anything between them; nothing for a null."""
+    if texts.null_count:
+        # What lies below a null may be anything.
+        texts = texts.fill_null("")
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    return b"" if data is None else data[ends[0] : ends[-1]].to_pybytes()
 
 
 def columns_to_hash(is_challenged: bool) -> dict[str, list[str]]:

@@ -252,6 +252,14 @@ def test_the_hash_of_the_content_does_not_depend_on_batches_and_tells_values_apa
     ]
     assert len({sha256(batch) for batch in [whole, *others]}) == 5
 
+    # What lies in memory below a null is no value.
+    column = whole.schema.get_field_index("reason_1")
+    below = pa.py_buffer(b"x??yz")
+    offsets, present = pa.array([0, 1, 3, 5], pa.int32()).buffers()[1], pa.py_buffer(b"\x05")
+    odd = pa.StringArray.from_buffers(3, offsets, below, present)
+    assert odd.to_pylist() == ["x", None, "yz"]
+    assert sha256(whole.set_column(column, "reason_1", odd)) == sha256(whole)
+
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 ODD = st.sampled_from(
