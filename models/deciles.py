@@ -1,6 +1,6 @@
 """Deciles: 1 for the tenth of the customers who are likeliest to buy, 10 for the last."""
 
-from itertools import accumulate
+from collections.abc import Iterator, Mapping
 from math import ceil, floor
 
 import numpy as np
@@ -9,7 +9,11 @@ from pyspark.sql import functions as F
 
 DECILES = 10
 
-BANDS = 1 << 16
+FIRST_BITS, MORE_BITS, MOST_BITS = 16, 10, 46
+"""How narrow the bands are in which scores are counted: 2**-16, then 2**-26, ... 2**-46."""
+
+FEW = 100_000
+"""So many scores may be looked at one by one."""
 
 TENTHS = tuple(tenth / DECILES for tenth in range(DECILES - 1, 0, -1))
 
@@ -18,29 +22,52 @@ def tenths(scores: DataFrame, probability: str) -> list[float]:
     """The nine values that cut the column into tenths, from the highest on.
 
     Exact, with linear interpolation between the two neighbours of a cut. Engines interpolate in
-    other ways, so they are asked for the neighbours only: first how many rows are in each of many
-    narrow bands, then for the values in the few bands where a cut is. Neither grows with the rows,
-    unless most scores lie within one band.
+    other ways, so they are asked for the neighbours only: how many rows are in each of many narrow
+    bands, then how many in each part of the few bands where a cut is, until few rows are left or
+    the parts are as narrow as the values. What comes here does not grow with the rows.
 
     Args:
-        scores: ``probability`` in [0, 1], never null; at least one row.
+        scores: ``probability`` in [0, 1], never null; at least one row. It is read several times.
     """
-    # A product with a power of two is exact, so bands are in the order of their values.
-    band = F.floor(F.col(probability) * BANDS)
-    counts = dict(sorted(map(tuple, scores.groupBy(band).count().collect())))
-    starts = dict(zip(counts, accumulate(counts.values(), initial=0), strict=False))
-    positions = [share * (sum(counts.values()) - 1) for share in TENTHS]
-    ranks = {rank for position in positions for rank in (floor(position), ceil(position))}
-    wanted = [one for one in counts if not ranks.isdisjoint(_ranks(starts[one], counts[one]))]
+    inside, bits, starts = scores, 0, {0: 0}
+    positions: list[float] = []
+    ranks: set[int] = set()
+    while bits < MOST_BITS:
+        # All values are part of the first band.
+        shift = MORE_BITS if bits else FIRST_BITS + 1
+        bits += MORE_BITS if bits else FIRST_BITS
+        # A product with a power of two is exact, so bands are in the order of their values.
+        band = F.floor(F.col(probability) * float(1 << bits)).cast("bigint")
+        counts = dict(sorted(map(tuple, inside.groupBy(band).count().collect())))
+        if not ranks:
+            positions = [share * (sum(counts.values()) - 1) for share in TENTHS]
+            ranks = {rank for position in positions for rank in (floor(position), ceil(position))}
+        starts = {
+            one: start
+            for one, start in _starts(counts, starts, shift)
+            if not ranks.isdisjoint(_ranks(start, counts[one]))
+        }
+        inside = scores.where(band.isin(list(starts)))
+        if sum(counts[one] for one in starts) <= FEW:
+            break
 
-    inside = scores.where(band.isin(wanted)).groupBy(probability).count().collect()
     value_of: dict[int, float] = {}
-    for one in wanted:
-        rank = starts[one]
-        for value, count in sorted(tuple(row) for row in inside if floor(row[0] * BANDS) == one):
-            value_of |= dict.fromkeys(ranks.intersection(_ranks(rank, count)), value)
-            rank += count
+    for value, count in sorted(map(tuple, inside.groupBy(probability).count().collect())):
+        one = floor(value * (1 << bits))
+        value_of |= dict.fromkeys(ranks.intersection(_ranks(starts[one], count)), value)
+        starts[one] += count
     return [_between(value_of, position) for position in positions]
+
+
+def _starts(
+    counts: Mapping[int, int], wholes: Mapping[int, int], shift: int
+) -> Iterator[tuple[int, int]]:
+    """Each band with the rank of its first row, from that of the first row of its whole."""
+    following = dict(wholes)
+    for band, count in counts.items():
+        whole = band >> shift
+        yield band, following[whole]
+        following[whole] += count
 
 
 def _ranks(start: int, count: int) -> range:

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -260,6 +261,9 @@ def test_deciles_and_shares_of_a_challenger(same, scores):
         data = [(f"c{n:03}", score) for n, score in enumerate(scores)]
         frame = spark.createDataFrame(data, "customer_id string, p double")
         cuts = tenths(frame, "p")
+        # However few scores are looked at one by one.
+        with patch("models.deciles.FEW", 1):
+            assert tenths(frame, "p") == cuts
         return cuts, rows(
             frame.select("*", decile("p", cuts), mid_decile("p", cuts), bucket_column("v1.1.0"))
         )
