@@ -87,7 +87,6 @@ def run_record(night: date, run_id: str, bundle_sha256: str, previous: str | Non
         score_date=night,
         source="generated",
         intakes={},
-        folder="",
         files=[],
         params=read_params().model_dump(mode="json"),
         model_name="repurchase",
