@@ -60,8 +60,8 @@ faults: $(READY)   ## Do to a night what can happen to one, 400 times: make faul
 bench: $(READY) $(PEERS)/.ready   ## This project beside its peers, on the same work: make bench [SIZE=small REPEATS=3]
 	@python -m benchmarks.bench --size $(or $(SIZE),small) --repeats $(or $(REPEATS),3) --peers $(PEERS)
 
-train: $(READY)   ## Train in this checkout: dvc repro
-	@dvc repro
+train: $(READY)   ## Train in this checkout (dvc repro), and show what came out
+	@python -m local.train
 
 env: $(READY)   ## Write .env with fresh secrets, for docker compose
 	@python -m local.env_file

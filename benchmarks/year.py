@@ -12,6 +12,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from statistics import mean
 
 import pandas as pd
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.progress import track
@@ -170,6 +172,9 @@ class Year:
         return min(later, default=None)
 
 
+YEAR_AS_JSON = TypeAdapter(Year)
+
+
 def by_month(roc_auc: Mapping[date, float]) -> dict[str, float]:
     """The mean of the nights of each month whose labels are all there."""
     months = defaultdict(list)
@@ -309,7 +314,7 @@ class Deployment:
     def __init__(
         self, spark: SparkSession, settings: Settings, params: Params, calendar: Calendar
     ) -> None:
-        self.spark, self.settings, self.params = spark, settings, params
+        self.settings, self.params = settings, params
         self.eve, self.last_night = calendar.eve, calendar.last_night
         self.horizon = timedelta(days=params.training.horizon_days)
         self.folder = describe_nights(spark, settings, params, calendar)
@@ -348,7 +353,9 @@ class Deployment:
             for day, found in self.wrong.items()
             if any(dataset == "transactions" for dataset, _ in found)
         }
-        bundle = train(self.spark, self.settings, self.params, until, artifacts, wrong)
+        # An engine that nobody asks anything for the nights between two trainings would end.
+        with opened(self.settings) as spark:
+            bundle = train(spark, self.settings, self.params, until, artifacts, wrong)
         second = read_json(bundle.folder / "bundle.json")["second_fit"]
         self.year.moved[until] = second["moved_share"]
         return bundle
@@ -540,16 +547,30 @@ def stats_of(features: pd.DataFrame, reference: dict) -> dict[str, ColumnStats]:
     return stats
 
 
-def live(spark: SparkSession, folder: Path, params: Params, story: Story) -> Year:
-    """All nights of the story."""
-    settings, refused = prepare_story(spark, folder, params, story)
-    deployment = Deployment(spark, settings, params, YEAR)
+def opened(settings: Settings) -> AbstractContextManager[SparkSession]:
+    """An engine."""
+    return session(settings, "year", choose_engine(settings.spark, 0))
+
+
+def live(folder: Path, params: Params, story: Story) -> Year:
+    """All nights of the story; what came of one that was lived before is read."""
+    kept = folder / f"{story.name}.json"
+    if kept.exists():
+        return YEAR_AS_JSON.validate_json(kept.read_bytes())
+    with opened(Settings(data_root=folder)) as spark:
+        prepare_history(spark, folder, params)
+        settings, refused = prepare_story(spark, folder, params, story)
+        deployment = Deployment(spark, settings, params, YEAR)
+        if story.changed_on:
+            known = train_with_hindsight(spark, folder, params, story, story.changed_on)
+            deployment.hindsight = story.changed_on, known
     deployment.year.refused = refused
     for night in track(YEAR.nights, story.name, console=console):
         if night not in refused:
             deployment.night(night)
     if story.backfill:
         deployment.year.backfill = deployment.again(*story.backfill)
+    kept.write_bytes(YEAR_AS_JSON.dump_json(deployment.year))
     return deployment.year
 
 
@@ -666,10 +687,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=PROJECT_ROOT / "data" / "benchmark-year")
     arguments = parser.parse_args()
     folder, params = arguments.folder.resolve(), read_params()
-    settings = Settings(data_root=folder)
-    with session(settings, "year", choose_engine(settings.spark, 0)) as spark:
-        prepare_history(spark, folder, params)
-        years = {story.name: live(spark, folder, params, story) for story in STORIES}
+    years = {story.name: live(folder, params, story) for story in STORIES}
     page = PROJECT_ROOT / "docs" / "retraining_year.md"
     write_table(years, params, page)
     console.print(page.read_text(encoding="utf-8"), markup=False)

@@ -1,7 +1,8 @@
 """Judge the candidates side by side on the holdout, and choose one.
 
-Reads artifacts/model/holdout_predictions.parquet, writes artifacts/evaluation: metrics.json
-(dvc metrics show), calibration.csv and lift.csv (dvc plots show). Started by DVC.
+Reads artifacts/model/holdout_predictions.parquet, writes artifacts/evaluation: metrics.json with
+all of it, summary.json with what one compares (dvc metrics show, dvc metrics diff), calibration.csv
+and lift.csv (dvc plots show). Started by DVC.
 """
 
 import logging
@@ -12,6 +13,7 @@ import pandas as pd
 from jobs.entry import job_parser, start
 from lake import replacing, write_json
 from models.judge import calibration_curve, judge, lift_curve
+from models.metrics import KINDS, METRICS
 from params import Params, read_params
 
 PARSER = job_parser(__doc__)
@@ -28,11 +30,25 @@ def run(params: Params, artifacts: Path) -> dict:
     curve = calibration_curve(predictions["label"], predictions[f"p_{metrics['chosen']}"])
     with replacing(artifacts / "evaluation") as fresh:
         write_json(fresh / "metrics.json", metrics)
-        curve.to_csv(fresh / "calibration.csv", index=False)
-        lift_curve(predictions).to_csv(fresh / "lift.csv", index=False)
+        write_json(fresh / "summary.json", summary(metrics))
+        curve.assign(ideal=curve["predicted"]).to_csv(fresh / "calibration.csv", index=False)
+        lift = lift_curve(predictions).pivot(index="contacted_share", columns="kind", values="lift")
+        lift[list(KINDS)].to_csv(fresh / "lift.csv")
     return {
         "chosen": metrics["chosen"],
         **{metric: entry["value"] for metric, entry in metrics["model"].items()},
+    }
+
+
+def summary(metrics: dict) -> dict:
+    """The chosen model in figures few enough to be read beside those of another training."""
+    model = metrics["model"]
+    return {
+        "chosen": metrics["chosen"],
+        **{name: round(model[name]["value"], 4) for name in METRICS},
+        "calibration_error": round(model["expected_calibration_error"]["value"], 4),
+        "rows": metrics["holdout"]["rows"],
+        "bought": round(metrics["holdout"]["base_rate"], 4),
     }
 
 
