@@ -30,7 +30,8 @@ def run(params: Params, artifacts: Path) -> dict:
     split = split_by_time(
         training_set["as_of"].unique().to_pylist(), training.horizon_days, training.holdout_count
     )
-    log.info("fit on %s, judge on %s, fit again on all", split.fit, split.holdout)
+    told = [f"{days[0]} to {days[-1]} ({len(days)})" for days in (split.fit, split.holdout)]
+    log.info("fit on the dates %s, judge on %s, fit again on all", *told)
 
     recipe = (training.calibration_count, params.model, seed)
     judged = {kind: fit_model(training_set, split.fit, kind, *recipe) for kind in KINDS}

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     # A DAG starts a job by name and never imports one; its schedule is that of the source.
     "dags": {"params", "schedule", "settings"},
     "plugins": {"settings"},
-    "local": FOUNDATION | {"jobs", "warehouse"},
+    "local": FOUNDATION | {"jobs", "models", "warehouse"},
 }
 
 SHARED_BY_JOBS = {
