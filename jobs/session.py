@@ -16,6 +16,7 @@ import uuid
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -42,6 +43,8 @@ SAME_VALUES = {
 
 # Apache Spark would else put rows that are in the order of their groups into a hash table, twice.
 IN_ORDER = {"spark.sql.execution.replaceHashWithSortAgg": "true"}
+
+LOGGING = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}"
 
 log = logging.getLogger("jobs.session")
 
@@ -165,7 +168,7 @@ def _apache(settings: Settings, name: str, master: str) -> Iterator[SparkSession
         **IN_ORDER,
         ENGINE: f"Apache Spark {version}, {master}",
         "spark.driver.memory": settings.spark_driver_memory,
-        "spark.driver.extraJavaOptions": JAVA_OPTIONS,
+        "spark.driver.extraJavaOptions": f"{JAVA_OPTIONS} {LOGGING}",
         "spark.executor.extraJavaOptions": JAVA_OPTIONS,
         "spark.executor.memory": settings.spark_executor_memory,
         "spark.executorEnv.OMP_WAIT_POLICY": "PASSIVE",
@@ -178,7 +181,6 @@ def _apache(settings: Settings, name: str, master: str) -> Iterator[SparkSession
         "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "ERROR",
     }
     spark = SparkSession.builder.appName(name).master(master).config(map=options).getOrCreate()
     try:

@@ -50,6 +50,8 @@ def test_a_job_runs_on_the_cluster_with_our_python_and_our_modules(cluster, tmp_
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == cluster.url
+    # Of Spark's own words only faults are for people.
+    assert done.stderr == ""
     [counted] = [
         json.loads(line)
         for file in (tmp_path / "counts").glob("*.json")
