@@ -26,7 +26,7 @@ GOLDEN := $(addprefix tests/,dags/test_dags.py features/test_dictionary.py model
 PEERS := data/bench/peers
 SHARED := numpy|pandas|pyarrow|pyspark|xgboost
 
-.PHONY: help run describe test quick check ui night faults bench train lock golden env clean
+.PHONY: help run describe test quick check ui airflow night faults bench train lock golden env clean
 
 help:   ## What one can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ check: $(READY)   ## Style and types
 
 ui: $(READY)   ## Airflow with its UI on this machine; Ctrl-C stops it
 	@python -m local.airflow ui
+
+airflow: $(READY)   ## Airflow's own commands, on this machine's Airflow: make airflow ARGS="dags list"
+	@python -m local.airflow cli $(ARGS)
 
 night: $(READY)   ## Run one night through Airflow: make night DATE=2026-04-01
 	@python -m local.airflow nights --from "$(DATE)" --until "$(DATE)"

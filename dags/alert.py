@@ -108,7 +108,7 @@ class Alert(AppriseNotifier):
                 readers_see(task.dag_id, name, night, is_alarm=bool(self.name)),
                 f"Whose it is: {self.owner or getattr(context.get('task'), 'owner', 'nobody')} "
                 f"({self.severity}; run {task.run_id})",
-                f"What to do: {advice(name)}",
+                f"What to do: {advice(getattr(error, 'heading', name))}",
                 *links(name, task.dag_id, getattr(task, "log_url", "")),
             ]
         )

@@ -14,6 +14,8 @@ REASON = Param(
 )
 SHARED = {
     "schedule": None,
+    # Nothing runs by itself, so that a form which is sent runs at once.
+    "is_paused_upon_creation": False,
     "max_active_runs": 1,
     "tags": ["scoring"],
     "default_args": {"owner": "scoring", "on_failure_callback": Alert("critical")},

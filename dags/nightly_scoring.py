@@ -43,6 +43,9 @@ After `publish_predictions` **the scores are out**, and no task can take them ba
 Skipped is not red: all that follows on publishing is skipped in a dry run, `retrain` when the night
 did not ask for it, or has asked for it before.
 
+**Paused:** the DAG begins paused, so that no night runs by itself. A run that is triggered
+meanwhile waits, *queued*, until the DAG is unpaused.
+
 **Past nights:** `airflow backfill create --dag-id nightly_scoring --from-date 2026-04-02 --to-date
 2026-04-08T23:59:59 --max-active-runs 1` runs the nights of 1 to 7 April (dates are those of the
 runs, a day after their nights). They give the tables that nightly runs gave, or would have given,

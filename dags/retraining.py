@@ -85,6 +85,8 @@ with DAG(
     dag_id="retraining",
     doc_md=__doc__,
     schedule=None,
+    # A night that asks for it is answered at once, and so is a form.
+    is_paused_upon_creation=False,
     max_active_runs=1,
     params=FORM,
     user_defined_macros=RETRAINING,

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -103,10 +103,12 @@ class JobProcess:
         level = logging.INFO
         for line in stream or ():
             if line.strip():
-                setattr(self, name, line.rstrip())
-                # A message of several lines has its level in the first.
+                # A message of several lines has its level in the first. Airflow shows it, and a
+                # time, by itself.
                 if found := LOGGED.match(line):
                     level = logging.getLevelNamesMapping()[found["level"]]
+                    line = line[found.end() :]
+                setattr(self, name, line.rstrip())
                 log(level, line.rstrip())
 
     @property
@@ -143,13 +145,36 @@ class JobProcess:
                 continue
 
 
+class FieldUnknown(AirflowFailException):
+    """The run was given a field that the form of its DAG does not have."""
+
+    heading = "field_unknown"
+    """Where the runbook says what to do; else it is where it tells of the task."""
+
+
 class _StartsJob:
     """What a task and a sensor that start a job have in common."""
 
     job: str
     arguments: list[str]
+    dag: Any
     log: Any
     running: JobProcess | None = None
+
+    def pre_execute(self, context) -> None:
+        """Refuse a run that was given a field which the form does not have.
+
+        Airflow itself takes any field, so a slip (``scoredate``) would run the default.
+
+        Raises:
+            FieldUnknown: Names the field, and those there are.
+        """
+        form = sorted(self.dag.params)
+        if unknown := sorted(set(context["dag_run"].conf or ()) - set(form)):
+            raise FieldUnknown(
+                f"the form of {self.dag.dag_id} has no field {', '.join(unknown)}, only "
+                f"{', '.join(form)}. Nothing was done; trigger it again."
+            )
 
     def run(self) -> JobProcess:
         """Run the job to its end.
@@ -236,10 +261,16 @@ class JobSensor(_StartsJob, BaseSensorOperator):
                 f"{self.job} gave up after {patience} (h:mm:ss): {said}"
             ) from None
 
-    def poke(self, context) -> PokeReturnValue:  # noqa: ARG002
+    def poke(self, context) -> PokeReturnValue:
         """Ask the job."""
         ended = self.run()
         if ended.process.returncode == NOT_YET_EXIT:
+            began = context["ti"].get_first_reschedule_date(context) or datetime.now(UTC)
+            self.log.info(
+                "waits until %s UTC, and looks every %s (h:mm:ss)",
+                f"{began.astimezone(UTC) + timedelta(seconds=self.timeout):%Y-%m-%d %H:%M}",
+                timedelta(seconds=self.poke_interval),
+            )
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self.result(ended))
 

@@ -2,21 +2,26 @@
 
     python -m local.airflow ui
     python -m local.airflow nights --from 2026-04-01 --until 2026-04-03 [--may-retrain]
+    python -m local.airflow cli dags list
 
 Everything it keeps is below ``<data_root>/airflow`` (closed to other users: it holds generated
 secrets) and ``<data_root>/postgres``. It listens on the loopback address only.
 """
 
 import argparse
-import signal
 import sys
 import time
-from datetime import date, timedelta
+from datetime import timedelta
 
+from errors import WrongInput
+from jobs.entry import add_days
 from local.airflow.client import USER, AirflowFailed, insist_on_health
 from local.airflow.console import console
 from local.airflow.nights import RunFailed, run_nights
-from local.airflow.processes import dashboard, free_port, running
+from local.airflow.paused import unpause_what_runs_by_hand, what_waits
+from local.airflow.processes import dashboard, free_port, run_cli, running
+from local.postgres import ServerFailed
+from local.signals import leave_when_told
 from settings import Settings
 
 DASHBOARD_PORT = 8085
@@ -33,31 +38,40 @@ def main() -> None:
     ui = commands.add_parser("ui", help="run in the foreground until Ctrl-C")
     ui.add_argument("--port", type=int)
     past = commands.add_parser("nights", help="run past nights through nightly_scoring")
-    past.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
-    past.add_argument("--until", type=date.fromisoformat, required=True)
+    add_days(past, required=True, of="night")
     past.add_argument(
         "--may-retrain",
         action="store_true",
         help="let them ask for retraining, as nights on the schedule do, and wait for it",
     )
+    cli = commands.add_parser("cli", help="Airflow's own command line, on this Airflow")
+    cli.add_argument("words", nargs=argparse.REMAINDER, help="as after `airflow`")
     arguments = parser.parse_args()
 
-    # As with Ctrl-C, so that what was started is stopped.
-    for word in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(word, lambda number, _: sys.exit(128 + number))
+    leave_when_told()
     try:
         if arguments.command == "ui":
             _show_ui(arguments.port)
+        elif arguments.command == "cli":
+            sys.exit(_run_cli(arguments.words))
         else:
+            if arguments.until < arguments.first:
+                past.error(f"--until {arguments.until} comes before --from {arguments.first}")
             days = (arguments.until - arguments.first).days + 1
             with running(Settings()) as client:
                 nights = [arguments.first + timedelta(days=n) for n in range(days)]
                 run_nights(client, nights, {"may_retrain": arguments.may_retrain})
-    except (AirflowFailed, RunFailed) as error:
+    except (AirflowFailed, RunFailed, ServerFailed, WrongInput) as error:
         console.print(str(error), style="red", markup=False)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+
+def _run_cli(words: list[str]) -> int:
+    exit_code, client = run_cli(Settings(), words)
+    if exit_code == 0:
+        for sentence in what_waits(client, words) if client else ():
+            console.print(sentence, markup=False, soft_wrap=True)
+    return exit_code
 
 
 def _show_ui(port: int | None) -> None:
@@ -69,6 +83,8 @@ def _show_ui(port: int | None) -> None:
     ):
         console.print(f"Airflow    {client.url}\nuser       {USER}\npassword   {client.password}")
         console.print(f"Dashboard  {dashboard_url} (also in Airflow's side bar)")
+        for sentence in unpause_what_runs_by_hand(client):
+            console.print(sentence, markup=False, soft_wrap=True)
         console.print("Ctrl-C stops both.", style="dim")
         while True:
             time.sleep(5)

@@ -82,7 +82,7 @@ def _await_turn(client: Client, night: date, run_id: str) -> None:
             others = (run["dag_run_id"] for run in runs if run["dag_run_id"] != run_id)
             before = ", ".join(others)
             if before and before != said:
-                console.print(f"{night}  waits for {before}: one run at a time")
+                console.print(f"{night}  waits for {before}: one run at a time", soft_wrap=True)
                 said = before
             insist_on_health(client)
             time.sleep(1)
@@ -112,6 +112,11 @@ def _follow(client: Client, dag_id: str, run_id: str, title: str) -> None:
             tasks = client.tasks(dag_id, run_id)
             for task in tasks.values():
                 _show(title, task, shown)
+                key = (task["task_id"], task["state"])
+                if task["state"] == "up_for_reschedule" and key not in shown:
+                    shown.add(key)
+                    for line in _last_said(client.log(dag_id, run_id, task)):
+                        console.print(f"{title}  {line}", markup=False, soft_wrap=True)
             busy = [
                 f"{name} awaits a person's answer" if task["state"] == "awaiting_input" else name
                 for name, task in tasks.items()
@@ -135,6 +140,16 @@ def _follow(client: Client, dag_id: str, run_id: str, title: str) -> None:
         end = "\n".join(client.log(dag_id, run_id, red)[-30:])
         raise RunFailed(f"{dag_id} run {run_id} failed in {red['task_id']}:\n{end}")
     console.print(f"{title}  [green]green[/] after {time.monotonic() - started:.0f} s")
+
+
+def _last_said(log: list[str]) -> list[str]:
+    """What a job that waits has said when it looked last, and its task after it.
+
+    >>> _last_said(["$ python -m jobs.look", "nothing is there", "waits until 8", "Rescheduling"])
+    ['nothing is there', 'waits until 8']
+    """
+    looks = [number for number, line in enumerate(log) if line.startswith("$ python -m jobs.")]
+    return log[max(looks, default=-1) + 1 :][:2]
 
 
 def _show(title: str, task: dict, shown: set[tuple]) -> None:

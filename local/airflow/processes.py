@@ -10,7 +10,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,10 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 from lake import read_json, write_json
 from local import postgres
 from local.airflow.client import USER, AirflowFailed, Client
 from local.airflow.console import console
+from local.signals import undisturbed
 from settings import PROJECT_ROOT, Settings
 
 USUAL_PORT = 8080
@@ -54,13 +56,9 @@ def running(
     Raises:
         AirflowFailed: If it does not come up.
     """
-    home = settings.data_root / "airflow"
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    home.chmod(0o700)
-    with (home / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    home = _home(settings)
+    with _alone(home) as is_alone:
+        if not is_alone:
             yield _attach(home)
             return
 
@@ -71,10 +69,7 @@ def running(
         try:
             console.print(f"Starting Airflow; its logs are in {home / 'logs'}", style="dim")
             with console.status("Starting Airflow: PostgreSQL ...") as status:
-                server = postgres.start(settings.data_root / "postgres")
-                database = postgres.create_database(server, "airflow")
-                variables = _environment(settings, url, database, secret) | (environment or {})
-                (home / "logs").mkdir(exist_ok=True)
+                variables = _environment(settings, url) | (environment or {})
                 status.update("Starting Airflow: its tables ...")
                 _migrate(home, variables)
                 for name in COMPONENTS:
@@ -85,22 +80,54 @@ def running(
             write_json(home / "address.json", {"url": url})
             yield client
         finally:
-            with _undisturbed(), console.status("Stopping Airflow ..."):
+            with undisturbed(), console.status("Stopping Airflow ..."):
                 (home / "address.json").unlink(missing_ok=True)
                 _stop(processes)
                 postgres.stop(settings.data_root / "postgres")
 
 
+def run_cli(settings: Settings, words: Sequence[str]) -> tuple[int, Client | None]:
+    """Run Airflow's own command line on the tables of this deployment.
+
+    Returns:
+        Its exit code, and the Airflow that runs on these tables, if one does. Without one the
+        tables are there for the time of the command.
+    """
+    home = _home(settings)
+    with _alone(home) as is_alone:
+        client = None if is_alone else _attach(home)
+        url = client.url if client else f"http://127.0.0.1:{USUAL_PORT}"
+        try:
+            variables = _environment(settings, url)
+            if is_alone:
+                _migrate(home, variables)
+            command = [sys.executable, "-m", "airflow", *words]
+            return subprocess.run(command, env=variables, cwd=PROJECT_ROOT).returncode, client
+        finally:
+            if is_alone:
+                with undisturbed():
+                    postgres.stop(settings.data_root / "postgres")
+
+
+def _home(settings: Settings) -> Path:
+    """The folder of Airflow's own files, closed to other users."""
+    home = settings.data_root / "airflow"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home.chmod(0o700)
+    (home / "logs").mkdir(exist_ok=True)
+    return home
+
+
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Deaf to Ctrl-C and its like: a second one must not leave half of it running."""
-    words = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(word, signal.SIG_IGN) for word in words]
-    try:
-        yield
-    finally:
-        for word, handler in zip(words, before, strict=True):
-            signal.signal(word, handler)
+def _alone(home: Path) -> Iterator[bool]:
+    """Whether no other process runs this Airflow; then none can until the block ends."""
+    with (home / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _attach(home: Path) -> Client:
@@ -138,11 +165,15 @@ def free_port(wanted: int = 0) -> int:
         return probe.getsockname()[1]
 
 
-def _environment(
-    settings: Settings, url: str, database: str, secret: dict[str, str]
-) -> dict[str, str]:
-    """The environment of Airflow's processes, and so of the jobs they start."""
+def _environment(settings: Settings, url: str) -> dict[str, str]:
+    """The environment of Airflow's processes, and so of the jobs they start.
+
+    It names a database, so PostgreSQL is started if it does not run.
+    """
     home = settings.data_root / "airflow"
+    secret = secrets_of(home)
+    server = postgres.start(settings.data_root / "postgres")
+    database = postgres.create_database(server, "airflow")
     airflow = {
         "API__HOST": "127.0.0.1",
         "API__PORT": url.rpartition(":")[2],
@@ -156,6 +187,8 @@ def _environment(
         "CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        # A file that was changed is read at once; the others need not be read each half minute.
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "DATABASE__SQL_ALCHEMY_CONN": database,
         "DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
         # A task whose worker was killed is noticed after a minute instead of five.
@@ -263,16 +296,30 @@ def _await_dags(client: Client, home: Path) -> None:
 
 
 def _stop(processes: dict[str, subprocess.Popen]) -> None:
+    started = _descendants(processes)
     for process in processes.values():
         process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
     for process in processes.values():
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=max(0.1, deadline - time.monotonic()))
-        # Its workers, too: they are in its group.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    started |= _descendants(processes)
+    for process in processes.values():
+        process.kill()
         process.wait()
+    # Workers, and the jobs that they run, each in a group of its own.
+    for one in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(started, timeout=STOP_SECONDS)
+
+
+def _descendants(processes: dict[str, subprocess.Popen]) -> set[psutil.Process]:
+    found: set[psutil.Process] = set()
+    for process in processes.values():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= set(psutil.Process(process.pid).children(recursive=True))
+    return found
 
 
 def _tail(log: Path, lines: int = 30) -> str:
@@ -291,5 +338,5 @@ def dashboard(settings: Settings, url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with _undisturbed():
+        with undisturbed():
             _stop({"dashboard": process})

@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from dags import retraining
 from dags.alert import ALARMS, COOL_DOWN, Alert, AlertNotSent, _key, tell
+from dags.run_job import FieldUnknown
 from monitoring import decision
 from settings import PROJECT_ROOT
 from tests.inbox import Inbox, open_inbox, open_mailbox
@@ -108,6 +109,13 @@ def test_what_was_delivered_arrives_in_a_mail_as_it_was_and_not_as_html(
     assert arrives_as in body.get_content()
     assert mail["Subject"] == "2026-04-04 refused: column <img src=x>"
     assert mail["Bcc"] is None
+
+
+def test_of_a_slip_in_a_form_people_are_told_what_a_slip_is(inbox):
+    slip = FieldUnknown("the form of nightly_scoring has no field scoredate, only score_date.")
+    Alert("critical").notify({**FAILURE, "exception": slip})
+    [body] = inbox.bodies
+    assert "What to do: The run was triggered with a field" in body["message"]
 
 
 def test_no_link_is_a_path_of_the_server(inbox):

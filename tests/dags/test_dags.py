@@ -151,6 +151,26 @@ def test_the_form_explains_every_field(bag, dag_id):
         assert field.description, f"{name} = {param} has no description"
 
 
+@pytest.mark.parametrize("dag_id", DAGS)
+def test_a_run_with_a_field_that_the_form_does_not_have_does_nothing(bag, dag_id):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    dag = bag.dags[dag_id]
+    asked = lambda **conf: {"dag_run": SimpleNamespace(conf=conf)}  # noqa: E731 - of three words
+    for first in dag.roots:
+        first.pre_execute(asked(reason="in time"))
+        first.pre_execute({"dag_run": SimpleNamespace(conf=None)})
+        with pytest.raises(AirflowFailException, match=r"no field scoredate, only .*reason"):
+            first.pre_execute(asked(reason="a slip", scoredate="2026-04-01"))
+
+
+@pytest.mark.parametrize("dag_id", DAGS)
+def test_only_what_has_a_schedule_is_paused_at_first(bag, dag_id):
+    dag = bag.dags[dag_id]
+    has_schedule = getattr(dag.timetable, "expression", None) is not None
+    assert (dag.is_paused_upon_creation is False) != has_schedule
+
+
 def test_dags_import_nothing_of_airflow_but_its_public_parts():
     files = list((PROJECT_ROOT / "dags").glob("*.py"))
     assert files

@@ -108,6 +108,8 @@ def test_an_error_of_a_job_is_an_error_in_the_log_of_the_task_all_its_lines(stan
         False,
     ]
     assert "warning" in levels["thin"]
+    # Airflow shows a time of its own.
+    assert not any("02:00:01,123" in one for one in logged)
 
 
 @pytest.mark.usefixtures("_outside_airflow")
@@ -258,6 +260,14 @@ def test_a_delivery_that_is_not_there_is_looked_for_again(stand_in):
     stand_in("look", "raise SystemExit(75)")
     with pytest.raises(AirflowRescheduleException):
         sensor("look").execute(first_look())
+
+
+@pytest.mark.usefixtures("_outside_airflow")
+def test_who_waits_for_a_delivery_says_until_when(stand_in, capsys):
+    stand_in("look", "raise SystemExit(75)")
+    with pytest.raises(AirflowRescheduleException):
+        sensor("look").execute(first_look(datetime.now(UTC).replace(2099, 4, 2, 5, 30)))
+    assert "waits until 2099-04-02 06:30 UTC, and looks every 0:01:00" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("_outside_airflow")

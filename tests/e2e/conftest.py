@@ -1,4 +1,4 @@
-"""A Spark cluster: a real master and real workers, by the very commands of docker-compose.yaml."""
+"""A Spark cluster, by the very commands of docker-compose.yaml; the fault matrix, begun early."""
 
 import json
 import os
@@ -18,6 +18,43 @@ import yaml
 
 from jobs.java import java_home
 from settings import PROJECT_ROOT
+
+SEED = 241
+CASES = 10
+
+
+@dataclass(frozen=True)
+class Faults:
+    """A fault matrix under way, what it says, and the page that it writes."""
+
+    process: subprocess.Popen
+    said: Path
+    page: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def faults(request, tmp_path_factory) -> Iterator[Faults | None]:
+    """Computes while other tests wait for Airflow; None when no test asks for it."""
+    if not any(item.path.stem == "test_faults" for item in request.session.items):
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("faults")
+    said, page = folder / "said", folder / "faults.md"
+    # Jobs are forked from a process without threads, which a test's own is not.
+    command = ["benchmarks.faults", f"--seed={SEED}", f"--count={CASES}", "--database=sqlite"]
+    with said.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, f"--page={page}"],
+            cwd=PROJECT_ROOT,
+            env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    yield Faults(process, said, page)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
 
 
 def free_port() -> str:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -28,7 +28,8 @@ import yaml
 from jobs.registry import copy_history, open_registry
 from local.airflow.client import AirflowFailed, Client
 from local.airflow.nights import RunFailed, run_nights
-from local.airflow.processes import running
+from local.airflow.paused import unpause_what_runs_by_hand, what_waits
+from local.airflow.processes import run_cli, running
 from params import read_params
 from settings import PROJECT_ROOT, Settings
 from tests.e2e.conftest import Cluster, running_cluster
@@ -52,6 +53,7 @@ TRAINED_UNTIL = date(2026, 3, 31)
 GOOD_NIGHT = date(2026, 4, 1)
 BAD_NIGHT = date(2026, 4, 2)
 NIGHT_IN_SHADOW = date(2026, 4, 3)
+UNDELIVERED_NIGHT = date(2026, 4, 9)
 
 # Jobs of a night that share a session, because each start of Spark on a cluster takes ten seconds
 # of the processor.
@@ -72,6 +74,11 @@ with session(settings, "several jobs", settings.spark) as spark:
         import_module(f"jobs.{name}").run(spark, settings, params, record)
 """
 
+RESTATEMENT = {
+    "first": str(GOOD_NIGHT),
+    "last": str(GOOD_NIGHT),
+    "reason": "asked for by a test",
+}
 QUICK_TRAINING = {
     "history_days": 60,
     "as_of_count": 8,
@@ -146,13 +153,14 @@ def inbox() -> Iterator[Inbox]:
 @pytest.fixture(scope="module")
 def airflow(deployment, before_the_nights, inbox) -> Iterator[Client]:  # noqa: ARG001
     environment = {
-        "SCORING_RETRY_SECONDS": "2",
+        "SCORING_RETRY_SECONDS": "0.5",
         "SCORING_POLL_SECONDS": "60",
         "AIRFLOW_CONN_APPRISE_DEFAULT": inbox.connection,
     }
     with running(deployment, environment=environment) as client:
-        for dag_id in ("nightly_scoring", "retraining", "roll_back_predictions"):
-            client.pause(dag_id, False)
+        client.pause("nightly_scoring", False)
+        # A test before has left in the middle of a night.
+        end_runs(client, ["manual"])
         yield client
 
 
@@ -174,8 +182,37 @@ def test_when_a_part_cannot_start_its_log_is_shown_and_nothing_goes_on(deploymen
             running(deployment, port),
         ):
             pass
-    ours = f"SCORING_DATA_ROOT={deployment.data_root}"
-    assert not [pid for pid in processes() if ours in words(pid, "environ")]
+    assert left_of(deployment) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (["nights", f"--from={GOOD_NIGHT}", f"--until={GOOD_NIGHT}"], signal.SIGHUP),
+        (["ui"], signal.SIGINT),
+    ],
+)
+def test_a_signal_at_the_start_leaves_no_process_behind(deployment, tmp_path, command, word):
+    with begun(deployment, tmp_path / "said", "local.airflow", *command) as process:
+        await_that(lambda: any("db migrate" in line for line in left_of(deployment)))
+        process.send_signal(word)
+        assert process.wait(timeout=60) == 128 + word
+    assert left_of(deployment) == []
+
+
+def test_a_night_without_a_delivery_says_at_once_until_when_it_waits_and_can_be_left(
+    deployment, tmp_path
+):
+    """Left while a job runs, which is a group of processes of its own."""
+    said = tmp_path / "said"
+    night = (f"--from={UNDELIVERED_NIGHT}", f"--until={UNDELIVERED_NIGHT}")
+    with begun(deployment, said, "local.airflow", "nights", *night) as process:
+        await_that(lambda: "  waits until 20" in said.read_text())
+        assert f"{UNDELIVERED_NIGHT}  no delivery at {deployment.data_root}" in said.read_text()
+        await_that(lambda: any("jobs.await_delivery" in line for line in left_of(deployment)))
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert left_of(deployment) == []
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +303,20 @@ def test_reports_of_the_night_are_in_the_ui_for_who_is_logged_in(good_night, air
     assert all(f"data_docs/{name}" in docs for name in ("transactions", "features", "predictions"))
 
 
+def test_only_the_schedule_is_paused_and_who_asks_for_what_is_paused_is_told(airflow):
+    airflow.pause("restate", True)
+    airflow.pause("nightly_scoring", True)
+    [sentence] = unpause_what_runs_by_hand(airflow)
+    assert sentence.startswith("nightly_scoring is paused")
+    assert [dag["dag_id"] for dag in airflow.call("GET", "/dags", paused=True)["dags"]] == [
+        "nightly_scoring"
+    ]
+    [waits] = what_waits(airflow, ["dags", "trigger", "nightly_scoring"])
+    assert "waits until it is unpaused" in waits
+    assert what_waits(airflow, ["dags", "trigger", "restate"]) == []
+    airflow.pause("nightly_scoring", False)
+
+
 def test_a_field_that_the_form_does_not_allow_is_refused(airflow):
     with pytest.raises(httpx.HTTPStatusError) as refused:
         airflow.trigger("nightly_scoring", None, {"model": "v1; reboot"})
@@ -301,6 +352,16 @@ def test_a_bad_delivery_stops_its_night_and_the_last_night_stays(airflow, deploy
     assert [entry["held_back"] for entry in memory.values()] == [1]
 
 
+def test_a_field_that_the_form_does_not_have_is_refused(airflow):
+    run_id = airflow.trigger("restate", None, RESTATEMENT | {"aply": True})
+    assert await_run(airflow, run_id, "restate") == "failed"
+    task = airflow.tasks("restate", run_id)["restate"]
+    assert task["try_number"] == 1
+    said = "\n".join(airflow.log("restate", run_id, task))
+    assert "the form of restate has no field aply, only apply, " in said
+    assert "$ python -m jobs.restate" not in said
+
+
 @pytest.mark.usefixtures("good_night")
 def test_a_backfill_gives_the_tables_that_the_night_gave(airflow, deployment, before_the_nights):
     warehouse = connect(deployment.warehouse_url)
@@ -311,16 +372,14 @@ def test_a_backfill_gives_the_tables_that_the_night_gave(airflow, deployment, be
 
     airflow.pause("nightly_scoring", False)
     morning = GOOD_NIGHT + timedelta(days=1)
-    airflow.call(
-        "POST",
-        "/backfills",
-        {
-            "dag_id": "nightly_scoring",
-            "from_date": f"{morning}T00:00:00Z",
-            "to_date": f"{morning}T23:59:59Z",
-            "max_active_runs": 1,
-        },
+    exit_code, client = run_cli(
+        deployment,
+        [
+            *("backfill", "create", "--dag-id", "nightly_scoring", "--max-active-runs", "1"),
+            *("--from-date", str(morning), "--to-date", f"{morning}T23:59:59"),
+        ],
     )
+    assert (exit_code, client and client.url) == (0, airflow.url)
     # 02:00 in London is 01:00 UTC in summer.
     await_success(airflow, f"backfill__{morning}T01:00:00+00:00")
 
@@ -382,7 +441,8 @@ def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
     airflow, challenger, deployment
 ):
     warehouse = connect(deployment.warehouse_url)
-    end_scheduled_runs(airflow)
+    # After a backfill the schedule begins today's night, which would await its delivery here.
+    end_runs(airflow, ["scheduled"])
     # The delivery of the night before was refused.
     form = {"accept_missing_days": True}
     run_nights(airflow, [NIGHT_IN_SHADOW], form | {"may_retrain": True})
@@ -531,10 +591,10 @@ def await_question(
     raise AssertionError(f"{run_id} asked nobody: {tasks}")
 
 
-def end_scheduled_runs(airflow: Client) -> None:
-    """After a backfill the schedule begins today's night, which would await its delivery here."""
+def end_runs(airflow: Client, run_types: list[str]) -> None:
+    """End the nights that were begun, by how they were begun."""
     nights = "/dags/nightly_scoring/dagRuns"
-    begun = airflow.call("GET", nights, run_type="scheduled", state=["queued", "running"])
+    begun = airflow.call("GET", nights, run_type=run_types, state=["queued", "running"])
     for run in begun["dag_runs"]:
         airflow.call("PATCH", f"{nights}/{run['dag_run_id']}", {"state": "failed"})
 
@@ -574,6 +634,45 @@ def put_back(deployment: Settings, copy: Path) -> None:
     for file in root.glob("warehouse.db*"):
         file.unlink()
     shutil.copy(copy / "warehouse.db", root / "warehouse.db")
+
+
+@contextlib.contextmanager
+def begun(settings: Settings, said: Path, *command: str) -> Iterator[subprocess.Popen]:
+    """A command of ours in that deployment, which says into ``said`` what it has to say."""
+    ours = {f"SCORING_{key.upper()}": str(value) for key, value in settings}
+    with said.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=PROJECT_ROOT,
+            env=os.environ | ours | {"SCORING_POLL_SECONDS": "1"},
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def await_that(is_so: Callable[[], bool]) -> None:
+    """Return when it is so; an error after five minutes."""
+    for _ in range(3000):
+        if is_so():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come")
+
+
+def left_of(deployment: Settings) -> list[str]:
+    """The command lines of all processes that this deployment has started."""
+    root = str(deployment.data_root)
+    commands = {pid: " ".join(words(pid, "cmdline")) for pid in processes()}
+    return [
+        command
+        for pid, command in commands.items()
+        if command and (root in command or f"SCORING_DATA_ROOT={root}" in words(pid, "environ"))
+    ]
 
 
 def await_job_with_engine(name: str, root: Path) -> list[int]:
