@@ -49,7 +49,9 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
     if source.columns.amount is not None:
         amount = _micros("amount")
         one_piece = F.when(amount > 0, MICROS).when(amount < 0, -MICROS).when(amount == 0, 0)
-        quantity, unit_price = one_piece.cast("bigint"), F.abs(amount)
+        unit_price = F.abs(amount)
+        # Where it fits into no bigint, one engine compares what it was before it was cast.
+        quantity = F.when(unit_price.isNotNull(), one_piece.cast("bigint"))
     return rows.select(
         "invoice_id",
         "product_id",

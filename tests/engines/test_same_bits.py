@@ -16,6 +16,7 @@ from deliveries.cells import DeliveredCells
 from deliveries.lines import read_lines
 from deliveries.receive import describe_delivery
 from expectations.features import unscorable
+from expectations.future import hours_ahead
 from expectations.repeats import mark_repeated
 from expectations.split import Layout, split_lines
 from features.activity import summarise_activity
@@ -25,7 +26,7 @@ from jobs import measure_performance, measure_quality, score_customers
 from lake import write_deliveries, write_sorted
 from models.arms import bucket_column
 from models.deciles import decile, mid_decile, tenths
-from params import IdKinds, Text, read_params
+from params import Carried, Columns, IdKinds, Text, read_params
 from tests.deliveries.conftest import DAY, line, write_csv, write_parquet
 from tests.engines.conftest import rows
 from tests.expectations.conftest import DELIVERED, good_line
@@ -145,6 +146,51 @@ def test_delivered_text(same, tmp_path_factory, pattern, ids, text, delivered):
     )
     folder = write_csv(tmp_path_factory.mktemp("delivered") / str(DAY), delivered)
     same(lambda spark: lines_of(spark, folder, source))
+
+
+@few
+@given(
+    st.lists(
+        st.builds(
+            line,
+            customer=st.sampled_from(["ada", "bob"]),
+            quantity=number_texts,
+            unit_price=number_texts,
+            invoiced_at=st.sampled_from([f"{DAY} 09:00", f"{DAY + timedelta(1)} 01:30"]),
+            country=one_line_texts,
+        ),
+        min_size=100,
+        max_size=200,
+    )
+)
+def test_amounts_and_what_is_carried_beside_them(same, tmp_path_factory, delivered):
+    source = SOURCE.model_copy(
+        update={
+            "format": "csv",
+            "timezone": "America/New_York",
+            "columns": Columns(
+                customer_id="customer", invoiced_at="invoiced_at", amount="unit_price"
+            ),
+            "carry": {
+                "pieces": Carried(column="quantity", keep="sum"),
+                "places": Carried(column="country", keep="values"),
+            },
+            "not_merchandise": None,
+        }
+    )
+    folder = write_csv(tmp_path_factory.mktemp("delivered") / str(DAY), delivered)
+
+    def ask(spark):
+        with DeliveredCells(folder.parent) as cells:
+            files = describe_delivery(folder, source.format)
+            cells.open_delivery(folder, DAY, "d1-r1", files, source)
+            lines = read_lines(spark, cells.finish(), source)
+            tagged = split_lines(spark, lines, source)
+            accepted = tagged.where("outcome = 'accepted'")
+            days = summarise_activity(accepted, source.timezone, time(0), source.carry)
+            return rows(lines), rows(days), hours_ahead(tagged, source)
+
+    same(ask)
 
 
 def lines_of(spark, folder, source) -> list:
