@@ -5,7 +5,6 @@ features. First the customers recorded with the model must come out as they did 
 """
 
 import logging
-import time
 
 from pyspark.sql import SparkSession
 
@@ -19,7 +18,7 @@ from jobs.session import engine_of, on_spark
 from lake import kept, read_pieces, value_sha256, write_sorted
 from models.store import check_bundle
 from params import Params
-from records import ActivityRecord, RunRecord, StageRecord
+from records import ActivityRecord, RunRecord, recorded
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -37,42 +36,36 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         PieceMissing, PieceAltered: If activity of the lake is not as it was written.
         ExpectationsBroken: If the features must not be scored.
     """
-    started = time.monotonic()
-    root, active_days = settings.data_root, params.population.active_days
-    source = params.source(record.source)
-    bundle = root / "bundles" / record.bundle_sha256
-    check_bundle(bundle, record.bundle_sha256)
-    golden = check_golden(spark, bundle, source)
-    log.info("%d recorded customers came out as they did at training", golden)
-    # Two days may have the same intake: those without a line, for instance.
-    pieces = {
-        f"{day} {intake}": ActivityRecord.read(root, day, intake).activity
-        for day, intake in record.all_intakes
-    }
-    # What the run has pinned was known in its night.
-    known = [(piece, ON_TIME) for piece in pieces.values()]
-    activity = read_activity(spark, root, known, source=source)
+    root = settings.data_root
+    with recorded(root, record, "build_features", engine_of(spark)) as stage:
+        source, active_days = params.source(record.source), params.population.active_days
+        bundle = root / "bundles" / record.bundle_sha256
+        check_bundle(bundle, record.bundle_sha256)
+        golden = check_golden(spark, bundle, source)
+        log.info("%d recorded customers came out as they did at training", golden)
+        # Two days may have the same intake: those without a line, for instance.
+        pieces = {
+            f"{day} {intake}": ActivityRecord.read(root, day, intake).activity
+            for day, intake in record.all_intakes
+        }
+        stage.inputs["activity"] = value_sha256({name: one.sha256 for name, one in pieces.items()})
+        # What the run has pinned was known in its night.
+        known = [(piece, ON_TIME) for piece in pieces.values()]
+        activity = read_activity(spark, root, known, source=source)
 
-    features = build_features(activity, [record.score_date], active_days, source).drop("as_of")
+        features = build_features(activity, [record.score_date], active_days, source).drop("as_of")
 
-    docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "features"
-    # Kept first: to sort, Apache Spark looks at all rows twice, and would compute them twice.
-    with kept(features, root) as described:
-        folder = root / catalog.FEATURES_LAYOUT.format(**record.key)
-        written = write_sorted(described, folder, root, ["customer_id"])
-        findings = verify_features(read_pieces(spark, root, [written]), docs, active_days)
-    for finding in findings:
-        log.warning("%s", finding)
-    facts = {"population": written.rows, "golden": golden, "findings": findings}
-    StageRecord(
-        stage="build_features",
-        seconds=time.monotonic() - started,
-        facts=facts,
-        inputs={"activity": value_sha256({name: one.sha256 for name, one in pieces.items()})},
-        pieces={"features": written},
-        engine=engine_of(spark),
-    ).write(root, record)
-    return facts
+        docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "features"
+        # Kept first: to sort, Apache Spark looks at all rows twice, and would compute them twice.
+        with kept(features, root) as described:
+            folder = root / catalog.FEATURES_LAYOUT.format(**record.key)
+            written = write_sorted(described, folder, root, ["customer_id"])
+            findings = verify_features(read_pieces(spark, root, [written]), docs, active_days)
+        for finding in findings:
+            log.warning("%s", finding)
+        stage.pieces["features"] = written
+        stage.facts = {"population": written.rows, "golden": golden, "findings": findings}
+    return stage.facts
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ caught up with; one whose labels change by what came since it was measured is me
 
 import logging
 import statistics
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -43,7 +42,7 @@ from monitoring.performance import (
     measure,
 )
 from params import Params, Performance
-from records import ActivityRecord, RunRecord, StageRecord
+from records import ActivityRecord, RunRecord, StageRecord, recorded
 from sealed import RecordOutdated
 from settings import Settings
 
@@ -96,10 +95,19 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         PieceAltered: If a piece of the lake is not as it was written.
         PublishedChanged: If the lake holds other predictions of a cohort than were published.
     """
-    started = time.perf_counter()
-    root, rules = settings.data_root, params.performance
+    root = settings.data_root
     # The warehouse knows published runs only; better to say so before anything is computed.
     StageRecord.read(root, record, "publish_predictions")
+    with recorded(root, record, "measure_performance", engine_of(spark)) as stage:
+        stage.facts = measure_cohorts(spark, settings, params, record)
+    return stage.facts
+
+
+def measure_cohorts(
+    spark: SparkSession, settings: Settings, params: Params, record: RunRecord
+) -> dict:
+    """Measure what there is to look at tonight and put it into the warehouse; the facts."""
+    root, rules = settings.data_root, params.performance
     engine = warehouse.connect(settings.warehouse_url)
     cohorts, skipped = find_cohorts(engine, root, record, rules)
     for cohort in cohorts:
@@ -121,12 +129,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         warehouse.replace_maturity_curve(
             engine, cohort_record.run_id, cohort_record.score_date, curve
         )
-    facts = describe(engine, root, params, record, found) | {"skipped": skipped}
-    seconds = time.perf_counter() - started
-    StageRecord(
-        stage="measure_performance", seconds=seconds, facts=facts, engine=engine_of(spark)
-    ).write(root, record)
-    return facts
+    return describe(engine, root, params, record, found) | {"skipped": skipped}
 
 
 def find_cohorts(

@@ -7,7 +7,6 @@ and the trailing nights of the same weekday; writes the drift page, drift.json a
 
 import argparse
 import logging
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +22,7 @@ from models.schema import FeatureMismatch
 from monitoring.drift import DRIFT_THRESHOLDS, DriftFinding, Thresholds, find_drift
 from monitoring.sample import sample_scored
 from params import Params
-from records import RunRecord, StageRecord
+from records import RunRecord, StageRecord, recorded
 from sealed import RecordOutdated
 from settings import Settings
 
@@ -42,10 +41,17 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
         FileNotFoundError: If the run has not been published; names the job to run.
         BundleRefused: If the bundle is damaged or does not fit what is installed.
     """
-    started = time.perf_counter()
     root = settings.data_root
     # The warehouse knows published runs only; better to say so before anything is computed.
     StageRecord.read(root, record, "publish_predictions")
+    with recorded(root, record, "report_drift") as stage:
+        stage.facts = report(settings, params, record)
+    return stage.facts
+
+
+def report(settings: Settings, params: Params, record: RunRecord) -> dict:
+    """Compare the night, keep what was found, and draw the page; the facts."""
+    root = settings.data_root
     bundle = read_bundle(root / "bundles" / record.bundle_sha256, record.bundle_sha256)
     thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
     engine = warehouse.connect(settings.warehouse_url)
@@ -88,7 +94,7 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
     except Exception:
         # The page and the warehouse have it all; the dashboard is a convenience.
         log.exception("the night is not on the dashboard in %s", root / DASHBOARD)
-    facts = {
+    return {
         "verdict": result.verdict,
         "score": result.score,
         "deaf": list(thresholds.deaf),
@@ -96,9 +102,6 @@ def run(settings: Settings, params: Params, record: RunRecord) -> dict:
         "against_same_weekday": recently,
         "report": str(folder / "index.html"),
     }
-    seconds = time.perf_counter() - started
-    StageRecord(stage="report_drift", seconds=seconds, facts=facts).write(root, record)
-    return facts
 
 
 def sample(root: Path, params: Params, record: RunRecord, bundle: Bundle) -> pd.DataFrame:

@@ -6,7 +6,6 @@ lines into the lake, the page of the verdict below reports, and the record of th
 
 import logging
 import shutil
-import time
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from jobs.entry import run_parser, start
 from jobs.intake import check_copy_of, check_not_repeated, contents_taken, is_taken
 from jobs.session import engine_of, on_spark
 from params import Params, Validation
-from records import IntakeRecord, RunRecord, StageRecord
+from records import IntakeRecord, RunRecord, recorded
 from settings import Settings
 
 PARSER = run_parser(__doc__)
@@ -39,9 +38,20 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         DeliveryRefused: If the delivery must not be used.
         PieceMissing, PieceAltered: If the copy of the delivery is not what the run was opened with.
     """
-    started = time.monotonic()
-    root, day = settings.data_root, record.score_date
-    source = params.source(record.source)
+    with recorded(settings.data_root, record, "validate_delivery", engine_of(spark)) as stage:
+        found = take_in(spark, settings.data_root, params, record)
+        stage.inputs = {"delivery": found.delivery_id}
+        stage.pieces = found.pieces
+        stage.facts = found.model_dump(
+            mode="json",
+            include={"delivery_id", "delivered", "accepted", "quarantined", "excluded", "findings"},
+        )
+    return stage.facts
+
+
+def take_in(spark: SparkSession, root: Path, params: Params, record: RunRecord) -> IntakeRecord:
+    """The record of the run's own delivery, which is read and split unless that was done before."""
+    day, source = record.score_date, params.source(record.source)
     docs = root / catalog.REPORTS.format(**record.key) / "data_docs/transactions"
     kept_docs = root / catalog.DELIVERY_DOCS.format(known_on=day, intake=record.intake)
 
@@ -50,47 +60,34 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         log.info("the delivery was taken in before; its rows are not split again")
         if kept_docs.exists() and not docs.exists():
             shutil.copytree(kept_docs, docs)
-    else:
-        folder = check_copy_of(root, record)
-        with DeliveredCells(root) as cells:
-            try:
-                check_not_repeated(day, record.files, folder, contents_taken(root), source)
-                delivery = cells.open_delivery(folder, day, record.intake, record.files, source)
-            except BadData as error:
-                refuse(root, day, record.intake, [str(error)], params, source)
-                raise
-            intake = take_deliveries(
-                spark,
-                read_lines(spark, cells.finish(), source),
-                [delivery],
-                root,
-                record.source,
-                params,
-                docs,
-                compared_with(root, record, params.validation),
-                is_history=False,
-                accepted=accepted_before(day, found),
-            )
-        if intake.refusals:
-            raise DeliveryRefused(intake.refusals)
-        [found] = intake.records
-        for sentence in [*found.findings, *intake.warnings]:
-            log.warning("%s", sentence)
-        shutil.copytree(docs, kept_docs, dirs_exist_ok=True)
-
-    facts = found.model_dump(
-        mode="json",
-        include={"delivery_id", "delivered", "accepted", "quarantined", "excluded", "findings"},
-    )
-    StageRecord(
-        stage="validate_delivery",
-        seconds=time.monotonic() - started,
-        facts=facts,
-        inputs={"delivery": found.delivery_id},
-        pieces=found.pieces,
-        engine=engine_of(spark),
-    ).write(root, record)
-    return facts
+        return found
+    folder = check_copy_of(root, record)
+    with DeliveredCells(root) as cells:
+        try:
+            check_not_repeated(day, record.files, folder, contents_taken(root), source)
+            delivery = cells.open_delivery(folder, day, record.intake, record.files, source)
+        except BadData as error:
+            refuse(root, day, record.intake, [str(error)], params, source)
+            raise
+        intake = take_deliveries(
+            spark,
+            read_lines(spark, cells.finish(), source),
+            [delivery],
+            root,
+            record.source,
+            params,
+            docs,
+            compared_with(root, record, params.validation),
+            is_history=False,
+            accepted=accepted_before(day, found),
+        )
+    if intake.refusals:
+        raise DeliveryRefused(intake.refusals)
+    [found] = intake.records
+    for sentence in [*found.findings, *intake.warnings]:
+        log.warning("%s", sentence)
+    shutil.copytree(docs, kept_docs, dirs_exist_ok=True)
+    return found
 
 
 def accepted_before(day: date, found: IntakeRecord | None) -> dict[date, str]:
