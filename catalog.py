@@ -192,17 +192,17 @@ PREDICTIONS = Dataset(
     "predictions",
     "customer_id string, probability double, decile int, is_contacted boolean, "
     "reason_1 string, reason_2 string, reason_3 string, status string, arm string, "
-    "is_control boolean",
+    "is_control boolean, question string",
     PREDICTIONS_LAYOUT,
 )
 """One row per customer of the population, ordered by ``customer_id``.
 
-``probability`` in [0, 1] of a purchase within the horizon; ``decile`` 1 (likeliest) to 10 among all
-customers of this run, by the model whose score the row is; ``reason_*`` null when reasons are off
-or the customer is a fallback; ``status`` is ``scored``, ``previous`` (last night's score kept) or
-``default`` (the prior); ``arm`` says whose score it is that readers get, ``champion`` or
+``probability`` in [0, 1] that the answer to ``question`` is yes; ``decile`` 1 (likeliest) to 10
+among all customers of this run, by the model whose score the row is; ``reason_*`` null when reasons
+are off or the customer is a fallback; ``status`` is ``scored``, ``previous`` (last night's score
+kept) or ``default`` (the prior); ``arm`` says whose score it is that readers get, ``champion`` or
 ``challenger``; ``is_control`` marks those who are never contacted, whatever their score, so
-``is_contacted`` is false of them.
+``is_contacted`` is false of them; ``question`` is the same in all rows of a run.
 
 Made by: score_customers. Used by: publish_predictions, report_drift, measure_performance, and
 score_customers of the next night.

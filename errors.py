@@ -26,7 +26,7 @@ def wrong_values(
     Args:
         error: What it raised.
         where: The file, or whatever holds the values.
-        name: What a person calls the value at a path such as ``training.horizon_days``.
+        name: What a person calls the value at a path such as ``training.question.horizon_days``.
     """
     found = []
     for one in error.errors(include_url=False):

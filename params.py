@@ -277,8 +277,63 @@ class Population(_Section):
     active_days: int = Field(ge=1)
 
 
-class Training(_Section):
+class Question(_Section):
+    """What a score answers: does the outcome come true within the horizon?"""
+
+    outcome: Literal["purchase", "spend", "return"]
     horizon_days: int = Field(ge=1)
+    least_amount: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _amount_belongs_to_spend(self) -> Self:
+        if (self.outcome == "spend") != (self.least_amount is not None):
+            raise ValueError("least_amount is given for the outcome spend, and for no other")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The question in one word, such as ``purchase_within_30d``."""
+        return f"{self._outcome}_within_{self.horizon_days}d"
+
+    @property
+    def _outcome(self) -> str:
+        if self.least_amount is None:
+            return self.outcome
+        return f"spend_of_{self.least_amount:g}"
+
+    @property
+    def does(self) -> str:
+        """What the customer does, such as "buys"."""
+        return {
+            "purchase": "buys",
+            "return": "returns something",
+            "spend": f"spends at least {self.least_amount or 0:g}",
+        }[self.outcome]
+
+    @property
+    def did(self) -> str:
+        """What the customer did, such as "bought"."""
+        return {
+            "purchase": "bought",
+            "return": "returned something",
+            "spend": f"spent at least {self.least_amount or 0:g}",
+        }[self.outcome]
+
+    @property
+    def doers(self) -> str:
+        """Those who did, such as "buyers"."""
+        return {"purchase": "buyers", "return": "returners", "spend": "spenders"}[self.outcome]
+
+    def __str__(self) -> str:
+        return f"{self.does} within {self.horizon_days} days"
+
+
+FIRST_QUESTION = Question(outcome="purchase", horizon_days=30)
+"""What was asked before questions had names."""
+
+
+class Training(_Section):
+    question: Question
     history_days: int = Field(ge=1)
     as_of_count: int = Field(ge=1)
     as_of_step_days: int = Field(ge=1)
@@ -288,6 +343,11 @@ class Training(_Section):
     wrong_day_reach: int = Field(ge=0)
     bootstrap_rounds: int = Field(ge=1)
     seed: int
+
+    @property
+    def horizon_days(self) -> int:
+        """That of the question."""
+        return self.question.horizon_days
 
 
 class Model(_Section):

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import catalog
 from lake import Piece, RecordDamaged, value_sha256
 from ledger import DeliveredFile, made_again_by
-from params import Params
+from params import FIRST_QUESTION, Params, Question
 from sealed import RecordOutdated, Sealed, in_short, seal_of
 from settings import PROJECT_ROOT
 
@@ -216,6 +216,7 @@ class RunRecord(Sealed):
     score date's delivery; the ledger says where their copy is. ``params`` is the whole of
     params.yaml as it was, by value; ``params_sha256`` covers what changes scores, ``code_sha256``
     the code that computes them.
+    ``question`` is what the champion's scores answer, and so those of a challenger beside it.
     ``previous_run_id`` is the run that was current before this night, for fallback scores.
     ``replaces`` is what readers saw of the night when the run was opened, null if nothing:
     publishing is refused when they see something else by then. ``audit`` is the newest line of
@@ -232,6 +233,7 @@ class RunRecord(Sealed):
     repairs: dict[date, list[str]] = Field(default_factory=dict)
     files: list[DeliveredFile]
     params: dict
+    question: Question = FIRST_QUESTION
     model_name: str
     model_version: str
     bundle_sha256: str
@@ -407,6 +409,7 @@ def _stage_path(root: Path, run: RunRecord, stage: str) -> Path:
 def run_id(
     score_date: date,
     *,
+    question: str,
     intakes: Mapping[date, str],
     features_sha256: str,
     code_sha256: str,
@@ -418,13 +421,15 @@ def run_id(
     """The identity of a run: 16 hex digits of the hash of its inputs.
 
     >>> run_id(
-    ...     date(2026, 4, 1), intakes={date(2026, 4, 1): "aa"}, features_sha256="f",
-    ...     code_sha256="c", params_sha256="p", bundle_sha256="b",
+    ...     date(2026, 4, 1), question="purchase_within_30d",
+    ...     intakes={date(2026, 4, 1): "aa"}, features_sha256="f", code_sha256="c",
+    ...     params_sha256="p", bundle_sha256="b",
     ... )
-    'f312ea4c14a752a5'
+    '07f2241964d94aaa'
     """
     inputs = {
         "score_date": str(score_date),
+        "question": question,
         "intakes": {str(day): name for day, name in intakes.items()},
         "features": features_sha256,
         "code": code_sha256,

@@ -51,7 +51,7 @@ def write_page(lived: Deployment, params: Params, path: Path) -> None:
         "",
         f"Online Retail II as it was, on all {len(nights)} nights from {nights[0]} to "
         f"{nights[-1]}, by a model trained until {AUTUMN.eve}, under `params.yaml` as it stands: "
-        f"a purchase within {params.training.horizon_days} days, {rules.loss_cohorts} cohorts in a "
+        f"who {params.training.question}, {rules.loss_cohorts} cohorts in a "
         "row that lost, "
         f"{rules.drift_nights} drifted nights in a row, {rules.cool_down_days} days of cool-down. "
         "Intake, features, training, drift, performance, decision and gate are the pipeline's own "

@@ -45,6 +45,7 @@ def predictions(customers: int, seed: int) -> Iterator[pa.RecordBatch]:
             "status": ["scored"] * rows,
             "arm": ["champion"] * rows,
             "is_control": [False] * rows,
+            "question": ["purchase_within_30d"] * rows,
         }
         yield pa.RecordBatch.from_pydict(columns)
 
@@ -55,6 +56,7 @@ def a_run(number: int, customers: int) -> warehouse.PublishedRun:
         run_id=f"run-{number}",
         score_date=NIGHT,
         source="generated",
+        question="purchase_within_30d",
         model_name="repurchase",
         model_version=f"v1.{number}.0",
         threshold_version="benchmark",

@@ -70,7 +70,7 @@ STORIES = {
             date(2026, 4, 30),
             {
                 "training": {
-                    "horizon_days": 2,
+                    "question": {"outcome": "purchase", "horizon_days": 2},
                     "as_of_count": 13,
                     "as_of_step_days": 1,
                     "holdout_count": 2,
@@ -102,7 +102,11 @@ STORIES = {
             date(2011, 10, 10),
             date(2011, 11, 4),
             {
-                "training": {"horizon_days": 7, "as_of_count": 20, "as_of_step_days": 7},
+                "training": {
+                    "question": {"outcome": "purchase", "horizon_days": 7},
+                    "as_of_count": 20,
+                    "as_of_step_days": 7,
+                },
                 "performance": {"partial_days": [2, 4]},
                 "retraining": RETRAINING,
                 "rollout": ROLLOUT,

@@ -70,6 +70,7 @@ def night_of(run_id: str, customers: int) -> pa.Table:
         "decile": 10 - np.floor(likely * 10).astype("int16"),
         "is_contacted": likely > 0.9,
         "is_control": pa.repeat(False, customers),
+        "question": pa.repeat("purchase_within_30d", customers),
         "reason_1": pa.repeat("bought 3 days ago", customers),
         "reason_2": pa.repeat("spent 120 in the last 30 days", customers),
         "reason_3": pa.repeat("no returns in the last 90 days", customers),

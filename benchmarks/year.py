@@ -30,7 +30,7 @@ from deliveries.faults import Fault, Faults
 from expectations.refusal import DeliveryRefused
 from features.activity import ON_TIME, read_activity
 from features.build import build_features
-from features.labels import label_purchases
+from features.labels import label_outcomes
 from jobs import (
     build_bundle,
     build_training_set,
@@ -247,12 +247,11 @@ def describe_nights(
     ]
     source = params.source(settings.source)
     activity = read_activity(spark, root, pieces, source=source)
-    horizon = params.training.horizon_days
     nights = calendar.nights
     chunks = [nights[at : at + NIGHTS_AT_ONCE] for at in range(0, len(nights), NIGHTS_AT_ONCE)]
     for chunk in track(chunks, f"features of {len(nights)} nights", console=console):
         features = build_features(activity, chunk, params.population.active_days, source)
-        labels = label_purchases(activity, chunk, horizon)
+        labels = label_outcomes(activity, chunk, params.training.question)
         labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
         ordered = labelled.repartition("as_of").sortWithinPartitions("customer_id")
         ordered.write.mode("append").partitionBy("as_of").parquet(str(folder))

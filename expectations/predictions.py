@@ -14,7 +14,7 @@ ARMS = ["champion", "challenger"]
 # What every prediction has; reasons may be null.
 GIVEN = (
     *("customer_id", "probability", "decile", "is_contacted", "status", "arm"),
-    "is_control",
+    *("is_control", "question"),
 )
 
 

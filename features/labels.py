@@ -1,31 +1,61 @@
-"""What came after: the answer that training learns from."""
+"""What came after: the answer that training learns from, and that nights are measured by."""
 
 from collections.abc import Sequence
 from datetime import date
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from params import MICROS, Question
 
-def label_purchases(activity: DataFrame, as_of: Sequence[date], horizon_days: int) -> DataFrame:
-    """Whether each customer bought anything in the ``horizon_days`` days after each as-of date.
+
+def label_outcomes(activity: DataFrame, as_of: Sequence[date], question: Question) -> DataFrame:
+    """Whether the outcome of the question came true for each customer after each as-of date.
 
     Args:
         activity: As for ``build_features``; it must reach to the end of the last horizon, and hold
             nothing that became known after the day at which labels are taken to be final.
         as_of: The days after which to look.
-        horizon_days: 30 is the day after the as-of date and the 29 that follow.
+        question: With a horizon of 30, the day after the as-of date and the 29 that follow count.
 
     Returns:
-        ``as_of``, ``customer_id``, ``label int`` (1 bought, 0 did not), one row per as-of date and
-        customer of ``activity``.
+        ``as_of``, ``customer_id``, ``label int`` (1 it did, 0 it did not), one row per as-of date
+        and customer of ``activity``.
     """
     dated = activity.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
-    bought = bought_within(F.col("as_of"), horizon_days)
-    return dated.groupBy("as_of", "customer_id").agg(F.max(bought.cast("int")).alias("label"))
+    counted = F.when(_is_within(F.col("as_of"), question), _counted(question)).otherwise(0)
+    came_true = F.sum(counted) >= _least(question)
+    return dated.groupBy("as_of", "customer_id").agg(came_true.cast("int").alias("label"))
 
 
-def bought_within(as_of: Column, horizon_days: int) -> Column:
-    """Whether a row of activity is a purchase in the ``horizon_days`` days after ``as_of``."""
-    days_later = F.date_diff("activity_on", as_of)
-    return (F.col("purchase_lines") > 0) & days_later.between(1, horizon_days)
+def known_after(activity: DataFrame, as_of: date, question: Question) -> DataFrame:
+    """For each customer for whom the outcome came true, how long it took until that was known.
+
+    Returns:
+        ``customer_id``, ``days``: from ``as_of`` to the day of the delivery that made it true.
+    """
+    day = F.lit(as_of)
+    by_day = (
+        activity.where(_is_within(day, question))
+        .groupBy("customer_id", F.date_diff("known_on", day).alias("days"))
+        .agg(F.sum(_counted(question)).alias("counted"))
+    )
+    so_far = F.sum("counted").over(Window.partitionBy("customer_id").orderBy("days"))
+    reached = by_day.withColumn("so_far", so_far).where(F.col("so_far") >= _least(question))
+    return reached.groupBy("customer_id").agg(F.min("days").alias("days"))
+
+
+def _is_within(as_of: Column, question: Question) -> Column:
+    return F.date_diff("activity_on", as_of).between(1, question.horizon_days)
+
+
+def _counted(question: Question) -> Column:
+    """What a row of activity adds towards the outcome; whole numbers, so that sums are exact."""
+    columns = {"purchase": "purchase_lines", "return": "return_lines", "spend": "purchase_micros"}
+    return F.col(columns[question.outcome])
+
+
+def _least(question: Question) -> Column:
+    """The sum from which the outcome has come true."""
+    least = 1 if question.least_amount is None else round(question.least_amount * MICROS)
+    return F.lit(least)

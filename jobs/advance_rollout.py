@@ -113,7 +113,7 @@ def next_step(
         why = f"the challenger was moved since the run was opened; now {present} is being tried"
         return RolloutStep("none", challenger.percent, (why,))
 
-    night, horizon = record.score_date, params.training.horizon_days
+    night, horizon = record.score_date, record.question.horizon_days
     compared = realised(
         warehouse.newest_comparison(engine, record.model_version, challenger.version)
     )

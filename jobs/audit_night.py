@@ -157,6 +157,7 @@ def check_inputs(root: Path, record: RunRecord) -> None:
         _differs(record, f"the parameters in {path}", record.params_sha256, params_sha256)
     name = run_id(
         record.score_date,
+        question=record.question.name,
         intakes=record.intakes,
         features_sha256=record.features_sha256,
         code_sha256=record.code_sha256,

@@ -68,7 +68,7 @@ def run(params: Params, artifacts: Path) -> dict:
             holdout_bias(predictions["label"], predictions[f"p_{chosen}"], params).as_dict(),
         )
         bundle = read_bundle(fresh, bundle_sha256(fresh))
-    log.info("%s", choice_text(metrics))
+    log.info("%s", choice_text(metrics, params.training.question))
     return {
         "kind": bundle.kind,
         "bundle_sha256": bundle.sha256,

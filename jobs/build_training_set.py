@@ -23,7 +23,7 @@ from errors import BadData
 from features.activity import Interval, is_known, read_activity
 from features.build import CATEGORICAL, build_features, names_of
 from features.golden import write_golden
-from features.labels import label_purchases
+from features.labels import label_outcomes
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import job_session
@@ -75,7 +75,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
     features = build_features(described, as_of, active_days, source)
     # Labels are as they were known at the end of the window.
     final = described.where(is_known(F.lit(until)))
-    labels = label_purchases(final, as_of, training.horizon_days)
+    labels = label_outcomes(final, as_of, training.question)
     # Spark sizes the labels by the files, not by the as-of dates, and would broadcast too much.
     labelled = features.join(labels.hint("merge"), on=["as_of", "customer_id"], how="inner")
     if drawn is not None:
@@ -178,7 +178,7 @@ def write_training_set(
 
 
 def training_schema(names: Sequence[str]) -> pa.Schema:
-    """``as_of``, ``customer_id``, the features, ``label`` (1 bought, 0 did not)."""
+    """``as_of``, ``customer_id``, the features, ``label`` (1: the outcome came true)."""
     return pa.schema(
         [
             ("as_of", pa.date32()),

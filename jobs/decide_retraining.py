@@ -76,7 +76,7 @@ def gather(
 ) -> Evidence:
     """What was recorded about this night and those before it, up to this night and no further."""
     rules = params.retraining
-    night, horizon = record.score_date, timedelta(days=params.training.horizon_days)
+    night, horizon = record.score_date, timedelta(days=record.question.horizon_days)
     trained_until = warehouse.training_until(engine, record.model_name, record.model_version)
     asked = warehouse.retrainings_asked(engine, night)
     longest = timedelta(days=REACH * max(rules.drift_nights, rules.loss_cohorts))

@@ -232,8 +232,9 @@ def score_section(seen: Seen, score: warehouse.CustomerScore, published: str | N
     is_named = score.arm == "champion" and not record.is_champion
     arm = "a version asked for by name, not the champion:" if is_named else f"the {score.arm}"
     blocks = [
-        f"{score.probability:.6f} likely to buy: decile {score.decile} of 10, {decision} (from "
-        f"{seen.threshold:.6f} on, rule {score.threshold_version}).",
+        f"{score.probability:.6f}: how likely it is that the customer {record.question}. Decile "
+        f"{score.decile} of 10, {decision} (from {seen.threshold:.6f} on, rule "
+        f"{score.threshold_version}).",
         f"Status {score.status}, by {arm} {record.model_name} {score.model_version}, in "
         f"run {record.run_id}, {shown}.",
     ]

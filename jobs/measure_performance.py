@@ -1,7 +1,7 @@
 """Measure how well published scores turned out, and estimate how tonight's will.
 
 Reads the predictions of earlier nights as they were published then, their features, and the
-purchases known by tonight; writes the warehouse's `performance` and `label_maturity`. The cohort
+activity known by tonight; writes the warehouse's `performance` and `label_maturity`. The cohort
 whose labels are all there tonight is mature, younger ones are partial, tonight's own is estimated
 from its probabilities alone. A cohort whose night of maturity never ran, or lacked a delivery, is
 caught up with; one whose labels change by what came since it was measured is measured again.
@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 import catalog
 import warehouse
 from features.activity import ON_TIME, read_activity
-from features.labels import bought_within, label_purchases
+from features.labels import known_after, label_outcomes
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
 from lake import Piece, PieceMissing, check_pieces, may_hold, read_batches, read_json, read_pieces
@@ -41,7 +41,7 @@ from monitoring.performance import (
     judge_cohort,
     measure,
 )
-from params import Params, Performance
+from params import Params, Performance, Question
 from records import ActivityRecord, RunRecord, StageRecord, recorded
 from sealed import RecordOutdated
 from settings import Settings
@@ -74,14 +74,12 @@ log = logging.getLogger(__name__)
 class Cohort:
     """A published run to look at tonight.
 
-    ``horizon_days`` is that of its labels; ``missing`` are the days after it, up to tonight, of
-    which no delivery was accepted. ``measured_on`` is the night that has measured it already, null
-    if none has.
+    ``missing`` are the days after it, up to tonight, of which no delivery was accepted.
+    ``measured_on`` is the night that has measured it already, null if none has.
     """
 
     record: RunRecord
     maturity: str
-    horizon_days: int
     missing: tuple[date, ...] = ()
     measured_on: date | None = None
 
@@ -136,7 +134,7 @@ def find_cohorts(
     engine: sa.Engine, root: Path, night: RunRecord, rules: Performance
 ) -> tuple[list[Cohort], list[dict]]:
     """What can be looked at tonight, tonight's own run last; and what cannot, with the reason."""
-    horizon = horizon_days(root, night)
+    horizon = night.question.horizon_days
     due = night.score_date - timedelta(days=horizon)
     first, last = due - timedelta(days=rules.catch_up_nights), due - timedelta(days=1)
     measured = warehouse.measured_cohorts(engine, first, last, night.score_date)
@@ -144,7 +142,7 @@ def find_cohorts(
     younger = (days for days in sorted(rules.partial_days, reverse=True) if days < horizon)
     cohorts, skipped = [], []
     for score_date in [*overdue, due, *(night.score_date - timedelta(days=age) for age in younger)]:
-        record, reason = find_run(engine, root, score_date, horizon)
+        record, reason = find_run(engine, root, score_date, night.question)
         if record is None:
             skipped.append({"score_date": str(score_date), "reason": reason})
             continue
@@ -160,17 +158,17 @@ def find_cohorts(
             if score_date < due:
                 continue
         maturity = "mature" if is_due and not missing else "partial"
-        cohorts.append(Cohort(record, maturity, horizon, missing))
+        cohorts.append(Cohort(record, maturity, missing))
     for score_date, measured_on in measured.items():
         if measured_on is not None and is_changed(
             engine, root, night, score_date, measured_on, horizon
         ):
-            record, reason = find_run(engine, root, score_date, horizon)
+            record, reason = find_run(engine, root, score_date, night.question)
             if record is None:
                 skipped.append({"score_date": str(score_date), "reason": reason})
             else:
-                cohorts.append(Cohort(record, "mature", horizon, measured_on=measured_on))
-    return [*cohorts, Cohort(night, "estimated", horizon)], skipped
+                cohorts.append(Cohort(record, "mature", measured_on=measured_on))
+    return [*cohorts, Cohort(night, "estimated")], skipped
 
 
 def is_changed(
@@ -202,7 +200,7 @@ def is_changed(
 
 
 def find_run(
-    engine: sa.Engine, root: Path, score_date: date, horizon: int
+    engine: sa.Engine, root: Path, score_date: date, question: Question
 ) -> tuple[RunRecord | None, str]:
     """The run by which that night is judged, if all that measuring needs of it is still there."""
     run_id = warehouse.judged_runs(engine, score_date, score_date).get(score_date)
@@ -219,8 +217,8 @@ def find_run(
         return None, f"run {run_id} is no longer whole in the lake: {error}"
     if not bundle_folder(root, record).exists():
         return None, f"the bundle of {record.model_version} is not in {bundle_folder(root, record)}"
-    if horizon_days(root, record) != horizon:
-        return None, f"it was scored for another horizon, {horizon_days(root, record)} days"
+    if record.question != question:
+        return None, f"it was scored for another question, {record.question.name}"
     return record, ""
 
 
@@ -237,11 +235,6 @@ def made_again_by(record: RunRecord, job: str) -> str:
 def bundle_folder(root: Path, record: RunRecord) -> Path:
     """The bundle of the run's champion."""
     return root / "bundles" / record.bundle_sha256
-
-
-def horizon_days(root: Path, record: RunRecord) -> int:
-    """Within how many days the run's model expects a purchase."""
-    return read_json(bundle_folder(root, record) / "bundle.json")["horizon_days"]
 
 
 def check_published(engine: sa.Engine, root: Path, record: RunRecord) -> None:
@@ -416,12 +409,12 @@ def tenure_band() -> Column:
 
 
 def known_buyers(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> DataFrame:
-    """``customer_id`` and ``bought`` (1) of the customers with a purchase known tonight."""
+    """``customer_id`` and ``bought`` (1) of the customers whose outcome is known tonight."""
     if cohort.maturity == "estimated":
         return spark.createDataFrame([], "customer_id string, bought int")
     score_date = cohort.record.score_date
     activity = later_activity(spark, root, night, cohort)
-    labels = label_purchases(activity, [score_date], cohort.horizon_days)
+    labels = label_outcomes(activity, [score_date], cohort.record.question)
     return labels.where("label = 1").select("customer_id", F.col("label").alias("bought"))
 
 
@@ -497,22 +490,17 @@ def histogram(customers: DataFrame) -> "pd.DataFrame":
 
 def maturity_curve(spark: SparkSession, root: Path, night: RunRecord, cohort: Cohort) -> list[int]:
     """How many buyers of the cohort were known 1, 2, ... days after it, up to its horizon."""
-    score_date = F.lit(cohort.record.score_date)
     activity = later_activity(spark, root, night, cohort)
-    bought = activity.where(bought_within(score_date, cohort.horizon_days))
+    known = known_after(activity, cohort.record.score_date, cohort.record.question)
     predictions = scored_pieces(root, cohort.record)["predictions"]
     customers = read_pieces(spark, root, [predictions])
-    known_after = F.min(F.date_diff("known_on", score_date))
     by_day = (
-        bought.groupBy("customer_id")
-        .agg(known_after.alias("days"))
-        .join(customers, on="customer_id", how="left_semi")
-        .groupBy("days")
-        .count()
-        .collect()
+        known.join(customers, on="customer_id", how="left_semi").groupBy("days").count().collect()
     )
     new = {row["days"]: row["count"] for row in by_day}
-    return list(accumulate(new.get(day, 0) for day in range(1, cohort.horizon_days + 1)))
+    return list(
+        accumulate(new.get(day, 0) for day in range(1, cohort.record.question.horizon_days + 1))
+    )
 
 
 def measurements(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lake import read_json, replacing, write_json
 from models.card import Approval, card_page
 from models.registry import ModelVersion, RegistryState
+from params import Question
 from warehouse import ApprovalAnswer
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def write_gate(root: Path, facts: dict, verdict: "GateVerdict") -> Path:
     folder = root / REPORTS.format(version=facts["version"]) / "gate"
     with replacing(folder) as fresh:
         fresh.mkdir()
-        page = gate_page(verdict, facts["version"], facts["champion"])
+        description = read_json(root / "bundles" / facts["bundle_sha256"] / "bundle.json")
+        question = Question(**description["question"])
+        page = gate_page(verdict, facts["version"], facts["champion"], question)
         (fresh / "index.html").write_text(page, encoding="utf-8")
         write_json(fresh / "gate.json", verdict.to_json() | facts)
     return folder / "index.html"

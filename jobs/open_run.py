@@ -19,7 +19,7 @@ from jobs.engine import choose_engine
 from jobs.entry import night_parser, start
 from jobs.intake import receive_delivery
 from jobs.pinned import NotPublished, night_code_sha256, scoring_params_sha256
-from jobs.registry import check_usable, open_registry
+from jobs.registry import check_question, check_usable, open_registry
 from ledger import (
     Entry,
     days,
@@ -33,7 +33,7 @@ from ledger import (
     standing,
 )
 from models.registry import CHAMPION, RegistryState
-from params import Params, Source, read_params
+from params import Params, Question, Source, read_params
 from records import ActivityRecord, Challenger, RunRecord, code_version, run_id
 from sealed import RecordOutdated
 from settings import Settings
@@ -146,10 +146,10 @@ def run(
             f"{version.version} is not the champion, which is {registry.champion or 'none yet'}. "
             "If it shall score this night, say why: --reason, in the form Reason."
         )
-    check_usable(settings, version, source)
+    question = check_usable(settings, version, source).question
     challenger, refusal = None, None
     if model == CHAMPION:
-        challenger, refusal = pin_challenger(settings, registry, score_date, source)
+        challenger, refusal = pin_challenger(settings, registry, score_date, source, question)
     elif before is not None and before.challenger and version.version == before.model_version:
         challenger = before.challenger
         check_usable(settings, registry.resolve(challenger.version), source)
@@ -180,7 +180,8 @@ def run(
         }
         record = RunRecord(
             **inputs,
-            run_id=run_id(**inputs),
+            run_id=run_id(**inputs, question=question.name),
+            question=question,
             source=settings.source,
             files=entry.files,
             params=params.model_dump(mode="json"),
@@ -266,7 +267,11 @@ def rows_of_activity(root: Path, intakes: dict[date, str]) -> int:
 
 
 def pin_challenger(
-    settings: Settings, registry: RegistryState, score_date: date, source: Source
+    settings: Settings,
+    registry: RegistryState,
+    score_date: date,
+    source: Source,
+    question: Question,
 ) -> tuple[Challenger | None, str | None]:
     """The challenger of the night, and why the one there is cannot score along; both may be None.
 
@@ -286,7 +291,7 @@ def pin_challenger(
             if before is None or before.version != version.version:
                 return None, None
             percent = before.percent
-        check_usable(settings, version, source)
+        check_question(check_usable(settings, version, source), question, version.version)
     # Whatever is wrong with it: it is the champion's night.
     except Exception as error:
         log.exception("the night goes on without challenger %s", version.version)

@@ -29,6 +29,7 @@ def describe(root: Path, record: RunRecord) -> warehouse.PublishedRun:
         run_id=record.run_id,
         score_date=record.score_date,
         source=record.source,
+        question=record.question.name,
         model_name=record.model_name,
         model_version=record.model_version,
         threshold_version=scoring["threshold_version"],

@@ -15,7 +15,7 @@ import yaml
 from models.git import GitFailed, git
 from models.registry import CHAMPION, ModelVersion, Promotion, Registry, Trained
 from models.store import bundle_sha256, download_bundle, fetch_bundle
-from params import Params, Source
+from params import Params, Question, Source
 from records import AuditAnchor
 from settings import Settings
 from warehouse import (
@@ -41,6 +41,10 @@ BUNDLE = "artifacts/bundle"
 
 class NotCommitted(RuntimeError):
     """The checkout is not what its commit says, so the commit cannot stand for the bundle."""
+
+
+class OtherQuestion(RuntimeError):
+    """The model answers another question than the champion."""
 
 
 class ModelDoesNotFit(RuntimeError):
@@ -193,8 +197,8 @@ def usable_bundle(settings: Settings, version: ModelVersion) -> "Bundle":
     return read_bundle(folder, version.bundle_sha256)
 
 
-def check_usable(settings: Settings, version: ModelVersion, source: Source) -> None:
-    """Raise unless the version's bundle is here and can score the features of the source.
+def check_usable(settings: Settings, version: ModelVersion, source: Source) -> "Bundle":
+    """The version's bundle, which can score the features of the source.
 
     Raises:
         HistoryDiffers: If the version's tag was moved since it was registered.
@@ -202,7 +206,23 @@ def check_usable(settings: Settings, version: ModelVersion, source: Source) -> N
         BundleRefused, ModelDoesNotFit: If it cannot score here.
     """
     check_version(connect(settings.warehouse_url), version)
-    check_features(usable_bundle(settings, version), version.version, source)
+    bundle = usable_bundle(settings, version)
+    check_features(bundle, version.version, source)
+    return bundle
+
+
+def check_question(bundle: "Bundle", question: Question, version: str) -> None:
+    """Raise OtherQuestion unless the model answers this question.
+
+    Raises:
+        OtherQuestion: Names both.
+    """
+    if bundle.question != question:
+        raise OtherQuestion(
+            f"{version} answers {bundle.question.name}, the champion {question.name}: scores of "
+            "the two cannot stand in one list. To ask the new question from the next night on, "
+            f"promote it: python -m jobs.promote_model --version {version} --reason ..."
+        )
 
 
 def check_features(bundle: "Bundle", version: str, source: Source) -> None:

@@ -292,7 +292,7 @@ def standing(version: ModelVersion, state: RegistryState) -> str:
         return f"{version.version} is the champion: it scores from the next night on"
     return (
         f"{version.version} is registered and scores nobody: the champion is {champion}. It must "
-        "not be promoted unless it wins against that one: "
+        "not be promoted unless it wins against that one, or is to ask another question: "
         f"python -m jobs.judge_challenger --version {version.version}"
     )
 

@@ -91,8 +91,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         described = StageRecord.read(root, record, "build_features").pieces["features"]
         remedy = f"Make them again: {record.command('build_features')}"
         paths = check_pieces(root, [described], remedy)
-        previous = previous_scores(spark, root, record.previous_run_id)
-        before = previous_pieces(root, record.previous_run_id)
+        before_id = same_question(root, record)
+        previous = previous_scores(spark, root, before_id)
+        before = previous_pieces(root, before_id)
         stage.inputs["features"] = described.sha256
         stage.inputs |= {f"previous {name}": piece.sha256 for name, piece in before.items()}
 
@@ -111,6 +112,14 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         findings = verify_predictions(predictions, described.rows, docs)
         stage.facts = describe(predictions, champion) | {"findings": findings} | written.facts
     return stage.facts
+
+
+def same_question(root: Path, record: RunRecord) -> str | None:
+    """The run before, if its scores answer this run's question; else they are no fallback."""
+    name = record.previous_run_id
+    if name is None or RunRecord.find(root, name).question != record.question:
+        return None
+    return name
 
 
 def pinned_bundle(root: Path, sha256: str) -> Bundle:
@@ -258,6 +267,7 @@ def decide(scores: DataFrame, bundle: Bundle, control_share: float) -> DataFrame
             "is_contacted": (F.col("probability") >= bundle.threshold) & ~is_control,
             "arm": F.lit(CHAMPION),
             "is_control": is_control,
+            "question": F.lit(bundle.question.name),
         }
     )
     return rows.select(*catalog.PREDICTIONS.columns)
@@ -277,6 +287,7 @@ def decide_both(
             "is_control": control_column(control_share),
             "is_scored_by_both": challenger_probability.isNotNull() & (F.col("status") == "scored"),
             "is_scored_by_challenger": challenger_probability.isNotNull(),
+            "question": F.lit(champion.question.name),
             "champion_probability": F.col("probability"),
             "challenger_probability": F.coalesce(
                 challenger_probability, "previous_probability", F.lit(challenger_bundle.base_rate)

@@ -112,7 +112,8 @@ def rules_table(rules: list[warehouse.RuleCount]) -> Table:
 
 def scores_table(nights: list[warehouse.Night]) -> Table:
     """One line per night: customers scored, and how their scores are distributed."""
-    table = _table("Customers = scored + fallback; scores are probabilities of a purchase")
+    questions = ", ".join(sorted({night.question for night in nights}))
+    table = _table(f"Customers = scored + fallback; scores are probabilities of {questions}")
     table.add_column("Night")
     table.add_column("Model")
     for name in ("Customers", "Scored", "Fallback", "Mean", "Contacted"):

@@ -8,7 +8,14 @@ params.yaml (shadow); advance_rollout takes it on from there, night by night.
 import getpass
 
 from jobs.entry import job_parser, start
-from jobs.registry import check_usable, copy_history, open_registry
+from jobs.registry import (
+    check_question,
+    check_usable,
+    copy_history,
+    open_registry,
+    usable_bundle,
+)
+from models.registry import CHAMPION
 from params import Params, read_params
 from settings import Settings
 from warehouse import check_migrated, connect
@@ -29,13 +36,16 @@ def run(settings: Settings, params: Params, version: str, *, reason: str, actor:
     Raises:
         VersionUnknown: If there is no such version, or no champion to try it beside.
         RolloutBlocked: If it is the champion, or another version is being tried.
+        OtherQuestion: If it answers another question than the champion.
         BundleRefused, ModelDoesNotFit, StoreUnavailable, BundleDiffers: If it cannot score here.
     """
     check_migrated(connect(settings.warehouse_url))
     registry = open_registry(settings, params)
     state = registry.read()
     wanted = state.resolve(version)
-    check_usable(settings, wanted, params.source(settings.source))
+    question = usable_bundle(settings, state.resolve(CHAMPION)).question
+    bundle = check_usable(settings, wanted, params.source(settings.source))
+    check_question(bundle, question, wanted.version)
 
     move = state.challenge
     if move is None or move.version != wanted.version:

@@ -9,6 +9,7 @@ import sys
 
 from lake import read_json
 from models.choice import choice_text
+from params import read_params
 from settings import PROJECT_ROOT
 
 DESCRIBED = ("dvc.lock", "artifacts")
@@ -50,7 +51,7 @@ def main() -> None:
         check=True,
     ).stdout
     metrics = read_json(PROJECT_ROOT / "artifacts" / "evaluation" / "metrics.json")
-    print(choice_text(metrics))
+    print(choice_text(metrics, read_params().training.question))
     print(f"\n{advice(status)}")
 
 

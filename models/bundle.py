@@ -17,6 +17,7 @@ from models.estimators import Estimator, read_estimator
 from models.metrics import XGBOOST
 from models.schema import Feature, schema_from_json
 from models.store import BundleRefused, check_bundle
+from params import Question
 
 # Margins are added up in a fixed order, so they are equal everywhere; the exponential after them
 # may differ in its last bit between processors.
@@ -55,14 +56,14 @@ class Bundle:
     What scores is the live fit: the same recipe as the judged one, fitted on all dates.
     ``threshold`` is the probability from which a customer is contacted, ``threshold_version``
     the name of that rule, ``contact_share`` the share of the newest date's customers that reached
-    it. ``base_rate`` is the share of buyers in the holdout: the answer for a customer of whom
-    nothing usable is known.
+    it. ``base_rate`` is the share in the holdout for whom the outcome came true: the answer for a
+    customer of whom nothing usable is known.
     """
 
     folder: Path
     sha256: str
     model_name: str
-    horizon_days: int
+    question: Question
     schema: tuple[Feature, ...]
     estimator: Estimator
     calibration: Calibration
@@ -76,6 +77,11 @@ class Bundle:
     def kind(self) -> str:
         """One of ``models.metrics.KINDS``."""
         return self.estimator.kind
+
+    @property
+    def horizon_days(self) -> int:
+        """Within how many days its outcome comes true, or does not."""
+        return self.question.horizon_days
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -101,10 +107,11 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
     check_bundle(folder, expected_sha256)
 
     description = read_json(folder / "bundle.json")
-    if "kind" not in description:
+    if not {"kind", "question"} <= set(description):
         raise BundleRefused(
-            f"the bundle in {folder} does not say what kind of model it holds: it was made by "
-            "older code. Train it anew with this code: python -m jobs.retrain_model --help"
+            f"the bundle in {folder} does not say what kind of model it holds, or what question it "
+            "answers: it was made by older code. Train it anew with this code: python -m "
+            "jobs.retrain_model --help"
         )
     if description["kind"] == XGBOOST:
         _check_libraries(folder, description["libraries"])
@@ -112,7 +119,7 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
         folder=folder,
         sha256=expected_sha256,
         model_name=description["model_name"],
-        horizon_days=description["horizon_days"],
+        question=Question(**description["question"]),
         schema=schema_from_json(description["schema"]),
         estimator=read_estimator(description["kind"], folder / LIVE_MODEL),
         calibration=Calibration(**description["calibration"]),

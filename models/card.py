@@ -10,6 +10,7 @@ from models.choice import choice_blocks
 from models.metrics import KINDS, METRICS, metric_cell
 from models.pages import render_page
 from models.sections import Block, Points, Section, Table
+from params import Question
 
 LINE_LENGTH = 100
 
@@ -85,13 +86,14 @@ def card_page(
 
 def card_sections(description: dict, metrics: dict) -> list[Section]:
     """The card, before it is put into a form."""
+    question = _question(description)
     return [
         _purpose(description),
         _data(description),
-        _quality(metrics),
-        _slices(metrics["slices"]),
-        _fairness(metrics["groups"]),
-        _calibration(metrics),
+        _quality(metrics, question),
+        _slices(metrics["slices"], question),
+        _fairness(metrics["groups"], question),
+        _calibration(metrics, question),
         _features(description["schema"]),
         _hears(description["hears"]),
         _limits(description),
@@ -99,12 +101,17 @@ def card_sections(description: dict, metrics: dict) -> list[Section]:
     ]
 
 
+def _question(description: dict) -> Question:
+    return Question(**description["question"])
+
+
 def _purpose(description: dict) -> Section:
+    question = _question(description)
     return Section(
         "Purpose",
         [
-            f"How likely is it that an active customer buys within the next "
-            f"{description['horizon_days']} days? The score ranks customers for a nightly decision "
+            f"{question.name}: how likely is it that an active customer {question.does} within the "
+            f"next {question.horizon_days} days? The score ranks customers for a nightly decision "
             f"(whom to contact: the threshold is {description['threshold']:.4f}, version "
             f"{description['threshold_version']}, which the best "
             f"{description['contact_share']:.0%} of the newest date reached). It is a forecast of "
@@ -116,14 +123,14 @@ def _purpose(description: dict) -> Section:
 
 
 def _data(description: dict) -> Section:
-    origin, horizon = description["origin"], description["horizon_days"]
+    origin, question = description["origin"], _question(description)
     second = description["second_fit"]
     return Section(
         "Data",
         [
             f"Source {origin['source']}, transactions known by {origin['training_until']}. A row "
             "is a customer on an as-of date, with what was known by its end; the label says "
-            f"whether a purchase followed within {horizon} days.",
+            f"whether the customer {question.did} within the {question.horizon_days} days after.",
             Table(
                 ["part", "as-of dates", "rows"],
                 [
@@ -166,14 +173,14 @@ def _left_out(left_out: dict[str, str]) -> str:
     return f"Left out, neither teaching nor judging: {reasons}."
 
 
-def _quality(metrics: dict) -> Section:
+def _quality(metrics: dict, question: Question) -> Section:
     holdout = metrics["holdout"]
     return Section(
         "Quality on the holdout",
         [
             f"{holdout['rows']:,} rows of {holdout['customers']:,} customers, of which "
-            f"{holdout['base_rate']:.1%} bought. In brackets 95 % bootstrap intervals, customers "
-            "drawn. For log loss and Brier score less is better.",
+            f"{holdout['base_rate']:.1%} {question.did}. In brackets 95 % bootstrap intervals, "
+            "customers drawn. For log loss and Brier score less is better.",
             Table(
                 ["metric", *KINDS.values()],
                 [
@@ -183,12 +190,12 @@ def _quality(metrics: dict) -> Section:
             ),
             "All three learnt from the same rows and were calibrated on the same dates.",
             *choice_blocks(metrics),
-            _control(metrics.get("control")),
+            _control(metrics.get("control"), question),
         ],
     )
 
 
-def _control(control: dict | None) -> str:
+def _control(control: dict | None, question: Question) -> str:
     if control is None:
         return (
             "There was no control (decision.control_share in params.yaml), or it was too small: "
@@ -196,33 +203,34 @@ def _control(control: dict | None) -> str:
         )
     return (
         f"Of the control, whom nobody contacts, {control['customers']:,} customers were in the "
-        f"holdout and {control['buyers']:,} bought: ROC AUC "
+        f"holdout and {control['buyers']:,} {question.did}: ROC AUC "
         f"{metric_cell(control['model']['roc_auc'])}. It costs what contacting them would have "
         "earned, and shows what customers do by themselves; what a contact brings is in "
         "performance (contact_effect)."
     )
 
 
-def _slices(slices: dict) -> Section:
+def _slices(slices: dict, question: Question) -> Section:
     rows = []
     for name, found in slices.items():
         holdout = found["holdout"]
         shown = ("roc_auc", "pr_auc", "log_loss", "top_decile_lift")
         cells = [metric_cell(found["model"][metric]) for metric in shown]
         rows.append([name, f"{holdout['rows']:,}", f"{holdout['base_rate']:.1%}", *cells])
-    header = ["slice", "rows", "bought", "ROC AUC", "PR AUC", "log loss", "lift in the top decile"]
+    shown_metrics = ("ROC AUC", "PR AUC", "log loss", "lift in the top decile")
+    header = ["slice", "rows", question.did, *shown_metrics]
     return Section("Slices", [Table(header, rows)])
 
 
-def _fairness(groups: dict) -> Section:
+def _fairness(groups: dict, question: Question) -> Section:
     blocks: list[Block] = [
         "Does the model serve groups of customers alike? Where the mean probability lies far from "
-        "the share that bought, a group is judged by a wrong level; where fewer of its buyers are "
-        "contacted, it is passed over."
+        f"the share that {question.did}, a group is judged by a wrong level; where fewer of its "
+        f"{question.doers} are contacted, it is passed over."
     ]
     header = [
-        *("rows", "bought", "mean probability", "contacted", "buyers contacted"),
-        *("contacted who bought", "calibration error", "ROC AUC"),
+        *("rows", question.did, "mean probability", "contacted", f"{question.doers} contacted"),
+        *(f"contacted who {question.did}", "calibration error", "ROC AUC"),
     ]
     for column, found in groups.items():
         rows = [
@@ -251,15 +259,15 @@ def _fairness(groups: dict) -> Section:
     return Section("Fairness", blocks)
 
 
-def _calibration(metrics: dict) -> Section:
+def _calibration(metrics: dict, question: Question) -> Section:
     error = metrics["model"]["expected_calibration_error"]["value"]
     return Section(
         "Calibration",
         [
-            "Of customers with about this probability, how many bought? The expected calibration "
-            f"error is {error:.4f}.",
+            f"Of customers with about this probability, how many {question.did}? The expected "
+            f"calibration error is {error:.4f}.",
             Table(
-                ["mean probability", "share that bought", "rows"],
+                ["mean probability", f"share that {question.did}", "rows"],
                 [
                     [f"{bin['predicted']:.3f}", f"{bin['observed']:.3f}", f"{bin['rows']:,}"]
                     for bin in metrics["calibration_curve"]
@@ -307,7 +315,8 @@ def _hears(hears: dict) -> Section:
 
 
 def _limits(description: dict) -> Section:
-    as_of, horizon = description["origin"]["as_of"], timedelta(days=description["horizon_days"])
+    as_of = description["origin"]["as_of"]
+    horizon = timedelta(days=_question(description).horizon_days)
     last = {part: date.fromisoformat(max(as_of[part])) + horizon for part in as_of}
     return Section(
         "Limits",

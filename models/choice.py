@@ -2,9 +2,10 @@
 
 from models.metrics import KINDS, METRICS, PAIRS, difference_text, is_clearly_better
 from models.sections import Block, Points, Section, Table, sections_text
+from params import Question
 
 
-def choice_text(metrics: dict) -> str:
+def choice_text(metrics: dict, question: Question) -> str:
     """What a training ends with on a terminal: the candidates side by side, and the choice.
 
     Args:
@@ -17,7 +18,7 @@ def choice_text(metrics: dict) -> str:
     ]
     return sections_text(
         f"Judged on {holdout['rows']:,} rows of {holdout['customers']:,} customers, of which "
-        f"{holdout['base_rate']:.1%} bought",
+        f"{holdout['base_rate']:.1%} {question.did}",
         [
             Section("Candidates", [Table(["metric", *KINDS.values()], rows)]),
             Section("Choice", choice_blocks(metrics)),

@@ -35,7 +35,7 @@ from models.metrics import (
 )
 from models.pages import render_page
 from models.schema import FeatureMismatch
-from params import Gate, Params
+from params import Gate, Params, Question
 
 LOWER_IS_BETTER = ("log_loss", "brier", "expected_calibration_error")
 
@@ -165,6 +165,13 @@ def judge_challenger(
         params: The sections ``gate`` and ``rollout``, the seed of the training, and the control.
     """
     models = {"challenger": challenger} | ({"champion": champion} if champion else {})
+    if champion is not None and champion.question != challenger.question:
+        return _not_comparable(
+            f"it answers {challenger.question.name}, the champion {champion.question.name}: to ask "
+            "another question is a person's decision",
+            golden,
+            params,
+        )
     unseen = rows_unseen(rows, models.values())
     try:
         scored = _scored(unseen, models)
@@ -218,13 +225,14 @@ def rows_unseen(rows: pa.Table, models: Iterable[Bundle]) -> pa.Table:
     return rows.filter(pc.greater_equal(rows["as_of"], pa.scalar(known, pa.date32())))
 
 
-def gate_page(verdict: GateVerdict, version: str, champion: str | None) -> str:
+def gate_page(verdict: GateVerdict, version: str, champion: str | None, question: Question) -> str:
     """The verdict as an HTML page; ``version`` and ``champion`` (or None) are names."""
     return render_page(
         "gate.html.j2",
         verdict=verdict,
         version=version,
         champion=champion,
+        question=question,
         metrics={
             **METRICS,
             "expected_calibration_error": "calibration error",
@@ -545,9 +553,10 @@ def _too_little(
         f"the judged fit of the {name} learnt from dates up to {max(model.judged.learnt_on)}"
         for name, model in sorted(models.items())
     )
+    question = models["challenger"].question
     return (
         f"{len(usable):,} of the {rows.num_rows:,} rows of the holdout, of which "
-        f"{usable['label'].sum():,.0f} bought, are left to judge on ({learnt}, and a label takes "
-        f"{params.training.horizon_days} days to be known); "
+        f"{usable['label'].sum():,.0f} {question.did}, are left to judge on ({learnt}, and a label "
+        f"takes {question.horizon_days} days to be known); "
         f"{params.gate.min_slice_rows:,} with both outcomes are needed. Train with a later --until."
     )

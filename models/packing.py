@@ -78,7 +78,7 @@ def write_bundle(
         metrics: What ``judge`` found.
         origin: What went in.
         hears: ``power`` and ``deaf``: which changes its monitors notice, for the card.
-        params: Name, owner, horizon, contact share, groups, and the size of the reference.
+        params: Name, owner, question, contact share, groups, and the size of the reference.
 
     Raises:
         GroupUnknown: If ``gate.group_columns`` names something that is no feature.
@@ -96,7 +96,7 @@ def write_bundle(
         "kind": live.kind,
         "model_name": params.model.name,
         "owner": params.gate.owner,
-        "horizon_days": params.training.horizon_days,
+        "question": params.training.question.model_dump(),
         "schema": schema_to_json(live.schema),
         "calibration": asdict(live.calibration),
         "rounds": live.rounds,

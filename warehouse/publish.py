@@ -45,6 +45,7 @@ class PublishedRun:
     run_id: str
     score_date: date
     source: str
+    question: str
     model_name: str
     model_version: str
     threshold_version: str

@@ -38,6 +38,7 @@ class Night:
 
     score_date: date
     run_id: str
+    question: str
     model_version: str
     delivered: int
     accepted: int
@@ -175,6 +176,7 @@ def _night(connection: sa.Connection, run: sa.Row, judged_by: str) -> Night:
     return Night(
         score_date=run.score_date,
         run_id=run.run_id,
+        question=run.question,
         model_version=run.model_version,
         delivered=run.delivered,
         accepted=run.accepted,

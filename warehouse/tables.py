@@ -119,6 +119,7 @@ SCORING_RUNS = sa.Table(
     _column("run_id", sa.Text, primary_key=True),
     _column("score_date", sa.Date, index=True),
     _column("source", sa.Text),
+    _column("question", sa.Text),
     _column("model_name", sa.Text),
     _column("model_version", sa.Text),
     _column("threshold_version", sa.Text),
@@ -174,7 +175,8 @@ PREDICTIONS = sa.Table(
 )
 """One row per run and customer. ``status``: ``scored``, or a fallback: ``previous`` (last night's
 score), ``default`` (the prior). ``decile`` 1 is the likeliest tenth. ``arm`` says whose score it is
-that readers see. ``is_control`` marks those who are never contacted."""
+that readers see, ``question`` what it answers. ``is_control`` marks those who are never
+contacted."""
 
 ARM_SCORES = sa.Table(
     "arm_scores",

@@ -21,12 +21,12 @@ from expectations.repeats import mark_repeated
 from expectations.split import Layout, split_lines
 from features.activity import summarise_activity
 from features.build import build_features
-from features.labels import label_purchases
+from features.labels import known_after, label_outcomes
 from jobs import measure_performance, measure_quality, score_customers
 from lake import write_deliveries, write_sorted
 from models.arms import bucket_column
 from models.deciles import decile, mid_decile, tenths
-from params import Carried, Columns, IdKinds, Text, read_params
+from params import Carried, Columns, IdKinds, Question, Text, read_params
 from tests.deliveries.conftest import DAY, line, write_csv, write_parquet
 from tests.engines.conftest import rows
 from tests.expectations.conftest import DELIVERED, good_line
@@ -269,6 +269,13 @@ histories = st.lists(
 )
 
 
+QUESTIONS = [
+    Question(outcome="purchase", horizon_days=30),
+    Question(outcome="spend", least_amount=20, horizon_days=30),
+    Question(outcome="return", horizon_days=60),
+]
+
+
 @few
 @given(histories)
 def test_features_and_labels(same, history):
@@ -277,7 +284,8 @@ def test_features_and_labels(same, history):
         described = build_features(frame, AS_OFS, 365)
         return (
             rows(described),
-            rows(label_purchases(frame, AS_OFS, 30)),
+            *[rows(label_outcomes(frame, AS_OFS, question)) for question in QUESTIONS],
+            *[rows(known_after(frame, AS_OFS[0], question)) for question in QUESTIONS],
             rows(unscorable(spark, described.drop("as_of"))),
         )
 

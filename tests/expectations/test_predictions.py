@@ -15,10 +15,11 @@ def prediction(
     is_contacted=False,
     arm="champion",
     is_control=False,
+    question="purchase_within_30d",
 ):
     """A row of the predictions; the reasons are off."""
-    reasons = (None, None, None)
-    return (customer_id, probability, decile, is_contacted, *reasons, status, arm, is_control)
+    score = (customer_id, probability, decile, is_contacted)
+    return (*score, None, None, None, status, arm, is_control, question)
 
 
 @pytest.fixture
@@ -49,23 +50,25 @@ def test_every_fault_is_named(predicted, tmp_path):
         prediction("arm", arm="both"),
         prediction("no arm", arm=None),
         prediction("control or not", is_control=None),
+        prediction("no question", question=None),
     ]
 
     with pytest.raises(ExpectationsBroken) as refused:
-        verify_predictions(predicted(rows), 13, tmp_path / "docs")
+        verify_predictions(predicted(rows), 14, tmp_path / "docs")
 
     for rule in (
-        "whole_population: found 12",
-        "customer_id_given: 1 of 12",
-        "customer_once: 2 of 12",
-        "probability_given: 1 of 12",
-        "is_contacted_given: 1 of 12",
-        "probability_in_range: 2 of 12",
-        "decile_in_range: 1 of 12",
-        "status_known: 1 of 12",
-        "arm_given: 1 of 12",
-        "arm_known: 1 of 12",
-        "is_control_given: 1 of 12",
+        "whole_population: found 13",
+        "customer_id_given: 1 of 13",
+        "customer_once: 2 of 13",
+        "probability_given: 1 of 13",
+        "is_contacted_given: 1 of 13",
+        "probability_in_range: 2 of 13",
+        "decile_in_range: 1 of 13",
+        "status_known: 1 of 13",
+        "arm_given: 1 of 13",
+        "arm_known: 1 of 13",
+        "is_control_given: 1 of 13",
+        "question_given: 1 of 13",
     ):
         assert rule in str(refused.value)
 

@@ -28,15 +28,22 @@ from models.split import split_by_time
 from models.store import bundle_sha256
 from monitoring.drift import DRIFT_THRESHOLDS
 from monitoring.performance import ESTIMATE_BIAS
-from params import read_params
+from params import FIRST_QUESTION, Question, read_params
 from settings import Settings
 from warehouse import migrate
 
 PARAMS = read_params()
 
 
-def write_model(folder: Path, feature_names: tuple[str, ...], *, kind: str = XGBOOST) -> None:
+def write_model(
+    folder: Path,
+    feature_names: tuple[str, ...],
+    *,
+    kind: str = XGBOOST,
+    question: Question = FIRST_QUESTION,
+) -> None:
     """A bundle of a small model of that kind which reads ``feature_names``."""
+    training = PARAMS.training.model_copy(update={"question": question})
     random = np.random.default_rng(0)
     dates = [date(2026, 1, 5) + timedelta(days=30 * n) for n in range(5)]
     parts = []
@@ -84,7 +91,7 @@ def write_model(folder: Path, feature_names: tuple[str, ...], *, kind: str = XGB
             params_sha256="c" * 64,
         ),
         {"power": {}, "deaf": []},
-        PARAMS,
+        PARAMS.model_copy(update={"training": training}),
     )
     write_json(folder / ESTIMATE_BIAS, {"value": {}, "reach": {}})
     few = PARAMS.drift.model_copy(update={"placebo_nights": 50})

@@ -103,7 +103,8 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(shop, caplog):
 
 def test_a_night_that_is_still_to_be_measured_stays(shop):
     rules = params(night_days=1)
-    slow = rules.training.model_copy(update={"horizon_days": 200 - 1})
+    question = rules.training.question.model_copy(update={"horizon_days": 200 - 1})
+    slow = rules.training.model_copy(update={"question": question})
     assert rules.performance.catch_up_nights >= 1
     apply(shop, rules.model_copy(update={"training": slow}))
     assert left(shop) == only("newest", "old", "superseded", "older")

@@ -105,8 +105,8 @@ SETTINGS = {
         "params.yaml has no source 'nowhere', only ['generated', ",
     ),
     "a key that is missing": (
-        lambda _: edit_params(lambda params: params["training"].pop("horizon_days")),
-        "params.yaml: training.horizon_days is missing",
+        lambda _: edit_params(lambda params: params["training"]["question"].pop("horizon_days")),
+        "params.yaml: training.question.horizon_days is missing",
     ),
     "a value of the wrong type": (
         lambda _: edit_params(lambda params: params["model"].update(max_depth="deep")),

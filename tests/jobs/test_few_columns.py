@@ -49,7 +49,7 @@ def source_of(settings: Settings, **changes) -> Params:
     values["sources"] = {settings.source: values["sources"][settings.source] | few | changes}
     values["population"]["active_days"] = 30
     values["training"] |= {
-        "horizon_days": 5,
+        "question": {"outcome": "purchase", "horizon_days": 5},
         "history_days": 20,
         "as_of_count": 4,
         "as_of_step_days": 5,

@@ -13,12 +13,12 @@ from pyspark.sql import functions as F
 import catalog
 import warehouse
 from features.activity import is_known, read_activity
-from features.labels import label_purchases
+from features.labels import label_outcomes
 from jobs import list_training_window, measure_performance
 from jobs.build_training_set import listed_pieces
 from jobs.measure_performance import find_cohorts
 from lake import PieceAltered, PieceMissing, read_json, write_json
-from params import Params, read_params
+from params import FIRST_QUESTION, Params, Question, read_params
 from records import ActivityRecord, Challenger, RunRecord, StageRecord
 from tests.features.visits import deliver, visit
 from tests.harm import HARMS
@@ -95,7 +95,6 @@ def lake(settings, engine):
     """A model, five weeks of activity, and three published nights."""
     root = settings.data_root
     bundle = root / "bundles" / ("b" * 64)
-    write_json(bundle / "bundle.json", {"horizon_days": HORIZON})
     write_json(bundle / "estimate.json", {"value": {}, "reach": {}})
     accepted = {
         "roc_auc": {"value": 0.8, "low": 0.78, "high": 0.82},
@@ -320,7 +319,7 @@ def training_buyers(spark, settings, folder: Path, until: date) -> set[str]:
     )
     pieces = listed_pieces(read_json(folder / "training_window.json")["files"])
     activity = read_activity(spark, settings.data_root, pieces).where(is_known(F.lit(until)))
-    labels = label_purchases(activity, [COHORT], HORIZON).where("label = 1").collect()
+    labels = label_outcomes(activity, [COHORT], FIRST_QUESTION).where("label = 1").collect()
     return {row.customer_id for row in labels} & set(CUSTOMERS)
 
 
@@ -540,11 +539,11 @@ def test_what_cannot_be_measured_is_skipped_with_the_reason(engine, lake, params
         f"2026-03-25: the record of run run-{YOUNGER} is no longer in the lake",
     ]
 
-    longer = a_record(COHORT, run_id="longer", bundle_sha256="e" * 64)
-    publish(lake, engine, longer)
+    publish(lake, engine, a_record(COHORT, run_id="retrained", bundle_sha256="e" * 64))
     assert "the bundle of v1.0.0 is not in" in found()[1][0]
-    write_json(lake / "bundles" / ("e" * 64) / "bundle.json", {"horizon_days": 60})
-    assert "another horizon, 60 days" in found()[1][0]
+    asked = Question(outcome="spend", least_amount=50, horizon_days=HORIZON)
+    publish(lake, engine, a_record(COHORT, run_id="asked", question=asked))
+    assert "it was scored for another question, spend_of_50_within_30d" in found()[1][0]
 
 
 def test_predictions_made_again_that_are_not_what_was_published_are_not_measured(

@@ -38,7 +38,7 @@ def params() -> Params:
     values["sources"]["generated"]["training_until"] = str(UNTIL)
     values["population"]["active_days"] = ACTIVE_DAYS
     values["training"] |= {
-        "horizon_days": HORIZON_DAYS,
+        "question": {"outcome": "purchase", "horizon_days": HORIZON_DAYS},
         "history_days": 25,
         "as_of_count": 3,
         "as_of_step_days": 5,

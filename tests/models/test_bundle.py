@@ -21,7 +21,7 @@ from models.metrics import KINDS, XGBOOST
 from models.packing import Origin, contact_threshold, threshold_version, write_bundle
 from models.split import split_by_time
 from models.store import BundleRefused, bundle_sha256
-from params import read_params
+from params import FIRST_QUESTION, read_params
 from tests.models.conftest import AS_OF
 
 PARAMS = read_params()
@@ -114,7 +114,7 @@ def test_a_bundle_reads_back_and_scores_as_it_was_judged(small_training_set, ori
         "country",
     )
     assert bundle.categories == {"country": ("Norway", "Spain", "France")}
-    assert (bundle.model_name, bundle.horizon_days) == ("repurchase", 30)
+    assert (bundle.model_name, bundle.question) == ("repurchase", FIRST_QUESTION)
     newest = rows_of(small_training_set, [max(small_training_set["as_of"].to_pylist())])
     reference = pd.read_parquet(original / "reference.parquet")
     assert len(reference) == 500

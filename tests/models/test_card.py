@@ -4,6 +4,7 @@ import pytest
 
 from models.card import Approval, card_page, card_sections, model_card
 from models.metrics import KINDS, PAIRS
+from params import FIRST_QUESTION
 
 
 def metric(value: float, spread: float = 0.01) -> dict:
@@ -47,7 +48,7 @@ def description(country: str = "Norway") -> dict:
         "kind": "xgboost",
         "model_name": "repurchase",
         "owner": "the shop",
-        "horizon_days": 30,
+        "question": FIRST_QUESTION.model_dump(),
         "threshold": 0.45678,
         "threshold_version": "12345678",
         "contact_share": 0.2,

@@ -30,7 +30,7 @@ from models.judge import judge_rows
 from models.metrics import XGBOOST
 from models.packing import contact_threshold
 from models.split import Split, split_by_time
-from params import read_params
+from params import FIRST_QUESTION, Question, read_params
 from tests.models.conftest import AS_OF
 
 PARAMS = read_params()
@@ -53,7 +53,7 @@ def fitted(training_set: pa.Table, rounds: int, split: Split = SPLIT) -> Bundle:
         folder=Path("nowhere"),
         sha256="a" * 64,
         model_name="repurchase",
-        horizon_days=30,
+        question=FIRST_QUESTION,
         schema=model.schema,
         estimator=model.estimator,
         calibration=model.calibration,
@@ -290,6 +290,13 @@ def test_a_first_model_of_a_few_customers_passes_however_it_does(weak, rows):
     assert verdict.reasons[0].startswith("the first model (XGBoost), the simplest")
 
 
+def test_models_that_answer_different_questions_are_not_compared(strong, weak, rows):
+    asked = Question(outcome="return", horizon_days=30)
+    verdict = judged(replace(strong, question=asked), weak, rows)
+    assert broken(verdict) == ["can be judged"]
+    assert "answers return_within_30d, the champion purchase_within_30d" in verdict.reasons[0]
+
+
 def test_a_first_model_that_ranks_nobody_does_not_pass(strong, rows):
     constant = calibrated(strong, Calibration(0.0, 0.0))
     assert broken(judged(constant, None, rows)) == ["sound predictions"]
@@ -354,7 +361,7 @@ def test_the_page_shows_every_reason_and_runs_nothing_that_a_delivery_brought(st
     names = pa.array(["<script>alert(1)</script>"] * rows.num_rows)
     position = rows.column_names.index("country")
     verdict = judged(weak, strong, rows.set_column(position, "country", names))
-    page = gate_page(verdict, "v1.1.0", "v1.0.0")
+    page = gate_page(verdict, "v1.1.0", "v1.0.0", FIRST_QUESTION)
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "http" not in page
@@ -363,10 +370,10 @@ def test_the_page_shows_every_reason_and_runs_nothing_that_a_delivery_brought(st
 
 
 def test_a_verdict_without_comparison_has_a_page_too(strong, weak, rows):
-    first = gate_page(judged(strong, None, rows), "v1.0.0", None)
+    first = gate_page(judged(strong, None, rows), "v1.0.0", None, FIRST_QUESTION)
     assert "the first model" in first
     none = judged(strong, taught(weak, date(2027, 1, 1)), rows)
-    assert "can be judged" in gate_page(none, "v1.1.0", "v1.0.0")
+    assert "can be judged" in gate_page(none, "v1.1.0", "v1.0.0", FIRST_QUESTION)
 
 
 def country(random, name: str, champion: float, challenger: float, rows: int = 207) -> pd.DataFrame:
@@ -446,7 +453,7 @@ def test_the_page_says_how_much_worse_a_slice_could_be_unnoticed(strong, weak, r
     spain = next(part for part in verdict.slices if part.name == "country: Spain")
     norway = next(part for part in verdict.slices if part.name == "country: Norway")
     assert spain.noticed_from > norway.noticed_from > PARAMS.gate.slice_margin
-    assert f"-{spain.noticed_from:.3f}" in gate_page(verdict, "v1.1.0", "v1.0.0")
+    assert f"-{spain.noticed_from:.3f}" in gate_page(verdict, "v1.1.0", "v1.0.0", FIRST_QUESTION)
     [condition] = [each for each in verdict.conditions if each.name == "no slice much worse"]
     assert "may go unnoticed" in condition.bound
 

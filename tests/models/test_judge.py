@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 from models.choice import choice_text
 from models.judge import GroupUnknown, calibration_curve, judge, judge_groups, lift_curve
 from models.metrics import KINDS
+from params import FIRST_QUESTION
 
 
 def holdout(customers=400, dates=2, seed=0, model_noise=0.5, decimals=2) -> pd.DataFrame:
@@ -115,12 +116,16 @@ def test_one_score_for_everybody_is_not_chosen_though_nothing_beats_it():
     rows = rows.assign(label=label, p_recency=label.mean(), p_logistic=rows["p_xgboost"])
     metrics = judge(rows, rounds=100, seed=1)
     assert (metrics["alike"], metrics["chosen"]) == (["recency"], "logistic")
-    assert "The recency table gives everybody the same score" in choice_text(metrics)
+    assert "The recency table gives everybody the same score" in choice_text(
+        metrics, FIRST_QUESTION
+    )
 
 
 def test_the_choice_is_told_with_all_three_side_by_side_on_a_terminal():
     rows = holdout()
-    told = choice_text(judge(rows.assign(p_logistic=rows["p_xgboost"]), rounds=100, seed=1))
+    told = choice_text(
+        judge(rows.assign(p_logistic=rows["p_xgboost"]), rounds=100, seed=1), FIRST_QUESTION
+    )
     assert max(map(len, told.splitlines())) <= 80
     for kind in KINDS.values():
         assert kind in told

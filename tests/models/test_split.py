@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.split import TooFewDates, left_out, split_by_time
-from params import read_params
+from params import FIRST_QUESTION, read_params
 
 TRAINING = read_params().training.model_copy(
-    update={"horizon_days": 30, "history_days": 90, "wrong_day_reach": 7}
+    update={"question": FIRST_QUESTION, "history_days": 90, "wrong_day_reach": 7}
 )
 FIRST_DELIVERY = date(2025, 1, 1)
 

@@ -38,6 +38,7 @@ def predictions(*customers: str, **columns) -> pa.RecordBatch:
         "status": "scored",
         "arm": "champion",
         "is_control": False,
+        "question": "purchase_within_30d",
         **columns,
     }
     arrays = [
@@ -64,6 +65,7 @@ def a_run(run_id: str = "run-1", population: int = 2, **changes) -> PublishedRun
         "run_id": run_id,
         "score_date": NIGHT,
         "source": "generated",
+        "question": "purchase_within_30d",
         "model_name": "repurchase",
         "model_version": "v1.0.0",
         "threshold_version": "aa11",

@@ -12,7 +12,7 @@ import warehouse
 from tests.warehouse.nights import NIGHT, a_challenged_run, a_run, arm_scores, predictions, shown
 from tests.warehouse.test_publish import count, read
 from warehouse import tables
-from warehouse.content import columns_to_hash
+from warehouse.content import columns_to_hash, sha256_as_published
 from warehouse.migrate import migration_config
 
 SERVED = predictions("ada", "bob", arm=["champion", "challenger"], probability=[0.5, 0.25])
@@ -269,19 +269,19 @@ def test_rows_from_before_there_were_challengers_keep_their_values(empty_url):
     served = read(
         engine,
         "select customer_id, probability, decile, is_contacted, reason_1, status, arm, "
-        "model_version, is_control from current_predictions order by customer_id",
+        "model_version, is_control, question from current_predictions order by customer_id",
     )
+    asked = "purchase_within_30d"
     assert served == [
-        ("ada", 0.5, 3, True, "why", "scored", "champion", "x", False),
-        ("bob", 0.25, 7, False, None, "default", "champion", "x", False),
+        ("ada", 0.5, 3, True, "why", "scored", "champion", "x", False, asked),
+        ("bob", 0.25, 7, False, None, "default", "champion", "x", False, asked),
     ]
     assert read(engine, "select challenger_version, challenger_percent from scoring_runs") == [
         (None, None)
     ]
     [(hashed,)] = read(engine, sa.select(tables.SCORING_RUNS.c.hashed_columns))
     # What was hashed then; a column that was added since says nothing of those runs.
-    columns = columns_to_hash(is_challenged=False)["predictions"]
-    assert hashed == {"predictions": [name for name in columns if name != "is_control"]}
+    assert hashed == hashed_at_first()
     numbers = "select r.audit_number, c.audit_number from scoring_runs r, current_runs c"
     assert read(engine, numbers) == [(1, 2)]
     assert read(engine, "select stage, number, version, percent from promotions") == [
@@ -396,7 +396,27 @@ def test_the_hash_of_a_night_without_challenger_is_the_same_on_every_database(en
     batch = predictions("ada", "bob", probability=[0.25, 1.0], reason_1=["x", None], decile=[9, 1])
     publish(engine, a_run(), batch)
     [(sha256,)] = read(engine, "select predictions_sha256 from scoring_runs")
-    assert sha256 == "72d79d79063bbe99717c260dd68ddf82d12e034160ac278f107b522f684d3739"
+    assert sha256 == "d4a24e8410974d6d92aa0f499ffbaa1bbd19e330bd400afedf4c8645d10c0804"
+
+
+def hashed_at_first() -> dict[str, list[str]]:
+    """The columns that a night was hashed over before there were challengers."""
+    today = columns_to_hash(is_challenged=False)["predictions"]
+    return {"predictions": [name for name in today if name not in ("is_control", "question")]}
+
+
+def test_a_night_of_before_keeps_its_hash():
+    batch = predictions("ada", "bob", probability=[0.25, 1.0], reason_1=["x", None], decile=[9, 1])
+    sha256 = sha256_as_published("run-1", [batch], [], hashed_at_first())
+    assert sha256 == "513a1318a8b877dd46a4e49831c97258bfff2a997d2e86dc6b20d12b70c6e1e7"
+
+
+def test_what_was_asked_is_part_of_what_was_published(engine):
+    for number, name in enumerate(("purchase_within_30d", "return_within_30d")):
+        run = a_run(f"run-{number}", score_date=NIGHT + timedelta(days=number), question=name)
+        publish(engine, run, predictions("ada", "bob", question=name))
+    hashes = read(engine, "select distinct predictions_sha256 from scoring_runs")
+    assert len(hashes) == 2
 
 
 def test_whose_score_it_is_is_part_of_what_was_published(engine):
