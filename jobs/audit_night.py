@@ -27,7 +27,7 @@ from pyspark.sql import functions as F
 
 import catalog
 import warehouse
-from errors import BadData
+from errors import BadData, WrongInput
 from features.activity import read_activity
 from features.build import build_features, features_sha256, names_of
 from jobs.engine import AUTO
@@ -151,7 +151,7 @@ def check_inputs(root: Path, record: RunRecord) -> None:
     challenged = record.challenger is not None
     try:
         params_sha256 = scoring_params_sha256(record.pinned_params, record.source, challenged)
-    except (RecordOutdated, LookupError) as error:
+    except (RecordOutdated, WrongInput) as error:
         _fail(record, f"the parameters in {path} cannot be read by this code ({_short(error)})")
     if params_sha256 != record.params_sha256:
         _differs(record, f"the parameters in {path}", record.params_sha256, params_sha256)
@@ -212,6 +212,8 @@ def check_day(root: Path, record: RunRecord, day: date, checked: Checked) -> Non
     taken = _intake(root, record, day, intake)
     summary = _activity(root, record, day, intake)
     where = catalog.INTAKE_RECORD.format(known_on=day, intake=intake)
+    if repaired := entry.repairs or taken.repairs:
+        _fail(record, f"{where}, on which {day} rests, is said to be a repair of {repaired}")
     written = {
         "accepted": (taken.accepted, taken.pieces[catalog.TRANSACTIONS.name]),
         "excluded": (
