@@ -103,7 +103,7 @@ def run_record(night: date, run_id: str, bundle_sha256: str, previous: str | Non
 
 def make_shop(root: Path, rows: int) -> None:
     """Two nights of the same customers, the first one scored already, unless they are there."""
-    from models.store import bundle_sha256
+    from models.bundle_hash import bundle_sha256
 
     if (root / "ready").exists():
         return

@@ -48,9 +48,9 @@ from lake import read_json, value_sha256, write_json
 from ledger import intake_rules, known_by, pin_rules
 from models.apply import Model, score
 from models.bundle import Bundle, read_bundle, read_holdout
+from models.bundle_hash import bundle_sha256
 from models.gate import GateVerdict, judge_challenger
 from models.golden import run_golden_rows
-from models.store import bundle_sha256
 from monitoring.decision import Evidence, decide
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
 from monitoring.performance import (

@@ -47,7 +47,7 @@ from lake import (
     value_sha256,
 )
 from ledger import Known, delivery_id, delivery_of, entries, known, read_rules, rules_of
-from models.store import BundleRefused, bundle_sha256
+from models.bundle_hash import BundleRefused, bundle_sha256
 from params import Params
 from records import (
     ActivityRecord,

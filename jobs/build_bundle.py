@@ -16,10 +16,10 @@ from jobs.entry import job_parser, start
 from lake import file_sha256, read_json, replacing, value_sha256, write_json
 from models.apply import score
 from models.bundle import read_bundle
+from models.bundle_hash import bundle_sha256
 from models.choice import choice_text
 from models.fit import FittedModel, rows_of
 from models.packing import Origin, contact_threshold, write_bundle
-from models.store import bundle_sha256
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
 from monitoring.performance import ESTIMATE_BIAS, Bias, estimate_bias
 from monitoring.placebo import placebo_thresholds

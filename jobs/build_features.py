@@ -16,7 +16,7 @@ from features.golden import check_golden
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
 from lake import kept, read_pieces, value_sha256, write_sorted
-from models.store import check_bundle
+from models.bundle_hash import check_bundle
 from params import Params
 from records import ActivityRecord, RunRecord, recorded
 from settings import Settings

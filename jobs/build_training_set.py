@@ -28,7 +28,8 @@ from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import job_session
 from lake import Piece, PieceFile, read_json, replacing, write_json
-from models.split import as_of_dates, left_out, split_by_time
+from models.as_of import as_of_dates, left_out
+from models.split import split_by_time
 from params import Params, Training, read_params
 from settings import Settings
 

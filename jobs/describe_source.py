@@ -30,7 +30,8 @@ from deliveries.survey import Survey, survey
 from deliveries.table import TableUnfit, check_readable, table_files
 from expectations.volume import Dated, judge_volume, same_weekday
 from jobs.entry import existing, job_parser, start
-from models.split import TooFewDates, as_of_dates, left_out, split_by_time
+from models.as_of import as_of_dates, left_out
+from models.split import TooFewDates, split_by_time
 from params import PARAMS_FILE, Columns, Params, Source, read_params
 
 NIGHTS_LEFT = 3

@@ -27,9 +27,10 @@ from jobs.registry import open_registry, usable_bundle
 from lake import Piece, PieceAltered, RecordDamaged, check_pieces, rows_where
 from ledger import delivery_of, entries, rules_of
 from models.bundle import Bundle, read_bundle
+from models.bundle_hash import BundleRefused
 from models.explain import Attribution, attribute, figure
 from models.sections import Points, Section, Table, sections_page, sections_text
-from models.store import BundleDiffers, BundleRefused, StoreUnavailable
+from models.store import BundleDiffers, StoreUnavailable
 from params import read_params
 from records import ActivityRecord, IntakeRecord, RunRecord, StageRecord
 from sealed import RecordOutdated

@@ -26,6 +26,7 @@ NIGHT_CODE = (
     "models/deciles.py",
     "models/estimators.py",
     "models/reasons.py",
+    "models/tree_shap.py",
     "monitoring/rollout.py",
 )
 """The code between activity and predictions, beside features/, which has a hash of its own."""

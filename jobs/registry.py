@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from models.bundle_hash import bundle_sha256
 from models.git import GitFailed, git
 from models.registry import CHAMPION, ModelVersion, Promotion, Registry, Trained
-from models.store import bundle_sha256, download_bundle, fetch_bundle
+from models.store import download_bundle, fetch_bundle
 from params import Params, Question, Source
 from records import AuditAnchor
 from settings import Settings

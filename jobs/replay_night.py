@@ -36,8 +36,9 @@ from jobs.registry import open_registry
 from jobs.sorted_rows import KEY, Comparison, compare_sorted
 from lake import Piece, PieceAltered, PieceMissing, check_pieces, read_batches, value_sha256
 from ledger import RULES_DIGITS, intake_rules, rules_of
+from models.bundle_hash import BundleRefused, bundle_sha256
 from models.git import git, shown
-from models.store import BundleRefused, bundle_sha256, fetch_bundle
+from models.store import fetch_bundle
 from records import ActivityRecord, IntakeRecord, RunRecord, StageRecord
 from settings import PROJECT_ROOT, Settings
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from models.calibration import Calibration
 from models.estimators import Estimator
+from models.reasons import reason_texts
 from models.schema import Feature, feature_matrix
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def score(
         _check_sums(contributions, model.calibration.log_odds(margin))
         contributions = contributions[:-1]
         contributions[:, infinite] = 0.0
-        columns |= _reasons(matrix, contributions, model.schema, reasons)
+        columns |= reason_texts(matrix, contributions, model.schema, reasons)
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -103,49 +104,6 @@ def _check_sums(contributions: np.ndarray, log_odds: np.ndarray) -> None:
         raise ReasonsWrong(
             f"the contributions of {len(wrong)} of {len(sums)} rows do not add up to their "
             f"log-odds (row {row}: {sums[row]:.6f} instead of {log_odds[row]:.6f}). Have its trees "
-            "splits that models/reasons.py does not know? Until it does, set scoring.reasons to "
+            "splits that models/tree_shap.py does not know? Until it does, set scoring.reasons to "
             "false in params.yaml."
         )
-
-
-def _reasons(
-    matrix: np.ndarray, contributions: np.ndarray, schema: Sequence[Feature], count: int
-) -> dict[str, pa.Array]:
-    rows = np.arange(len(matrix))
-    strength = np.abs(contributions).astype(np.float32)
-    columns = {}
-    for rank in range(count):
-        chosen = strength.argmax(axis=0)
-        # Past the last feature the strongest is one that was named already.
-        left = strength[chosen, rows] >= 0
-        direction = np.sign(contributions[chosen, rows]) * left
-        strength[chosen, rows] = -1
-        texts = _texts(matrix[rows, chosen], chosen, direction, schema)
-        columns[f"reason_{rank + 1}"] = texts
-    return columns
-
-
-def _texts(
-    values: np.ndarray, positions: np.ndarray, directions: np.ndarray, schema: Sequence[Feature]
-) -> pa.Array:
-    """For each row the phrase of its value of a feature; null where the direction is 0."""
-    phrases: list[str] = []
-    phrase_of = np.zeros(len(values), dtype=np.int64)
-    for position in np.unique(positions):
-        for direction, verb in ((1, "raises"), (-1, "lowers")):
-            here = np.flatnonzero((positions == position) & (directions == direction))
-            different, which = np.unique(values[here], return_inverse=True)
-            phrase_of[here] = len(phrases) + which
-            phrases += [f"{_phrase(schema[position], value)} ({verb})" for value in different]
-    return pa.array(phrases, pa.string()).take(pa.array(phrase_of, mask=directions == 0))
-
-
-def _phrase(feature: Feature, value: np.float32) -> str:
-    """The feature and its value, e.g. ``recency_days = 3`` or ``country missing``."""
-    if np.isnan(value):
-        return f"{feature.name} missing"
-    if feature.kind == "category":
-        return f"{feature.name} = {feature.categories[int(value)]}"
-    # Whole numbers in full; others to three significant digits, as a person would say them.
-    text = f"{value:.0f}" if value == np.round(value) or abs(value) >= 1000 else f"{value:.3g}"
-    return f"{feature.name} = {text}"

@@ -12,11 +12,11 @@ from packaging.version import Version
 
 from lake import read_json
 from models.apply import score
+from models.bundle_hash import BundleRefused, check_bundle
 from models.calibration import Calibration
 from models.estimators import Estimator, read_estimator
 from models.metrics import XGBOOST
 from models.schema import Feature, schema_from_json
-from models.store import BundleRefused, check_bundle
 from params import Question
 
 # Margins are added up in a fixed order, so they are equal everywhere; the exponential after them

@@ -13,7 +13,7 @@ import xgboost
 
 from models.additive import Additive
 from models.metrics import XGBOOST
-from models.reasons import margin_contributions, own_contributions
+from models.tree_shap import margin_contributions, own_contributions
 
 
 class Estimator(Protocol):

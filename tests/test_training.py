@@ -14,7 +14,7 @@ import yaml
 
 from lake import read_json
 from models.bundle import read_bundle
-from models.store import bundle_sha256
+from models.bundle_hash import bundle_sha256
 from settings import PROJECT_ROOT
 from tests.records import put_activity
 

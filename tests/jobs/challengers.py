@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from jobs.registry import open_registry
+from models.bundle_hash import bundle_sha256
 from models.registry import Trained
-from models.store import bundle_sha256
 from params import read_params
 from settings import Settings
 

@@ -18,6 +18,7 @@ from features.build import FEATURE_NAMES
 from jobs.build_bundle import quiet_thresholds
 from lake import write_json
 from models.apply import score
+from models.bundle_hash import bundle_sha256
 from models.fit import fit_model, rows_of
 from models.git import git
 from models.judge import judge
@@ -25,7 +26,6 @@ from models.metrics import KINDS, XGBOOST
 from models.packing import Origin, write_bundle
 from models.registry import Registry, Trained
 from models.split import split_by_time
-from models.store import bundle_sha256
 from monitoring.drift import DRIFT_THRESHOLDS
 from monitoring.performance import ESTIMATE_BIAS
 from params import FIRST_QUESTION, Question, read_params

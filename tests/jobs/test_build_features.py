@@ -10,7 +10,7 @@ from features.build import FEATURE_NAMES
 from features.golden import FEATURES_FILE, FeaturesDiffer, write_golden
 from jobs import build_features
 from lake import value_sha256
-from models.store import BundleRefused, bundle_sha256
+from models.bundle_hash import BundleRefused, bundle_sha256
 from params import read_params
 from records import ActivityRecord, RunRecord, StageRecord
 from tests.features.visits import AS_OF, activity, deliver, expected_features, visit

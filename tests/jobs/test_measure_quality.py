@@ -12,7 +12,7 @@ import catalog
 import warehouse
 from jobs import measure_quality
 from models.bundle import read_bundle
-from models.store import bundle_sha256
+from models.bundle_hash import bundle_sha256
 from monitoring.quality import ColumnStats
 from params import read_params
 from records import IntakeRecord, RunRecord, StageRecord

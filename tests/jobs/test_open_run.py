@@ -14,9 +14,10 @@ from jobs import open_run
 from jobs.open_run import DaysMissing, NightTooFar, ReasonMissing, scoring_params_sha256
 from jobs.registry import ModelDoesNotFit, copy_history, open_registry
 from ledger import RulesChanged, delivery_id, entries
+from models.bundle_hash import BundleRefused
 from models.git import git
 from models.registry import VersionUnknown
-from models.store import BundleDiffers, BundleRefused
+from models.store import BundleDiffers
 from params import read_params
 from records import RunRecord
 from sealed import RecordOutdated

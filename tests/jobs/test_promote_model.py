@@ -9,9 +9,10 @@ from features.build import FEATURE_NAMES
 from jobs import promote_model
 from jobs.registry import open_registry
 from jobs.retrain_model import standing
+from models.bundle_hash import BundleRefused
 from models.metrics import KINDS
 from models.registry import VersionUnknown
-from models.store import BundleRefused, StoreUnavailable
+from models.store import StoreUnavailable
 from params import read_params
 from tests.jobs.conftest import register, run_dvc, write_model
 from warehouse import NotMigrated, connect

@@ -15,7 +15,7 @@ import warehouse
 from jobs import report_drift
 from lake import read_json
 from models.bundle import read_bundle
-from models.store import bundle_sha256
+from models.bundle_hash import bundle_sha256
 from monitoring.quality import QualityFinding
 from params import read_params
 from records import Challenger, RunRecord, StageRecord

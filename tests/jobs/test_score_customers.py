@@ -26,8 +26,8 @@ from models.apply import score
 from models.arms import bucket, bucket_column
 from models.batches import batch_scorer, pair_scorer
 from models.bundle import read_bundle
+from models.bundle_hash import BundleRefused, bundle_sha256
 from models.control import control_column, is_control
-from models.store import BundleRefused, bundle_sha256
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings

@@ -18,7 +18,8 @@ from features.golden import check_golden
 from jobs import build_training_set, list_training_window
 from jobs.list_training_window import HistoryEndsEarly
 from lake import PieceAltered, PieceMissing
-from models.split import TooFewDates, as_of_dates
+from models.as_of import as_of_dates
+from models.split import TooFewDates
 from params import Params, read_params
 from settings import PROJECT_ROOT
 from tests.features.visits import deliver, expected_features, visit

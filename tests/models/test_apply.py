@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import xgboost
 
-from models import reasons
+from models import tree_shap
 from models.apply import ReasonsWrong, feature_contributions, score
 from models.calibration import Calibration
 from models.estimators import Trees
@@ -87,8 +87,8 @@ def test_contributions_add_up_to_the_log_odds(model, customers):
 
 
 def test_contributions_that_do_not_add_up_explain_nobody(model, customers, monkeypatch):
-    groups, start = reasons._tables(model.estimator.booster)
-    monkeypatch.setattr(reasons, "_tables", lambda _: (groups[1:], start))
+    groups, start = tree_shap._tables(model.estimator.booster)
+    monkeypatch.setattr(tree_shap, "_tables", lambda _: (groups[1:], start))
     score(customers, model, reasons=0)
     with pytest.raises(ReasonsWrong, match=r".* of 300 rows .* scoring.reasons to"):
         score(customers, model, reasons=3)

@@ -15,12 +15,12 @@ import pytest
 from lake import read_json, write_json
 from models.apply import score
 from models.bundle import read_bundle, read_holdout
+from models.bundle_hash import BundleRefused, bundle_sha256
 from models.fit import fit_model, rows_of
 from models.judge import judge
 from models.metrics import KINDS, XGBOOST
 from models.packing import Origin, contact_threshold, threshold_version, write_bundle
 from models.split import split_by_time
-from models.store import BundleRefused, bundle_sha256
 from params import FIRST_QUESTION, read_params
 from tests.models.conftest import AS_OF
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from models.bundle_hash import bundle_sha256
 from models.golden import peak_mebibytes, run_golden_rows
-from models.store import bundle_sha256
 from tests.models.test_bundle import write
 
 

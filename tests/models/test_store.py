@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from models.bundle_hash import bundle_sha256
 from models.registry import ModelVersion
-from models.store import BundleDiffers, StoreUnavailable, bundle_sha256, fetch_bundle, files_listed
+from models.store import BundleDiffers, StoreUnavailable, fetch_bundle, files_listed
 
 
 @pytest.fixture(scope="module")

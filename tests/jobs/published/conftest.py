@@ -24,9 +24,9 @@ from jobs import (
     validate_delivery,
 )
 from ledger import intake_rules, known_by, pin_rules
+from models.bundle_hash import bundle_sha256
 from models.git import git
 from models.registry import Registry, Trained
-from models.store import bundle_sha256
 from params import read_params
 from records import ActivityRecord, RunRecord
 from settings import Settings

@@ -6,8 +6,8 @@ import xgboost
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models import reasons
-from models.reasons import margin_contributions
+from models import tree_shap
+from models.tree_shap import margin_contributions
 
 # XGBoost adds float32; a forest without regularisation has contributions of a hundred.
 FLOAT32_ACCURACY = {"atol": 2e-5, "rtol": 1e-5}
@@ -86,13 +86,15 @@ def test_leaves_that_lie_deeper_than_a_byte_of_questions_are_exact_too():
     # Each question takes off the highest value of what is left.
     values = np.arange(40, dtype=np.float32)[:, None]
     booster = trained(values, 2.0 ** np.arange(40), max_depth=12, reg_lambda=0)
-    assert max(len(group.questions) for group in reasons._tables(booster)[0]) > reasons.QUESTIONS
+    assert (
+        max(len(group.questions) for group in tree_shap._tables(booster)[0]) > tree_shap.QUESTIONS
+    )
     expected = of_xgboost(booster, values)
     np.testing.assert_allclose(margin_contributions(booster, values), expected, rtol=1e-5)
 
 
 def test_trees_too_large_for_tables_are_left_to_xgboost(rows, monkeypatch):
-    monkeypatch.setattr(reasons, "LARGEST_TABLES", 1000)
+    monkeypatch.setattr(tree_shap, "LARGEST_TABLES", 1000)
     booster = trained(rows, rows[:, 0] * rows[:, 1], max_depth=4)
     np.testing.assert_array_equal(margin_contributions(booster, rows), of_xgboost(booster, rows))
 
@@ -100,7 +102,7 @@ def test_trees_too_large_for_tables_are_left_to_xgboost(rows, monkeypatch):
 def test_how_many_rows_are_looked_up_at_a_time_changes_no_bit(rows, monkeypatch):
     booster = trained(rows, rows[:, 0] * rows[:, 1], max_depth=4, rounds=20)
     at_once = margin_contributions(booster, rows)
-    monkeypatch.setattr(reasons, "CHUNK_ROWS", 37)
+    monkeypatch.setattr(tree_shap, "CHUNK_ROWS", 37)
     np.testing.assert_array_equal(margin_contributions(booster, rows), at_once)
 
 
