@@ -25,12 +25,10 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from jobs.registry import copy_history, open_registry
 from local.airflow.client import AirflowFailed, Client
 from local.airflow.nights import RunFailed, run_nights
 from local.airflow.paused import unpause_what_runs_by_hand, what_waits
 from local.airflow.processes import run_cli, running
-from params import read_params
 from settings import PROJECT_ROOT, Settings
 from tests.e2e.conftest import Cluster, running_cluster
 from tests.inbox import Inbox, open_inbox
@@ -124,12 +122,9 @@ def deployment(top) -> Settings:
     job(settings, "load_history", "--until", str(TRAINED_UNTIL))
     first = ("--until", str(TRAINED_UNTIL), "--reason", "first model")
     version = job(settings, "retrain_model", *first)["version"]
-    # The customers are too few for a model that beats the baselines beyond doubt, so promote_model
-    # would refuse it.
-    registry = open_registry(settings, read_params())
-    registry.promote(version, actor="test", reason="first model")
-    copy_history(settings, registry)
+    job(settings, "promote_model", "--version", version, "--reason", "first model")
     # What is trained from now on may learn more than the champion could.
+    edit_params(code, "training", {"rows_per_date": 25_000})
     edit_params(code, "model", {"max_rounds": 300})
     return settings
 
@@ -506,7 +501,8 @@ def quickly_trained_code(top: Path) -> Path:
     """A clone of the project whose training is over soon."""
     clone = top / "code"
     git("clone", "--quiet", str(PROJECT_ROOT), str(clone))
-    edit_params(clone, "training", QUICK_TRAINING)
+    # So few rows tell no more than days since the last purchase.
+    edit_params(clone, "training", QUICK_TRAINING | {"rows_per_date": 60})
     edit_params(clone, "model", {"max_rounds": 1})
     return clone
 

@@ -9,20 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from errors import WrongInput
 from jobs.session import EngineFailed, session
 from settings import PROJECT_ROOT, Settings
 from tests.engines.conftest import free_port
 
-# A job that is at work for some seconds, and then writes.
+# A job that is at work until it may write.
 JOB = """
 import sys
+from pathlib import Path
 from jobs.session import session
 from settings import Settings
+
+may_write = Path(sys.argv[1]).with_name("may_write")
 
 def slowly(batches):
     import time
     for batch in batches:
-        time.sleep(5)
+        while not may_write.exists():
+            time.sleep(0.1)
         yield batch
 
 with session(Settings(), "a job", Settings().spark) as spark:
@@ -85,7 +90,8 @@ def test_what_a_dead_job_left_on_a_shared_engine_is_cancelled(shared, tmp_path, 
     # The next try of the job, which begins with what is left.
     with session(Settings(data_root=tmp_path), "a job", url) as spark:
         assert spark.range(3).count() == 3
-    time.sleep(6)
+    (tmp_path / "may_write").touch()
+    time.sleep(3)
     assert list(tmp_path.glob("rows/*.parquet")) == []
     assert list((tmp_path / "sessions").iterdir()) == []
 
@@ -122,8 +128,11 @@ def test_without_that_it_would_have_gone_on_and_written(shared, tmp_path):
     job = start(JOB, url, tmp_path, tmp_path / "rows")
     job.kill()
     job.communicate()
-    time.sleep(6)
-    assert list(tmp_path.glob("rows/*.parquet"))
+    (tmp_path / "may_write").touch()
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("rows/*.parquet")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_an_engine_that_dies_is_a_sentence(shared, tmp_path):
@@ -164,5 +173,5 @@ def test_a_query_beyond_the_memory_ends_the_job_and_not_the_machine(tmp_path, mo
 )
 def test_a_setting_that_cannot_be_is_refused_at_start(monkeypatch, variable, value, why):
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(WrongInput, match=why):
         Settings()

@@ -397,7 +397,7 @@ def test_the_checks_of_a_challenger_count_only_when_there_is_one(check):
 def test_every_section_of_the_parameters_is_in_or_out_of_the_hash_on_purpose():
     judged = {"sources", "validation", "population", "scoring"}
     judged |= {"training", "model", "decision", "drift"}
-    judged |= {"quality", "performance", "retraining", "gate", "rollout"}
+    judged |= {"quality", "performance", "retraining", "gate", "rollout", "retention"}
     assert set(type(PARAMS).model_fields) == judged
 
 
