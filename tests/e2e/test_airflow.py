@@ -456,7 +456,7 @@ def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
     [decision] = rows_of_run(warehouse, RETRAINING_DECISIONS, in_shadow)
     assert decision["evidence"]["in_flight"] == f"challenger {challenger} is being tried"
 
-    by_name = form | {"score_date": str(NIGHT_IN_SHADOW), "model": challenger}
+    by_name = form | {"score_date": str(NIGHT_IN_SHADOW), "model": challenger, "reason": "try it"}
     await_success(airflow, airflow.trigger("nightly_scoring", None, by_name))
     mistaken = current_run(warehouse, NIGHT_IN_SHADOW)
     assert mistaken != in_shadow
