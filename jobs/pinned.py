@@ -13,6 +13,7 @@ from settings import PROJECT_ROOT, Settings
 from warehouse import check_kept, current_run, published_run
 
 NIGHT_CODE = (
+    "chunks.py",
     "expectations/features.py",
     "expectations/predictions.py",
     "jobs/build_features.py",
@@ -23,9 +24,11 @@ NIGHT_CODE = (
     "models/batches.py",
     "models/bundle.py",
     "models/calibration.py",
+    "models/control.py",
     "models/deciles.py",
     "models/estimators.py",
     "models/reasons.py",
+    "models/schema.py",
     "models/tree_shap.py",
     "monitoring/rollout.py",
 )
@@ -44,12 +47,13 @@ def night_code_sha256() -> str:
 def scoring_params_sha256(params: Params, source: str, is_challenged: bool = False) -> str:
     """The hash of exactly those parameters that change what a night computes.
 
-    These are the source without `training_until`, `validation`, `population` and `scoring`; with a
-    challenger also the checks of `rollout` that decide whom it serves. What shaped the model
-    (`training`, `model`, `decision`) is in its bundle; the other sections judge a night that is
-    scored.
+    These are the source without `training_until`, `validation`, `population`, `scoring` and the
+    share of the control; with a challenger also the checks of `rollout` that decide whom it serves.
+    What shaped the model (`training`, `model`, the rest of `decision`) is in its bundle; the other
+    sections judge a night that is scored.
     """
     sections = params.model_dump(mode="json", include={"validation", "population", "scoring"})
+    sections["control_share"] = params.decision.control_share
     if is_challenged:
         checks = {"min_rank_correlation", "max_contacted_factor"}
         sections["rollout"] = params.rollout.model_dump(mode="json", include=checks)

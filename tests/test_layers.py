@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.pinned import NIGHT_CODE
 from settings import PROJECT_ROOT
 
 FOUNDATION = {
@@ -86,6 +87,25 @@ def test_no_job_imports_another_step():
             elif isinstance(node, ast.ImportFrom) and node.module.startswith("jobs."):
                 steps.add(node.module.removeprefix("jobs."))
         assert steps <= SHARED_BY_JOBS, f"{file.name} must not import {steps - SHARED_BY_JOBS}"
+
+
+def test_all_code_that_makes_scores_counts_to_the_code_of_a_night():
+    """Or a fix in it would make other scores under the same run id."""
+    # A name, and the hash of a bundle.
+    make_none = {"models/bundle_hash.py", "models/metrics.py"}
+    found, following = set(), {"jobs/build_features.py", "jobs/score_customers.py"}
+    while following:
+        found |= following
+        modules = {
+            node.module
+            for file in following
+            for node in ast.walk(ast.parse((PROJECT_ROOT / file).read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom)
+        }
+        files = {f"{module.replace('.', '/')}.py" for module in modules}
+        following = {file for file in files if (PROJECT_ROOT / file).is_file()} - found
+    made_by = {file for file in found if file.startswith(("models/", "monitoring/", "chunks"))}
+    assert made_by - make_none <= set(NIGHT_CODE)
 
 
 def test_a_dag_file_starts_quickly_because_it_imports_no_heavy_library():

@@ -354,11 +354,12 @@ def changed_source(**values):
         changed("validation", quarantine_budget_share=0.9),
         changed("population", active_days=90),
         changed("scoring", reasons=False),
+        changed("decision", control_share=0.1),
         changed_source(timezone="Europe/Berlin"),
         changed_source(largest_quantity=1),
         changed_source(countries=["Norway"]),
     ],
-    ids=["validation", "population", "scoring", "zone", "quantity", "countries"],
+    ids=["validation", "population", "scoring", "control", "zone", "quantity", "countries"],
 )
 def test_a_parameter_that_changes_a_score_is_another_run(params):
     assert scoring_params_sha256(params, "generated") != scoring_params_sha256(PARAMS, "generated")
