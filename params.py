@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from datetime import date, time
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -185,6 +185,22 @@ class Source(_Section):
     def zone_of_timestamps(self) -> str:
         """That of timestamps which carry none."""
         return self.timestamp_timezone or self.timezone
+
+    @property
+    def after_midnight(self) -> timedelta:
+        """How long after midnight a day ends, by the clock on the wall."""
+        ends_at = self.day_ends_at
+        return timedelta(hours=ends_at.hour, minutes=ends_at.minute, seconds=ends_at.second)
+
+    @property
+    def dialect(self) -> Text:
+        """How numbers and the like are written; in Parquet files as is usual."""
+        return self.text if self.format == "csv" else Text()
+
+    @property
+    def carried_of_line(self) -> dict[str, str]:
+        """Spark's type of each column that a line carries."""
+        return {name: one.type_of_line for name, one in self.carry.items()}
 
     @property
     def columns_used(self) -> list[str]:

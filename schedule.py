@@ -11,8 +11,8 @@ NIGHT_STARTS_AFTER = timedelta(hours=2)
 
 def starts_at(source: Source) -> time:
     """What the clock of the source shows when a night starts, to the minute."""
-    ends_at = datetime.combine(date.min, source.day_ends_at)
-    return (ends_at + NIGHT_STARTS_AFTER).time().replace(second=0)
+    since_midnight = source.after_midnight + NIGHT_STARTS_AFTER
+    return (datetime.combine(date.min, time()) + since_midnight).time().replace(second=0)
 
 
 def cron(source: Source) -> str:
@@ -35,6 +35,4 @@ def start_of_night(source: Source, score_date: date) -> datetime:
 def day_ended_before(source: Source, moment: datetime) -> date:
     """The last business day that had ended at a moment."""
     on_the_clock = moment.astimezone(ZoneInfo(source.timezone)).replace(tzinfo=None)
-    ends_at = source.day_ends_at
-    since = timedelta(hours=ends_at.hour, minutes=ends_at.minute, seconds=ends_at.second)
-    return (on_the_clock - since).date() - timedelta(days=1)
+    return (on_the_clock - source.after_midnight).date() - timedelta(days=1)

@@ -86,9 +86,7 @@ def days_of_trade(values: pa.Array, texts: pa.Array, kind: str, source: Source) 
     with_zone = instant.fillna(written - offset)
     clock = _on_the_clock(with_zone, "UTC", source.timezone)
     days = _on_the_clock(without_zone, source.zone_of_timestamps, source.timezone).fillna(clock)
-    ends_at = source.day_ends_at
-    after_midnight = timedelta(hours=ends_at.hour, minutes=ends_at.minute, seconds=ends_at.second)
-    return (days - after_midnight).to_numpy().astype(DAY)
+    return (days - source.after_midnight).to_numpy().astype(DAY)
 
 
 def _parsed(texts: pa.Array, pattern: str | None) -> pd.Series:

@@ -21,7 +21,7 @@ ALIKE_SHARE = 0.9
 """The least share of lines with as many values as the first, for a separator to be one."""
 
 NUMBER_SHARE = 0.95
-"""The least share of a column's values that look like numbers, for it to show how these look."""
+"""The least share of a column's values that are numbers, for it to hold numbers."""
 
 NUMBER_MARKS = (
     *((".", None), (",", None)),

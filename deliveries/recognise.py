@@ -14,19 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deliveries.contract import file_columns
-from deliveries.dialect import look_at_text, number_marks
+from deliveries.dialect import NUMBER_SHARE, look_at_text, number_marks
 from deliveries.files import open_parquet
 from deliveries.table import TableUnfit, as_text
 from deliveries.time_patterns import time_patterns
 from deliveries.values import given_texts, read_numbers
-from params import Columns, Source, Text
+from params import Columns, Source
 
 FILES_LOOKED_AT = 5
 GROUPS_LOOKED_AT = 8
 GROUP_ROWS = 2_000
-
-NUMBER_SHARE = 0.95
-"""The least share of a column's values that are numbers, for it to hold numbers."""
 
 NULL_MARKERS = ("\\N", "NULL", "null", "NaN", "nan", "None", "<NA>", "#N/A", "NA", "N/A")
 
@@ -217,8 +214,7 @@ def _can_be(ours: str, given: pa.Array, patterns: list, draft: Source) -> bool:
     # A number such as 20260331 can be a day, but also an id.
     if patterns and patterns != ["yyyyMMdd"]:
         return False
-    dialect = draft.text if draft.format == "csv" else Text()
-    numbers = read_numbers(given, dialect).drop_null()
+    numbers = read_numbers(given, draft.dialect).drop_null()
     is_number = len(given) > 0 and len(numbers) >= NUMBER_SHARE * len(given)
     if ours in NUMBERS:
         return is_number

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from deliveries.contract import file_columns
 from deliveries.table import Batch, TableUnfit, read_batches
 from deliveries.values import by_value, given_texts, read_numbers
-from params import Source, Text
+from params import Source
 
 COUNTED_ROWS = 20_000_000
 """Rows among which repeats are counted; each takes eight bytes of memory."""
@@ -147,7 +147,7 @@ def _count_days(
     with np.errstate(over="ignore"):
         np.add.at(contents, codes, batch.hashes[is_dated])
     for day, rows, content in zip(
-        distinct.tolist(), np.bincount(codes, minlength=0).tolist(), contents.tolist(), strict=True
+        distinct.tolist(), np.bincount(codes).tolist(), contents.tolist(), strict=True
     ):
         one = days[day][path]
         one.rows += rows
@@ -170,8 +170,7 @@ def _count_values(batch: Batch, ours: dict[str, int], found: Survey) -> None:
 
 
 def _numbers(texts: pa.Array, source: Source) -> pa.Array:
-    dialect = source.text if source.format == "csv" else Text()
-    return by_value(texts, lambda some: read_numbers(given_texts(some, source), dialect))
+    return by_value(texts, lambda some: read_numbers(given_texts(some, source), source.dialect))
 
 
 def _decimals(numbers: pa.Array) -> int:

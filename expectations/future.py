@@ -1,7 +1,7 @@
 """Lines that are dated after the day of their delivery: by how much, and what that looks like."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,8 +21,7 @@ def hours_ahead(tagged: DataFrame, source: Source) -> dict[date, dict[int, int]]
     Args:
         tagged: As ``split.split_lines`` gives it.
     """
-    ends_at = source.day_ends_at
-    since_midnight = ((ends_at.hour * 60 + ends_at.minute) * 60 + ends_at.second) * MICROS
+    since_midnight = source.after_midnight // timedelta(microseconds=1)
     local = F.unix_micros(F.from_utc_timestamp("invoiced_at", source.timezone))
     ended = (F.unix_date("known_on").cast("bigint") + 1) * DAY + since_midnight
     hours = (F.floor((local - ended) / HOUR) + 1).cast("int")

@@ -114,8 +114,6 @@ def take_deliveries(
     earliest = 0 if repaired else 1
     needed = (F.col("outcome") == QUARANTINED) | (F.col("days_late") >= earliest)
     log.info("reading %s", about(deliveries))
-    if absent := source.columns.absent:
-        log.info("the source has no %s: no rule and no feature is over it", " and no ".join(absent))
     with ExitStack() as files:
         tagged = files.enter_context(
             kept(split.withColumn("raw", F.when(needed, F.col("raw"))), root)
@@ -312,8 +310,7 @@ def _write(
     rows = tagged.where(F.col("outcome") == outcome)
     dataset = DATASETS[outcome]
     if outcome != QUARANTINED:
-        carried = {name: one.type_of_line for name, one in source.carry.items()}
-        dataset = dataset.extended(carried)
+        dataset = dataset.extended(source.carried_of_line)
     pieces = write_deliveries(rows, dataset, root, ids, orders[outcome])
     counted = {day: sum(counts.get(day, {}).get(outcome, {}).values()) for day in ids}
     check_written(outcome, {day: piece.rows for day, piece in pieces.items()}, counted)

@@ -99,10 +99,8 @@ def summarise_intakes(
         for day, name in intakes.items()
     }
     entry = params.source(source)
-    carried = {name: one.type_of_line for name, one in entry.carry.items()}
-    accepted = read_pieces(
-        spark, root, lines.values(), catalog.TRANSACTIONS.extended(carried), remedy
-    )
+    dataset = catalog.TRANSACTIONS.extended(entry.carried_of_line)
+    accepted = read_pieces(spark, root, lines.values(), dataset, remedy)
     activity = summarise_activity(accepted, entry.timezone, entry.day_ends_at, entry.carry)
     pieces = write_deliveries(
         activity.repartition("known_on"),

@@ -23,7 +23,8 @@ import catalog
 import warehouse
 from jobs.entry import job_parser, run_name, start
 from params import Params, read_params
-from records import RecordOutdated, RunRecord
+from records import RunRecord
+from sealed import RecordOutdated
 from settings import Settings
 
 PARSER = job_parser(__doc__, "--dry-run")

@@ -31,7 +31,7 @@ from models.bundle_hash import BundleRefused
 from models.explain import Attribution, attribute, figure
 from models.sections import Points, Section, Table, sections_page, sections_text
 from models.store import BundleDiffers, StoreUnavailable
-from params import read_params
+from params import MICROS, read_params
 from records import ActivityRecord, IntakeRecord, RunRecord, StageRecord
 from sealed import RecordOutdated
 from settings import Settings
@@ -55,8 +55,6 @@ EXACT = 1e-12
 """Scores are the same to the last bits of the exponential, in which processors differ."""
 
 HASH_DIGITS = 12
-MICROS = 1_000_000
-
 CANNOT_BE_READ = (
     *(FileNotFoundError, PieceAltered, RecordDamaged, RecordOutdated, warehouse.RunDropped),
     *(BundleRefused, BundleDiffers, StoreUnavailable),

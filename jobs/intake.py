@@ -1,5 +1,6 @@
 """What jobs share that take deliveries in: the copy, and what is held against it."""
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -30,6 +31,8 @@ from ledger import (
 )
 from params import Source
 from records import IntakeRecord, RunRecord
+
+log = logging.getLogger(__name__)
 
 RECEIVE_AGAIN = (
     "Have the day delivered again; the same files give the same delivery. Then clear the run from "
@@ -107,6 +110,12 @@ def check_not_repeated(
 
 
 LINES = (catalog.TRANSACTIONS, catalog.EXCLUDED_TRANSACTIONS, catalog.QUARANTINED_TRANSACTIONS)
+
+
+def say_what_is_absent(source: Source) -> None:
+    """Log, before deliveries are taken in, which columns the source does without."""
+    if absent := source.columns.absent:
+        log.info("the source has no %s: no rule and no feature is over it", " and no ".join(absent))
 
 
 def is_taken(root: Path, record: IntakeRecord) -> bool:

@@ -35,6 +35,7 @@ from jobs.intake import (
     contents_taken,
     is_taken,
     receive_delivery,
+    say_what_is_absent,
 )
 from jobs.repairs import NothingToRepair, take_repair
 from jobs.session import job_session
@@ -112,6 +113,8 @@ def run(
     found = find_lacking(settings, params, until, accepted) if found is None else found
     accepted = {**found.accepted, **(accepted or {})}
     refusals = dict(found.refusals)
+    if found.pending:
+        say_what_is_absent(params.source(settings.source))
     # Two deliveries of one day are taken one after the other.
     for position in range(max(map(len, found.pending.values()), default=0)):
         every = [pending[position] for pending in found.pending.values() if len(pending) > position]

@@ -18,7 +18,13 @@ from errors import BadData
 from expectations.intake import refuse, take_deliveries
 from expectations.refusal import DeliveryRefused
 from jobs.entry import run_parser, start
-from jobs.intake import check_copy_of, check_not_repeated, contents_taken, is_taken
+from jobs.intake import (
+    check_copy_of,
+    check_not_repeated,
+    contents_taken,
+    is_taken,
+    say_what_is_absent,
+)
 from jobs.session import engine_of, on_spark
 from params import Params, Validation
 from records import IntakeRecord, RunRecord, recorded
@@ -61,6 +67,7 @@ def take_in(spark: SparkSession, root: Path, params: Params, record: RunRecord) 
         if kept_docs.exists() and not docs.exists():
             shutil.copytree(kept_docs, docs)
         return found
+    say_what_is_absent(source)
     folder = check_copy_of(root, record)
     with DeliveredCells(root) as cells:
         try:

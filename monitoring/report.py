@@ -43,6 +43,7 @@ class DriftPage(MetricContainer):
             labels = sorted({label for trace in chart["data"] for label in trace["x"]})
             # Evidently would show the fullest bin first.
             chart["layout"]["xaxis"] |= {"categoryorder": "array", "categoryarray": labels}
+        unheard = [text_widget(text=f"Changes go unheard in {', '.join(self.deaf)}")]
         return [
             header_text(label=self.title),
             counter(counters=[CounterData(*each) for each in self.counters.items()]),
@@ -54,10 +55,7 @@ class DriftPage(MetricContainer):
                 ],
                 data=self.rows,
             ),
-            *(
-                [text_widget(text=f"Changes go unheard in {', '.join(self.deaf)}")]
-                * bool(self.deaf)
-            ),
+            *(unheard if self.deaf else []),
             *compared,
         ]
 
