@@ -51,3 +51,14 @@ def url(empty_url) -> str:
 def engine(url):
     """The warehouse at `url`."""
     return warehouse.connect(url)
+
+
+@pytest.fixture
+def connect_as(url):
+    """Connects to the warehouse on PostgreSQL as a user with the rights of one group alone."""
+
+    def connect(group: str) -> sa.Engine:
+        separator = "&" if "?" in url else "?"
+        return warehouse.connect(f"{url}{separator}options=-c%20role%3Dscoring_{group}")
+
+    return connect

@@ -294,12 +294,8 @@ def test_rows_from_before_there_were_challengers_keep_their_values(empty_url):
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
-def test_readers_do_not_see_the_scores_of_both_models_and_writers_can_take_back(url, engine):
-    separator = "&" if "?" in url else "?"
-    reader, writer = (
-        warehouse.connect(f"{url}{separator}options=-c%20role%3Dscoring_{role}")
-        for role in ("reader", "writer")
-    )
+def test_readers_do_not_see_the_scores_of_both_models_and_writers_can_take_back(connect_as, engine):
+    reader, writer = connect_as("reader"), connect_as("writer")
     publish(writer, a_run())
     late = a_challenged_run("run-2", published_at=a_run().published_at + timedelta(hours=1))
     publish_both(writer, late, replaces="run-1")

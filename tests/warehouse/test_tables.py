@@ -290,9 +290,8 @@ postgresql_only = pytest.mark.parametrize("empty_url", ["postgresql"], indirect=
 
 @pytest.mark.e2e
 @postgresql_only
-def test_the_jobs_need_no_more_than_the_writer_may(url, engine):
-    separator = "&" if "?" in url else "?"
-    writer = warehouse.connect(f"{url}{separator}options=-c%20role%3Dscoring_writer")
+def test_the_jobs_need_no_more_than_the_writer_may(connect_as, engine):
+    writer = connect_as("writer")
 
     warehouse.check_migrated(writer)
     warehouse.publish(writer, a_run(), [predictions("ada", "bob")], replaces=None)
@@ -311,10 +310,9 @@ def test_the_jobs_need_no_more_than_the_writer_may(url, engine):
 
 @pytest.mark.e2e
 @postgresql_only
-def test_a_reader_sees_published_predictions_only(url, engine):
+def test_a_reader_sees_published_predictions_only(connect_as, engine):
     warehouse.publish(engine, a_run(), [predictions("ada", "bob")], replaces=None)
-    separator = "&" if "?" in url else "?"
-    reader = warehouse.connect(f"{url}{separator}options=-c%20role%3Dscoring_reader")
+    reader = connect_as("reader")
 
     with reader.connect() as connection:
         assert connection.scalar(sa.text("select count(*) from latest_predictions")) == 2
