@@ -60,8 +60,9 @@ night: $(READY)   ## Run one night through Airflow: make night DATE=2026-04-01
 faults: $(READY)   ## Do to a night what can happen to one, 400 times: make faults [COUNT=400 SEED=1]; an hour
 	@python -m benchmarks.faults --count $(or $(COUNT),400) --seed $(or $(SEED),1) --page docs/faults.md
 
-bench: $(READY) $(PEERS)/.ready   ## This project beside its peers, on the same work: make bench [SIZE=small REPEATS=3]
-	@python -m benchmarks.bench --size $(or $(SIZE),small) --repeats $(or $(REPEATS),3) --peers $(PEERS)
+bench: $(READY) $(PEERS)/.ready   ## This project beside its peers, on the same work: make bench [SIZE=small REPEATS=3 PARTS=ways]
+	@python -m benchmarks.bench --size $(or $(SIZE),small) --repeats $(or $(REPEATS),3) --peers $(PEERS) \
+		--parts $(or $(PARTS),ways)
 
 train: $(READY)   ## Train in this checkout (dvc repro), and show what came out
 	@python -m local.train

@@ -188,6 +188,17 @@ report_drift, measure_quality, measure_performance, advance_rollout, decide_retr
 FEATURES_LAYOUT = "lake/features/score_date={score_date}/run_id={run_id}"
 PREDICTIONS_LAYOUT = "lake/predictions/score_date={score_date}/run_id={run_id}"
 
+UNSCORABLE = Dataset(
+    "unscorable",
+    "customer_id string",
+    "lake/unscorable/score_date={score_date}/run_id={run_id}",
+)
+"""Customers of the population whose features break a promise, ordered by ``customer_id``; they get
+a fallback score.
+
+Made by: build_features. Used by: score_customers.
+"""
+
 PREDICTIONS = Dataset(
     "predictions",
     "customer_id string, probability double, decile int, is_contacted boolean, "

@@ -41,9 +41,9 @@ def make_history(root: Path, customers: int, days: int) -> None:
     )
 
 
-def make_day(history: Path, root: Path, lines: int) -> None:
+def make_day(history: Path, root: Path, lines: int, day: date = UNTIL) -> None:
     """One delivery of so many lines, of the history's days one behind the other, dated alike."""
-    target = catalog.incoming_folder(root, UNTIL) / "part-0.parquet"
+    target = catalog.incoming_folder(root, day) / "part-0.parquet"
     if target.exists():
         return
     tables: list[pa.Table] = []
@@ -54,7 +54,7 @@ def make_day(history: Path, root: Path, lines: int) -> None:
     rows = pa.concat_tables(tables).slice(0, lines)
     moment = rows["invoiced_at"]
     since_midnight = pc.subtract(moment, pc.floor_temporal(moment, unit="day"))
-    midnight = pa.scalar(UNTIL, pa.date32()).cast(moment.type)
+    midnight = pa.scalar(day, pa.date32()).cast(moment.type)
     position = rows.schema.get_field_index("invoiced_at")
     dated = pc.add(midnight, since_midnight).cast(moment.type)
     target.parent.mkdir(parents=True)

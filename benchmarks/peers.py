@@ -41,9 +41,8 @@ def mlflow_udf(features: str, model: str) -> dict:
     import xgboost
     from pyspark.sql import functions as F
 
-    booster = xgboost.XGBClassifier()
-    booster.load_model(model)
-    booster.set_params(n_jobs=1)
+    # As a bare booster, which answers with a probability; the classifier would say yes or no.
+    booster = xgboost.Booster(model_file=model)
     spark = spark_session("local[2]")
     with tempfile.TemporaryDirectory(dir=Path(features).parent) as folder:
         mlflow.xgboost.save_model(booster, f"{folder}/model")

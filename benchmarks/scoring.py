@@ -10,6 +10,7 @@ deciles, sorted files.
 import argparse
 import json
 import shutil
+from collections.abc import Callable
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -47,8 +48,12 @@ def customers(first: int, count: int) -> dict[str, np.ndarray]:
     return {"customer_id": np.array(ids), **features}
 
 
-def make_bundle(folder: Path) -> Path:
-    """A bundle of a full-sized model, by the real jobs."""
+def make_bundle(folder: Path, record_customers: Callable[[Path], None] | None = None) -> Path:
+    """A bundle of a full-sized model, by the real jobs.
+
+    Args:
+        record_customers: Writes those whose features every night must find again into a folder.
+    """
     from jobs import build_bundle, evaluate_model, train_model
 
     parts = []
@@ -64,8 +69,11 @@ def make_bundle(folder: Path) -> Path:
     training_set = folder / "training_set"
     training_set.mkdir(parents=True)
     pq.write_table(pa.concat_tables(parts), training_set / "training_set.parquet")
-    for name in ("golden_activity.parquet", "golden_features.parquet"):
-        pq.write_table(parts[0].slice(0, 3), training_set / name)
+    if record_customers is None:
+        for name in ("golden_activity.parquet", "golden_features.parquet"):
+            pq.write_table(parts[0].slice(0, 3), training_set / name)
+    else:
+        record_customers(training_set)
     write_json(training_set / "left_out.json", {})
     window = {"source": "generated", "training_until": "2026-07-31"}
     write_json(folder / "training_window.json", window)

@@ -31,7 +31,10 @@ PARSER = job_parser(__doc__, "--dry-run")
 PARSER.add_argument("--dry-run", action="store_true", help="say what would be dropped")
 PARSER.add_argument("--actor", help="who asks for it; default the user of this machine")
 
-LAYOUTS = (catalog.FEATURES_LAYOUT, catalog.PREDICTIONS.layout, catalog.ARM_SCORES.layout)
+LAYOUTS = (
+    catalog.FEATURES_LAYOUT,
+    *(one.layout for one in (catalog.UNSCORABLE, catalog.PREDICTIONS, catalog.ARM_SCORES)),
+)
 """What is removed of a run in the lake."""
 
 log = logging.getLogger("jobs.apply_retention")

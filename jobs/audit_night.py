@@ -274,8 +274,9 @@ def check_stages(
     all_days = value_sha256({name: piece.sha256 for name, piece in activity.items()})
     _same(record, "build_features read", "activity", built.inputs, all_days)
     features = built.pieces["features"]
-    _check_files(root, [features, *scored.pieces.values()], record, checked)
-    _same(record, "score_customers read", "features", scored.inputs, features.sha256)
+    _check_files(root, [*built.pieces.values(), *scored.pieces.values()], record, checked)
+    for name, piece in built.pieces.items():
+        _same(record, "score_customers read", name, scored.inputs, piece.sha256)
     for name, piece in scored.pieces.items():
         _same(record, "publish_predictions read", name, published.inputs, piece.sha256)
     facts = scored.facts

@@ -1,15 +1,17 @@
 """Describe every active customer at the end of the night's day.
 
 Reads the activity of the deliveries that the run has pinned, and nothing else; writes the run's
-features. First the customers recorded with the model must come out as they did at training.
+features, and who cannot be scored from theirs. First the customers recorded with the model must
+come out as they did at training.
 """
 
 import logging
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 import catalog
-from expectations.features import verify_features
+from expectations.features import unscorable, verify_features
 from features.activity import ON_TIME, read_activity
 from features.build import build_features
 from features.golden import check_golden
@@ -57,13 +59,16 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
 
         docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "features"
         # Kept first: to sort, Apache Spark looks at all rows twice, and would compute them twice.
-        with kept(features, root) as described:
+        with kept(unscorable(spark, features), root) as described:
             folder = root / catalog.FEATURES_LAYOUT.format(**record.key)
-            written = write_sorted(described, folder, root, ["customer_id"])
+            written = write_sorted(described.drop("is_scorable"), folder, root, ["customer_id"])
+            rejected = described.where(~F.col("is_scorable")).select("customer_id")
+            folder = catalog.UNSCORABLE.partition(root, **record.key)
+            unscored = write_sorted(rejected, folder, root, ["customer_id"])
             findings = verify_features(read_pieces(spark, root, [written]), docs, active_days)
         for finding in findings:
             log.warning("%s", finding)
-        stage.pieces["features"] = written
+        stage.pieces = {"features": written, "unscorable": unscored}
         stage.facts = {"population": written.rows, "golden": golden, "findings": findings}
     return stage.facts
 

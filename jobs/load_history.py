@@ -39,6 +39,7 @@ from jobs.intake import (
 )
 from jobs.repairs import NothingToRepair, take_repair
 from jobs.session import job_session
+from jobs.sizes import lines_of, rows_of
 from lake import PieceAltered, PieceMissing, is_whole
 from ledger import (
     Entry,
@@ -65,11 +66,6 @@ add_day(
     help="take this day's delivery although it was refused; asks for --reason",
 )
 PARSER.add_argument("--reason", help="why a refused delivery is accepted; kept with it")
-
-BYTES_OF_A_LINE = 60
-
-# A line with its payload takes as much memory as so many rows of activity.
-ROWS_OF_A_LINE = 2.5
 
 PORTION_ROWS = 500_000
 """Rows that are taken in at once, and summarised, before the next deliveries are."""
@@ -137,15 +133,15 @@ def run(
 
 def portions(some: Sequence[Entry]) -> Iterator[list[Entry]]:
     """Deliveries in their order, so many at a time that an engine's memory holds them."""
-    most = max(PORTION_ROWS, sum(map(rows_of, some)) // MOST_PORTIONS)
+    most = max(PORTION_ROWS, sum(map(lines_in, some)) // MOST_PORTIONS)
     portion: list[Entry] = []
     rows = 0
     for entry in some:
-        if portion and rows + rows_of(entry) > most:
+        if portion and rows + lines_in(entry) > most:
             yield portion
             portion, rows = [], 0
         portion.append(entry)
-        rows += rows_of(entry)
+        rows += lines_in(entry)
     if portion:
         yield portion
 
@@ -355,17 +351,14 @@ def main(arguments: argparse.Namespace) -> dict:
             raise DeliveryRefused(found.refusals)
         return totals(settings.data_root, found.rules, arguments.until)
     pending = [entry for entries in found.pending.values() for entry in entries] + found.repairs
-    rows = sum(map(rows_of, pending))
-    engine = choose_engine(settings.spark, round(ROWS_OF_A_LINE * rows))
+    engine = choose_engine(settings.spark, rows_of(sum(map(lines_in, pending))))
     with job_session(settings, f"load_history {arguments.until}", engine) as spark:
         return run(spark, settings, params, arguments.until, found, accepted)
 
 
-def rows_of(entry: Entry) -> int:
-    """About how many rows are to be read: those of Parquet are known, those of text guessed."""
-    return sum(
-        file.bytes // BYTES_OF_A_LINE if file.rows is None else file.rows for file in entry.files
-    )
+def lines_in(entry: Entry) -> int:
+    """About how many lines a delivery has."""
+    return lines_of(entry.files)
 
 
 if __name__ == "__main__":

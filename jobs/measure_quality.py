@@ -18,6 +18,7 @@ import catalog
 import warehouse
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
+from jobs.sizes import population_rows
 from lake import read_json, read_pieces, read_together
 from models.bundle import Bundle, read_bundle
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
@@ -262,4 +263,4 @@ def informing(root: Path, record: RunRecord) -> list[QualityFinding]:
 
 
 if __name__ == "__main__":
-    start(PARSER, on_spark("measure_quality", run))
+    start(PARSER, on_spark("measure_quality", run, population_rows))

@@ -7,7 +7,7 @@ of customers gets its score, unless it is found unfit.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from expectations.features import unscorable
 from expectations.predictions import verify_predictions
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
+from jobs.sizes import population_rows
 from lake import Piece, check_pieces, kept, kept_files, read_pieces, write_sorted
 from models.arms import bucket_column
 from models.batches import (
@@ -55,7 +56,7 @@ log = logging.getLogger("jobs.score_customers")
 class Night:
     """What a run is scored from.
 
-    ``rejected`` is a folder of files that name the customers whose features break a promise.
+    ``rejected`` are files that name the customers whose features break a promise.
     """
 
     root: Path
@@ -63,7 +64,7 @@ class Night:
     params: Params
     champion: Bundle
     features: list[Path]
-    rejected: Path
+    rejected: list[Path]
     previous: DataFrame
 
 
@@ -88,7 +89,8 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     root = settings.data_root
     with recorded(root, record, "score_customers", engine_of(spark)) as stage:
         champion = pinned_bundle(root, record.bundle_sha256)
-        described = StageRecord.read(root, record, "build_features").pieces["features"]
+        built = StageRecord.read(root, record, "build_features").pieces
+        described = built["features"]
         remedy = f"Make them again: {record.command('build_features')}"
         paths = check_pieces(root, [described], remedy)
         before_id = same_question(root, record)
@@ -97,10 +99,10 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         stage.inputs["features"] = described.sha256
         stage.inputs |= {f"previous {name}": piece.sha256 for name, piece in before.items()}
 
-        features = spark.read.parquet(*map(str, paths))
-        rejected = unscorable(spark, features).where(~F.col("is_scorable")).select("customer_id")
-        with kept_files(rejected, root) as folder:
-            night = Night(root, record, params, champion, paths, folder, previous)
+        if "unscorable" in built:
+            stage.inputs["unscorable"] = built["unscorable"].sha256
+        with unscorable_files(spark, root, built, remedy) as rejected:
+            night = Night(root, record, params, champion, paths, rejected, previous)
             if record.challenger is None:
                 written = score_alone(spark, night)
             else:
@@ -112,6 +114,21 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         findings = verify_predictions(predictions, described.rows, docs)
         stage.facts = describe(predictions, champion) | {"findings": findings} | written.facts
     return stage.facts
+
+
+@contextmanager
+def unscorable_files(
+    spark: SparkSession, root: Path, built: Mapping[str, Piece], remedy: str
+) -> Iterator[list[Path]]:
+    """Files that name the customers whose features break a promise, while the block lasts."""
+    if "unscorable" in built:
+        yield check_pieces(root, [built["unscorable"]], remedy)
+        return
+    # The features were made by code that did not put them down.
+    features = unscorable(spark, read_pieces(spark, root, [built["features"]], remedy=remedy))
+    rejected = features.where(~F.col("is_scorable")).select("customer_id")
+    with kept_files(rejected, root) as folder:
+        yield sorted(folder.glob("*.parquet"))
 
 
 def same_question(root: Path, record: RunRecord) -> str | None:
@@ -402,11 +419,6 @@ def describe(predictions: DataFrame, bundle: Bundle) -> dict:
         "threshold": bundle.threshold,
         "threshold_version": bundle.threshold_version,
     }
-
-
-def population_rows(settings: Settings, record: RunRecord) -> int:
-    """How many customers the run describes."""
-    return StageRecord.read(settings.data_root, record, "build_features").pieces["features"].rows
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import catalog
 from features.activity import summarise_intakes
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
+from jobs.sizes import delivered_rows
 from lake import is_whole
 from params import Params
 from records import ActivityRecord, RunRecord, recorded
@@ -60,4 +61,4 @@ def summarise(
 
 
 if __name__ == "__main__":
-    start(PARSER, on_spark("summarise_activity", run))
+    start(PARSER, on_spark("summarise_activity", run, delivered_rows))

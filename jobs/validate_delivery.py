@@ -26,6 +26,7 @@ from jobs.intake import (
     say_what_is_absent,
 )
 from jobs.session import engine_of, on_spark
+from jobs.sizes import delivered_rows
 from params import Params, Validation
 from records import IntakeRecord, RunRecord, recorded
 from settings import Settings
@@ -118,4 +119,4 @@ def compared_with(root: Path, record: RunRecord, limits: Validation) -> dict[dat
 
 
 if __name__ == "__main__":
-    start(PARSER, on_spark("validate_delivery", run))
+    start(PARSER, on_spark("validate_delivery", run, delivered_rows))

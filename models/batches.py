@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -61,17 +61,19 @@ def _challenger_bundle(folder: Path, sha256: str) -> Bundle | None:
         return None
 
 
-def marked(scorer: Scorer, rejected: Path, challenger: Challenger | None = None) -> Scorer:
+def marked(
+    scorer: Scorer, rejected: Sequence[Path], challenger: Challenger | None = None
+) -> Scorer:
     """``scorer`` for batches of features alone; it gets the columns that it asks for beside them.
 
     Args:
-        rejected: A folder of Parquet files that name the customers who are not scorable.
+        rejected: Parquet files that name the customers who are not scorable.
         challenger: Whose share ``in_share`` tells.
     """
 
     def score_marked(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         names: list[str] = []
-        for path in rejected.glob("*.parquet"):
+        for path in rejected:
             names += pq.ParquetFile(path).read()["customer_id"].to_pylist()
         return scorer(_mark(batch, pa.array(names, pa.string()), challenger) for batch in batches)
 

@@ -76,6 +76,20 @@ def test_the_features_are_those_of_the_pinned_deliveries_each_time_it_runs(spark
     assert features_of(root, record) == rows
 
 
+@pytest.mark.usefixtures("golden")
+def test_who_cannot_be_scored_is_put_down_beside_the_features(spark, settings):
+    root = settings.data_root
+    # A customer who spends more than anybody can is one that no model has seen.
+    odd = visit("odd", on=AS_OF, micros=2 * 10**18)
+    deliver(root, AS_OF, [*(visit(f"c{n:02}", on=AS_OF) for n in range(40)), odd], "00aa")
+    record = run_of(root, {AS_OF: "00aa"})
+    build_features.run(spark, settings, read_params(), record)
+    piece = StageRecord.read(root, record, "build_features").pieces["unscorable"]
+    named = pq.read_table([root / file.path for file in piece.files]).to_pylist()
+    assert [row["customer_id"] for row in named] == ["odd"]
+    assert "is_scorable" not in features_of(root, record)[0]
+
+
 def test_code_that_makes_other_features_than_training_stops_the_night(spark, settings, golden):
     recorded = pq.read_table(golden / FEATURES_FILE)
     pq.write_table(recorded.slice(1), golden / FEATURES_FILE)

@@ -184,6 +184,21 @@ def test_who_cannot_be_scored_and_has_no_history_gets_the_prior(night, bundle):
     assert (row["reason_1"], row["reason_2"], row["reason_3"]) == (None, None, None)
 
 
+def test_who_cannot_be_scored_is_whom_build_features_has_named(spark, settings, bundle):
+    record = open_run(settings, bundle, customers(50, seed=9), run_id="r1")
+    described = StageRecord.read(settings.data_root, record, "build_features").pieces["features"]
+    named = pa.table({"customer_id": ["c0003"]})
+    unscorable = put_dataset(settings.data_root, record, catalog.UNSCORABLE.layout, named)
+    pieces = {"features": described, "unscorable": unscorable}
+    finish(settings.data_root, record, "build_features", **pieces)
+    score_customers.run(spark, settings, PARAMS, record)
+    found = predictions(settings, record).to_pylist()
+    fallbacks = [row["customer_id"] for row in found if row["status"] != "scored"]
+    assert fallbacks == ["c0003"]
+    stage = StageRecord.read(settings.data_root, record, "score_customers")
+    assert stage.inputs == {name: piece.sha256 for name, piece in pieces.items()}
+
+
 def test_the_facts_add_up_and_are_kept(night):
     facts, root = night.facts, night.settings.data_root
     assert (facts["population"], facts["scored"]) == (300, 299)
