@@ -105,8 +105,10 @@ def nights_to_run(settings: Settings, params: Params, count: int) -> list[date]:
         )
     if why := too_short(params, params.source(settings.source), delivered[0]):
         raise WrongInput(why)
-    in_a_row = [after[0] + timedelta(days=n) for n in range(count)]
-    return list(itertools.takewhile(set(after).__contains__, in_a_row))
+    source = params.source(settings.source)
+    every = (after[0] + timedelta(days=n) for n in itertools.count())
+    expected = (day for day in every if source.trades_on(day) or day in after)
+    return list(itertools.takewhile(after.__contains__, itertools.islice(expected, count)))
 
 
 def run(settings: Settings, params: Params, *, nights: int, customers: int) -> None:

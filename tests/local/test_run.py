@@ -31,6 +31,17 @@ def test_nights_are_the_first_delivered_days_in_a_row_after_the_training(deliver
     assert nights_to_run(shop, PARAMS, 1) == [date(2011, 9, 6)]
 
 
+def test_closed_weekdays_are_no_nights_unless_they_were_delivered(delivered):
+    """The 4th was a Sunday."""
+    shop = delivered(2, 4, 7, 8)
+    shut = PARAMS.source(shop.source).model_copy(
+        update={"closed_weekdays": ["monday", "tuesday"], "training_until": date(2011, 9, 2)}
+    )
+    params = PARAMS.model_copy(update={"sources": {shop.source: shut}})
+    # Nothing came for the Saturday.
+    assert nights_to_run(shop, params, 3) == [date(2011, 9, 4), date(2011, 9, 7), date(2011, 9, 8)]
+
+
 def test_a_generated_source_needs_no_deliveries(settings):
     assert nights_to_run(settings, PARAMS, 2) == [date(2026, 4, 1), date(2026, 4, 2)]
 
