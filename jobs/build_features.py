@@ -60,7 +60,8 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         with kept(features, root) as described:
             folder = root / catalog.FEATURES_LAYOUT.format(**record.key)
             written = write_sorted(described, folder, root, ["customer_id"])
-            findings = verify_features(read_pieces(spark, root, [written]), docs, active_days)
+            batch, night = read_pieces(spark, root, [written]), record.score_date
+            findings = verify_features(batch, docs, night=night, active_days=active_days)
         for finding in findings:
             log.warning("%s", finding)
         stage.pieces["features"] = written
