@@ -21,6 +21,7 @@ from local.airflow.paused import unpause_what_runs_by_hand, what_waits
 from local.airflow.processes import dashboard, free_port, run_cli, running
 from local.postgres import ServerFailed
 from local.signals import leave_when_told
+from params import read_params
 from settings import Settings
 
 DASHBOARD_PORT = 8085
@@ -57,7 +58,7 @@ def main() -> None:
             if arguments.until < arguments.first:
                 past.error(f"--until {arguments.until} comes before --from {arguments.first}")
             settings = Settings()
-            nights = nights_between(settings, arguments.first, arguments.until)
+            nights = nights_between(settings, read_params(), arguments.first, arguments.until)
             with running(settings) as client:
                 run_nights(client, nights, {"may_retrain": arguments.may_retrain})
     except (AirflowFailed, RunFailed, ServerFailed, WrongInput) as error:

@@ -9,7 +9,7 @@ import catalog
 from errors import WrongInput
 from local.airflow.client import AirflowFailed, Client, insist_on_health
 from local.airflow.console import console
-from params import read_params
+from params import Params, read_params
 from schedule import start_of_night
 from settings import Settings
 
@@ -21,14 +21,14 @@ class RunFailed(RuntimeError):
     """
 
 
-def nights_between(settings: Settings, first: date, last: date) -> list[date]:
+def nights_between(settings: Settings, params: Params, first: date, last: date) -> list[date]:
     """The nights there are from one day to another: not those of closed weekdays, unless
     something was delivered for them.
 
     Raises:
         WrongInput: If there is none.
     """
-    source = read_params().source(settings.source)
+    source = params.source(settings.source)
     every = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     nights = [
         day
