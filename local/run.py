@@ -8,6 +8,7 @@ import argparse
 import itertools
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -47,8 +48,9 @@ def step(title: str, does: str, *command: str) -> str:
     console.rule(f"[bold]{title}", align="left")
     console.print(does)
     source = os.environ["SCORING_SOURCE"]
-    setting = "" if source == GENERATED else f"SCORING_SOURCE={source} "
-    console.print(f"$ {setting}python -m {' '.join(command)}", style="dim", soft_wrap=True)
+    setting = "" if source == GENERATED else f"SCORING_SOURCE={shlex.quote(source)} "
+    shown = f"$ {setting}python -m {shlex.join(command)}"
+    console.print(shown, style="dim", markup=False, soft_wrap=True)
     started = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-m", *command],
