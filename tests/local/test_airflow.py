@@ -10,8 +10,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import httpx
 import pytest
 
+import catalog
+from errors import WrongInput
 from local.airflow.client import TRIES, Client
-from local.airflow.nights import RunFailed, run_nights
+from local.airflow.nights import RunFailed, nights_between, run_nights
 from local.airflow.processes import secrets_of
 from params import read_params
 
@@ -152,3 +154,14 @@ def test_a_night_by_hand_has_the_logical_date_of_the_schedule_of_its_source(
     )
     say(monkeypatch, night, open_run="failed")
     assert [at.isoformat() for at in asked] == [instant]
+
+
+def test_a_closed_weekday_is_no_night_by_hand_unless_it_was_delivered(settings):
+    params = read_params()
+    shop = params.source("generated").model_copy(update={"closed_weekdays": ["saturday", "sunday"]})
+    params = params.model_copy(update={"sources": {"generated": shop}})
+    friday, saturday, sunday, monday = (date(2026, 7, day) for day in (3, 4, 5, 6))
+    catalog.incoming_folder(settings.data_root, saturday).mkdir(parents=True)
+    assert nights_between(settings, params, friday, monday) == [friday, saturday, monday]
+    with pytest.raises(WrongInput, match="2026-07-05: generated never trades on that weekday"):
+        nights_between(settings, params, sunday, sunday)
