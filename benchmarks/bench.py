@@ -238,11 +238,11 @@ def ways(bench: Bench) -> list[dict]:
 
 
 def growth(bench: Bench) -> list[dict]:
-    """Our ways at several sizes: as many lines a day as customers, their activity likewise."""
+    """Our ways at several sizes: a delivery has as many lines as there are customers."""
     points = []
     for customers in bench.customers:
         size = bench.size.of(customers)
-        for name in bench.works:
+        for name in sized(bench.works):
             work = bench.work(name, size)
             for way in work.ways:
                 if not way.is_peer:
@@ -254,7 +254,7 @@ def cores(bench: Bench) -> list[dict]:
     """Our ways at the largest of these sizes on one core and on all of two."""
     size = bench.size.of(max(bench.customers))
     points = []
-    for name in bench.works:
+    for name in sized(bench.works):
         work = bench.work(name, size)
         for count in (1, 2):
             for way in work.ways:
@@ -270,12 +270,17 @@ def cluster(bench: Bench) -> list[dict]:
     points = []
     for count in (1, 2):
         with standalone_cluster(bench.folder / "cluster", count) as nodes:
-            for name in set(bench.works) & {"features", "scoring"}:
+            for name in sorted(set(bench.works) & {"features", "scoring"}):
                 work = bench.work(name, size)
                 [way] = [way for way in work.ways if SPARK in way.arguments]
                 found = point(bench, work, way.on(nodes.url), beside=nodes.pids)
                 points.append(found | {"workers": count, "way": "cluster"})
     return points
+
+
+def sized(works: Sequence[str]) -> list[str]:
+    """All but the history, whose size is that of the shop that the others are copied from."""
+    return [name for name in works if name != "history"]
 
 
 def point(bench: Bench, work: Work, way: Way, **how: Any) -> dict:

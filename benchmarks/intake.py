@@ -68,15 +68,16 @@ def take_day(root: Path, engine: str) -> dict:
     from expectations.intake import take_deliveries
     from jobs.intake import receive_delivery
     from jobs.session import job_session
+    from jobs.sizes import lines_of, rows_of
     from params import read_params
 
-    params = read_params()
+    settings, params = Settings(data_root=root, spark_embedded_memory="8g"), read_params()
     source = params.source(SOURCE)
     entry = receive_delivery(
         root, source.format, UNTIL, night=UNTIL + timedelta(1), taken_by="benchmark"
     )
     with (
-        job_session(Settings(data_root=root, spark_embedded_memory="8g"), "day", engine) as spark,
+        job_session(settings, "day", engine, rows_of(lines_of(entry.files))) as spark,
         DeliveredCells(root) as cells,
     ):
         folder = root / entry.folder

@@ -14,6 +14,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator
 
 OURS, PEER = "#2b6cb0", "#a0aec0"
 MONITORS = "#dd8452"
@@ -28,7 +29,7 @@ AFTER_PUBLISHING = "measure_quality"
 def bars(name: str, rows: list[dict], about: dict, path: Path) -> None:
     """CPU seconds and peak memory of the ways of one work, side by side."""
     rows = [row for row in rows if row["repeats"]][::-1]
-    names = [row["way"] for row in rows]
+    names = [NAMES.get(row["way"], row["way"]) for row in rows]
     colours = [PEER if row["is_peer"] else OURS for row in rows]
     figure, axes = plt.subplots(1, 2, figsize=(10, 1 + 0.5 * len(rows)), sharey=True)
     for axis, values, title, form in (
@@ -66,6 +67,7 @@ def lines(points: list[dict], about: dict, path: Path) -> None:
             axis.set(xscale="log", yscale="log")
             axis.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
             axis.minorticks_off()
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.grid(alpha=0.3)
             axis.spines[["top", "right"]].set_visible(False)
@@ -108,7 +110,7 @@ def pairs(points: list[dict], by: str, about: dict, path: Path) -> None:
     axis.invert_yaxis()
     axis.margins(x=0.12)
     axis.set_xlabel("wall seconds", fontsize=9)
-    axis.legend(fontsize=9, frameon=False, loc="lower right")
+    axis.legend(fontsize=9, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     axis.spines[["top", "right"]].set_visible(False)
     title = "One and two cores" if by == "cores" else "One and two workers of a cluster"
     finish(figure, title, [about["machine"]], path)
@@ -135,9 +137,10 @@ def waterfall(jobs: list[dict], about: dict, path: Path) -> None:
     spent = sum(job["cpu"] for job in jobs)
     share = sum(job["cpu"] for job in jobs[first:]) / spent
     told = [
-        f"{whole / 60:.1f} minutes, {spent:.0f} CPU s, {share:.0%} of them after publishing",
+        f"{whole / 60:.1f} minutes, {spent:.0f} CPU s, {share:.0%} of them",
         about["machine"],
     ]
+    told[0] += " after publishing (orange)"
     finish(figure, "A night", told, path)
 
 

@@ -129,9 +129,14 @@ def make_shop(root: Path, rows: int) -> None:
             paths.append(folder / f"part-{number:05}.parquet")
             pq.write_table(pa.table(customers(int(part[0]), len(part))), paths[-1])
         features = describe_piece(root, paths)
-        described = StageRecord(
-            stage="build_features", seconds=0, facts={}, pieces={"features": features}
-        )
+        place = catalog.UNSCORABLE.partition(root, **record.key)
+        place.mkdir(parents=True)
+        pq.write_table(pa.table({"customer_id": pa.array([], pa.string())}), place / "none.parquet")
+        pieces = {
+            "features": features,
+            "unscorable": describe_piece(root, [place / "none.parquet"]),
+        }
+        described = StageRecord(stage="build_features", seconds=0, facts={}, pieces=pieces)
         described.write(root, record)
     compute(root, BEFORE, "before", "embedded", reasons=False)
     (root / "ready").touch()
@@ -141,13 +146,15 @@ def compute(root: Path, night: date, run_id: str, engine: str, *, reasons: bool)
     """One run of the job, as the command line starts it."""
     from jobs import score_customers
     from jobs.session import job_session
+    from jobs.sizes import population_rows
 
     settings = Settings(data_root=root, spark_embedded_memory="8g")
     params = read_params()
     scoring = params.scoring.model_copy(update={"reasons": reasons})
     params = params.model_copy(update={"scoring": scoring})
     record = RunRecord.read(root, night, run_id)
-    with job_session(settings, "score_customers", engine) as spark:
+    rows = population_rows(settings, record)
+    with job_session(settings, "score_customers", engine, rows) as spark:
         facts = score_customers.run(spark, settings, params, record)
     print(json.dumps({"rows": facts["population"]}), flush=True)
 

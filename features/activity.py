@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 import catalog
 from amounts import line_amount
 from business_day import business_day
+from features.windows import different
 from lake import TAKE_IN_AGAIN, Piece, PieceMissing, read_pieces, write_deliveries
 from ledger import delivery_of, first_night
 from params import Carried, Params, Source
@@ -186,7 +187,7 @@ def is_known(night: Column) -> Column:
 
 
 def _distinct(column: str, condition: Column) -> Column:
-    return F.array_sort(F.collect_set(F.when(condition, F.col(column))))
+    return F.array_sort(different(F.when(condition, F.col(column))))
 
 
 def _total(value: Column, condition: Column) -> Column:

@@ -16,6 +16,9 @@ JAVA_RECORD = JAVA_HOME / "spark.aot"
 # Newer Java denies Arrow its way to memory unless it is asked for.
 JAVA_OPTIONS = "-XX:+UseParallelGC -Duser.timezone=UTC -Dio.netty.noUnsafe=false"
 
+# Java compiles what it runs often a second time, better; few rows are done before that pays.
+FEW_ROWS_OPTIONS = f"{JAVA_OPTIONS} -XX:TieredStopAtLevel=1"
+
 # Spark's launcher asks for a module that the packaged runtime lacks and that only vectorised
 # machine-learning code of Spark's own would use. The cache of parsed and linked classes takes
 # nearly half of the start off every job; building it is what SCORING_JAVA_RECORD is for.

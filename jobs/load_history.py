@@ -351,8 +351,9 @@ def main(arguments: argparse.Namespace) -> dict:
             raise DeliveryRefused(found.refusals)
         return totals(settings.data_root, found.rules, arguments.until)
     pending = [entry for entries in found.pending.values() for entry in entries] + found.repairs
-    engine = choose_engine(settings.spark, rows_of(sum(map(lines_in, pending))))
-    with job_session(settings, f"load_history {arguments.until}", engine) as spark:
+    rows = rows_of(sum(map(lines_in, pending)))
+    engine = choose_engine(settings.spark, rows)
+    with job_session(settings, f"load_history {arguments.until}", engine, rows) as spark:
         return run(spark, settings, params, arguments.until, found, accepted)
 
 

@@ -21,8 +21,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from jobs.engine import AUTO, EMBEDDED, THIS_MACHINE, choose_engine
-from jobs.java import JAVA_HOME, JAVA_OPTIONS, JAVA_RECORD, java_home
+from jobs.engine import AUTO, EMBEDDED, EMBEDDED_ROWS, THIS_MACHINE, choose_engine
+from jobs.java import FEW_ROWS_OPTIONS, JAVA_HOME, JAVA_OPTIONS, JAVA_RECORD, java_home
 from lake import read_json, write_json
 from params import Params
 from records import RunRecord
@@ -59,13 +59,17 @@ def engine_of(spark: SparkSession) -> str:
 
 
 @contextmanager
-def session(settings: Settings, name: str, engine: str) -> Iterator[SparkSession]:
+def session(
+    settings: Settings, name: str, engine: str, rows: int | None = None
+) -> Iterator[SparkSession]:
     """A session of this process alone, which ends with the block.
 
     Args:
         settings: How much memory an engine may take.
         name: What the session is for; shown on the engine's pages.
         engine: As ``choose_engine`` gives it.
+        rows: How many it looks at; a session of Apache Spark that is told of few is started for a
+            short job.
 
     Raises:
         EngineFailed: If the engine dies, is not there, or lacks memory; says what to do.
@@ -77,14 +81,18 @@ def session(settings: Settings, name: str, engine: str) -> Iterator[SparkSession
     elif engine.startswith("sc://"):
         opened = _connected(settings, name, engine)
     else:
-        opened = _apache(settings, name, engine)
+        has_few = rows is not None and rows <= EMBEDDED_ROWS
+        java_options = FEW_ROWS_OPTIONS if has_few else JAVA_OPTIONS
+        opened = _apache(settings, name, engine, java_options)
     with _explained(engine), opened as spark:
         log.info("%s computes", engine_of(spark))
         yield spark
 
 
 @contextmanager
-def job_session(settings: Settings, name: str, engine: str) -> Iterator[SparkSession]:
+def job_session(
+    settings: Settings, name: str, engine: str, rows: int | None = None
+) -> Iterator[SparkSession]:
     """The session of a job that is a process of its own, whose memory is bounded as a whole.
 
     The embedded engine counts what its sorts, joins and aggregates hold, which is about half of
@@ -96,7 +104,7 @@ def job_session(settings: Settings, name: str, engine: str) -> Iterator[SparkSes
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         if hard == resource.RLIM_INFINITY or most < hard:
             resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
-    with session(settings, name, engine) as spark:
+    with session(settings, name, engine, rows) as spark:
         yield spark
 
 
@@ -115,9 +123,10 @@ def on_spark(
         settings = Settings()
         record = RunRecord.read(settings.data_root, arguments.score_date, arguments.run_id)
         engine = record.engine if settings.spark == AUTO else settings.spark
-        if rows is not None and settings.spark == AUTO and engine == THIS_MACHINE:
-            engine = choose_engine(AUTO, rows(settings, record))
-        with job_session(settings, f"{name} {record.run_id}", engine) as spark:
+        found = None if rows is None else rows(settings, record)
+        if found is not None and settings.spark == AUTO and engine == THIS_MACHINE:
+            engine = choose_engine(AUTO, found)
+        with job_session(settings, f"{name} {record.run_id}", engine, found) as spark:
             return run(spark, settings, record.pinned_params, record)
 
     return main
@@ -151,7 +160,9 @@ def _embedded(settings: Settings) -> Iterator[SparkSession]:
 
 
 @contextmanager
-def _apache(settings: Settings, name: str, master: str) -> Iterator[SparkSession]:
+def _apache(
+    settings: Settings, name: str, master: str, java_options: str
+) -> Iterator[SparkSession]:
     """Apache Spark with its driver in a Java process below this one."""
     # Left by a session over Connect, and inherited; with it there is no other kind.
     os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
@@ -168,8 +179,8 @@ def _apache(settings: Settings, name: str, master: str) -> Iterator[SparkSession
         **IN_ORDER,
         ENGINE: f"Apache Spark {version}, {master}",
         "spark.driver.memory": settings.spark_driver_memory,
-        "spark.driver.extraJavaOptions": f"{JAVA_OPTIONS} {LOGGING}",
-        "spark.executor.extraJavaOptions": JAVA_OPTIONS,
+        "spark.driver.extraJavaOptions": f"{java_options} {LOGGING}",
+        "spark.executor.extraJavaOptions": java_options,
         "spark.executor.memory": settings.spark_executor_memory,
         "spark.executorEnv.OMP_WAIT_POLICY": "PASSIVE",
         # Hadoop sets modes itself; as UMASK in entry.py.
