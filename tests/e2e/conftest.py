@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -55,6 +57,15 @@ def faults(request, tmp_path_factory) -> Iterator[Faults | None]:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     process.wait()
+
+
+@pytest.fixture(scope="module")
+def top() -> Iterator[Path]:
+    """A folder with a short path that other users reach: PostgreSQL does not run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="e2e-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def ask(port: str) -> dict:
