@@ -268,11 +268,11 @@ def _power(
     shares = pd.DataFrame(found, columns=["name", "change", "either", "lasting"])
     shares = shares.astype({"either": float, "lasting": float})
     shares = shares.groupby(["name", "change"], sort=False).mean()
-    either, lasting = defaultdict(dict), defaultdict(dict)
-    for (name, change), heard in shares.iterrows():
-        for kept, share in ((either, heard["either"]), (lasting, heard["lasting"])):
+    heard: dict[str, Heard] = {"either": defaultdict(dict), "lasting": defaultdict(dict)}
+    for kind, kept in heard.items():
+        for (name, change), share in shares[kind].items():
             kept[name][change] = None if np.isnan(share) else float(share)
-    return dict(either), dict(lasting)
+    return dict(heard["either"]), dict(heard["lasting"])
 
 
 def _changes(
