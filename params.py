@@ -304,6 +304,7 @@ class Validation(_Section):
     late_max_share: float = Field(ge=0, le=1)
     overlap_days: int = Field(ge=0)
     overlap_max_share: float = Field(ge=0, le=1)
+    copies_max_share: float = Field(ge=0, le=1)
 
 
 class Population(_Section):
