@@ -99,7 +99,11 @@ def add_night(
 
 
 def add_contact_effect(
-    folder: Path, project_name: str, run_id: str, score_date: date, effect: Mapping[str, float]
+    folder: Path,
+    project_name: str,
+    run_id: str,
+    score_date: date,
+    effect: Mapping[str, float | None],
 ) -> None:
     """Put what a night's contacts brought beside it, in place of what is there; known once its
     labels are.

@@ -98,7 +98,10 @@ class Thresholds:
     def of_weeks_before(self) -> "Thresholds":
         """Those to compare a night by with the same weekday before; those of the reference, which
         are wider, where there are none."""
-        return replace(self, **self.same_weekday) if self.same_weekday else self
+        if self.same_weekday is None:
+            return self
+        columns, night = self.same_weekday["columns"], self.same_weekday["night"]
+        return replace(self, columns=columns, night=night)
 
     def as_dict(self) -> dict:
         """All of it, for JSON; ``Thresholds(**...)`` takes it back."""

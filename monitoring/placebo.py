@@ -269,14 +269,16 @@ def _power(
                 if not either and same_weekday and weeks is not None:
                     either = _hears(name, is_category, weeks, changed, same_weekday)
             found.append((name, change, either, lasting))
-    shares = pd.DataFrame(found, columns=["name", "change", "either", "lasting"])
-    shares = shares.astype({"either": float, "lasting": float})
-    shares = shares.groupby(["name", "change"], sort=False).mean()
-    either, lasting = defaultdict(dict), defaultdict(dict)
-    for (name, change), heard in shares.iterrows():
-        for kept, share in ((either, heard["either"]), (lasting, heard["lasting"])):
-            kept[name][change] = None if np.isnan(share) else float(share)
-    return dict(either), dict(lasting)
+    heard = pd.DataFrame(found, columns=["name", "change", "either", "lasting"])
+    return _shares_heard(heard, "either"), _shares_heard(heard, "lasting")
+
+
+def _shares_heard(heard: pd.DataFrame, by: str) -> Heard:
+    shares: Heard = defaultdict(dict)
+    for (name, change), nights in heard.groupby(["name", "change"], sort=False)[by]:
+        known = nights.dropna()
+        shares[name][change] = float(known.mean()) if len(known) else None
+    return dict(shares)
 
 
 def _changes(
