@@ -434,6 +434,14 @@ class Performance(_Section):
     contacted_buyer_value: float
     contact_cost: float
 
+    def is_control_enough(self, *, buyers: float, customers: int) -> bool:
+        """Whether a control is large enough to be judged by, instead of everybody.
+
+        Where a contact helps, whom the champion had contacted bought because of it, so among all
+        customers it looks right whoever was; but few customers say little.
+        """
+        return min(buyers, customers - buyers) >= self.min_control_buyers
+
 
 class Retraining(_Section):
     drift_nights: int = Field(ge=1)
