@@ -29,6 +29,8 @@ def make_history(root: Path, customers: int, days: int) -> None:
     from jobs import generate_deliveries
     from params import read_params
 
+    if catalog.incoming_folder(root, UNTIL).exists():
+        return
     first = UNTIL - timedelta(days - 1)
     generate_deliveries.run(
         Settings(data_root=root),

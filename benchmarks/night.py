@@ -1,14 +1,13 @@
 """A night of a shop of any size, job by job, as Airflow starts them.
 
 The shop is a smaller one several times over: its activity is copied, each copy with customers of
-its own, and its last delivery is as long as one of so many customers. Two nights are run, so that
-the second has one before it, and the second is measured.
+its own, and the delivery of the night is as long as one of so many customers.
 """
 
 import os
 import shutil
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,7 +27,7 @@ from records import ActivityRecord
 from settings import Settings
 from warehouse import migrate
 
-NIGHTS = (intake.UNTIL + timedelta(days=1), intake.UNTIL + timedelta(days=2))
+NIGHT = intake.UNTIL + timedelta(days=1)
 
 JOBS = (
     "open_run",
@@ -46,14 +45,12 @@ JOBS = (
     "sweep_lake",
 )
 
-AFTER_PUBLISHING = JOBS.index("publish_predictions") + 1
-
 LINES_OF_A_CUSTOMER = 0.15
 """Delivered in a night for each active customer of the generated shop."""
 
 
 def make_shop(root: Path, history: Path, copies: int, lines: int) -> None:
-    """History, the deliveries of two nights and a champion, unless they are there.
+    """History, the delivery of the night and a champion, unless they are there.
 
     Args:
         history: A deployment whose deliveries were taken in.
@@ -77,8 +74,7 @@ def make_shop(root: Path, history: Path, copies: int, lines: int) -> None:
         path = several / "part-00000.parquet"
         pq.write_table(copied(root, record, copies), path)
         record.model_copy(update={"activity": describe_piece(root, [path])}).write(root)
-    for night in NIGHTS:
-        intake.make_day(history, root, lines, night)
+    intake.make_day(history, root, lines, NIGHT)
     migrate(settings.warehouse_url)
     make_champion(settings, root, pieces)
     (root / "ready").touch()
@@ -122,26 +118,20 @@ def make_champion(settings: Settings, root: Path, pieces: Sequence[tuple]) -> No
 
 
 def run_night(folder: Path, history: Path, *, copies: int, customers: int, log: Path) -> list[dict]:
-    """What each job of the second night costs, with the seconds after which it began."""
-    root = folder / f"night-{customers}"
-    make_shop(root, history, copies, round(LINES_OF_A_CUSTOMER * customers))
-    for name in ("warehouse.db", "warehouse.db-wal", "warehouse.db-shm"):
-        (root / name).unlink(missing_ok=True)
-    migrate(Settings(data_root=root).warehouse_url)
-    for name in ("runs", "features", "predictions"):
-        shutil.rmtree(root / "lake" / name, ignore_errors=True)
-    first, second = NIGHTS
-    run_jobs(root, first, JOBS[:AFTER_PUBLISHING], log)
-    return run_jobs(root, second, JOBS, log)
-
-
-def run_jobs(root: Path, night: date, jobs: Sequence[str], log: Path) -> list[dict]:
-    """These jobs one after the other; stops at one that fails."""
+    """What each job of the night costs, with the seconds after which it began."""
+    shop, root = folder / f"shop-{customers}", folder / f"night-{customers}"
+    make_shop(shop, history, copies, round(LINES_OF_A_CUSTOMER * customers))
+    shutil.rmtree(root, ignore_errors=True)
+    # Nothing is ever changed in place but the warehouse.
+    shutil.copytree(shop, root, copy_function=os.link)
+    for path in root.glob("warehouse.db*"):
+        path.unlink()
+        shutil.copy2(shop / path.name, path)
     environment = {"SCORING_DATA_ROOT": str(root)}
     found: list[dict] = []
     began, run_id = 0.0, ""
-    for job in jobs:
-        arguments = [] if job == "sweep_lake" else [f"--score-date={night}"]
+    for job in JOBS:
+        arguments = [] if job == "sweep_lake" else [f"--score-date={NIGHT}"]
         if run_id and arguments:
             arguments.append(f"--run-id={run_id}")
         cost = measure(f"jobs.{job}", arguments, environment=environment, log=log)
@@ -149,7 +139,7 @@ def run_jobs(root: Path, night: date, jobs: Sequence[str], log: Path) -> list[di
         costs = {key: cost[key] for key in ("cpu", "wall", "peak")}
         state = {"failed": True} if "failed" in cost else {}
         found.append({"job": job, "began": began} | costs | state)
-        print(f"{night}, {job}: {cost['cpu']:.1f} CPU s{', failed' if state else ''}", flush=True)
+        print(f"{job}: {cost['cpu']:.1f} CPU s{', failed' if state else ''}", flush=True)
         if state:
             break
         began += cost["wall"]

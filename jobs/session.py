@@ -21,8 +21,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from jobs.engine import AUTO, EMBEDDED, EMBEDDED_ROWS, THIS_MACHINE, choose_engine
-from jobs.java import FEW_ROWS_OPTIONS, JAVA_HOME, JAVA_OPTIONS, JAVA_RECORD, java_home
+from jobs.engine import AUTO, EMBEDDED, THIS_MACHINE, choose_engine
+from jobs.java import FEW_ROWS, FEW_ROWS_OPTIONS, JAVA_HOME, JAVA_OPTIONS, JAVA_RECORD, java_home
 from lake import read_json, write_json
 from params import Params
 from records import RunRecord
@@ -81,7 +81,7 @@ def session(
     elif engine.startswith("sc://"):
         opened = _connected(settings, name, engine)
     else:
-        has_few = rows is not None and rows <= EMBEDDED_ROWS
+        has_few = rows is not None and rows <= FEW_ROWS
         java_options = FEW_ROWS_OPTIONS if has_few else JAVA_OPTIONS
         opened = _apache(settings, name, engine, java_options)
     with _explained(engine), opened as spark:
