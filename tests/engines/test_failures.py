@@ -13,6 +13,7 @@ from errors import WrongInput
 from jobs.session import EngineFailed, session
 from local.airflow.processes import free_port
 from settings import PROJECT_ROOT, Settings
+from tests.engines.conftest import wait_for
 
 # A job that is at work until it may write.
 JOB = """
@@ -22,9 +23,11 @@ from jobs.session import session
 from settings import Settings
 
 may_write = Path(sys.argv[1]).with_name("may_write")
+at_work = may_write.with_name("at_work")
 
 def slowly(batches):
     import time
+    at_work.touch()
     for batch in batches:
         while not may_write.exists():
             time.sleep(0.1)
@@ -32,7 +35,6 @@ def slowly(batches):
 
 with session(Settings(), "a job", Settings().spark) as spark:
     rows = spark.range(10).repartition(1).mapInArrow(slowly, "id bigint")
-    print("at work", flush=True)
     rows.write.parquet(sys.argv[1])
 """
 
@@ -59,10 +61,12 @@ def shared(tmp_path):
             stderr=log,
             start_new_session=True,
         )
-    time.sleep(1)
-    yield f"sc://127.0.0.1:{port}", process
-    process.kill()
-    process.wait()
+    try:
+        wait_for(port, process)
+        yield f"sc://127.0.0.1:{port}", process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def start(program: str, url: str, root: Path, *arguments: Path) -> subprocess.Popen:
@@ -75,8 +79,11 @@ def start(program: str, url: str, root: Path, *arguments: Path) -> subprocess.Po
         text=True,
     )
     if arguments:
-        assert job.stdout.readline() == "at work\n", job.communicate()[1]
-        time.sleep(1)
+        deadline = time.monotonic() + 120
+        while not arguments[0].with_name("at_work").exists():
+            assert job.poll() is None, job.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     return job
 
 
