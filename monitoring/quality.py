@@ -237,6 +237,9 @@ def _beyond_chance(share: float, independent: int, margin: float) -> float:
 def _missing_feature(
     name: str, now: ColumnStats, reference: Usual, rules: Quality
 ) -> QualityFinding:
+    # Who has bought only once has no gap between purchases, and the longer a shop is known the
+    # fewer they are: a share that fell within the training set may fall as far again.
+    least, _ = _widened(reference.least_missing_share, reference.missing_share)
     return QualityFinding(
         "features",
         name,
@@ -245,7 +248,7 @@ def _missing_feature(
         f"{now.missing_share:.1%} of the customers have no value; on the dates the model learnt "
         f"from {reference.least_missing_share:.1%} to {reference.missing_share:.1%} had none. Look "
         "for missing deliveries, or for what is there and should not be",
-        low=max(0.0, reference.least_missing_share - rules.missing_margin),
+        low=max(0.0, least - rules.missing_margin),
         high=min(1.0, reference.missing_share + rules.missing_margin),
     )
 
