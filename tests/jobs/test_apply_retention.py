@@ -81,7 +81,7 @@ def test_old_nights_go_with_all_their_runs_and_their_records_stay(shop, caplog):
         "is_dry": False,
         "runs": 3,
         "customers": 6,
-        "bytes": 90,
+        "bytes": 120,
         "nights": [str(OLDER), str(OLD)],
     }
     assert left(shop) == only("newest")

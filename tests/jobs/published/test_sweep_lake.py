@@ -81,7 +81,8 @@ def test_an_attempt_stays_for_a_day_after_a_newer_one_took_its_place(shop):
     assert sweep_lake.run(shop.settings)["removed"] == 0
     assert old.exists()
     age(shop.root, days=1.1)
-    assert sweep_lake.run(shop.settings)["removed"] == 1
+    # The features, and who cannot be scored from them.
+    assert sweep_lake.run(shop.settings)["removed"] == 2
     assert not old.exists()
 
 
