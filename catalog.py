@@ -250,6 +250,12 @@ Made by: validate_delivery, build_features, score_customers, report_drift. Used 
 Airflow UI.
 """
 
+DASHBOARD = "evidently"
+"""Evidently's workspace: the nights of every model side by side.
+
+Made by: report_drift, measure_performance. Used by: people, with evidently ui.
+"""
+
 DELIVERY_DOCS = "reports/deliveries/{known_on}/{intake}/transactions"
 """The page about one delivery, for the runs that use it without taking it in again.
 

@@ -28,6 +28,13 @@ def wrong_values(
         where: The file, or whatever holds the values.
         name: What a person calls the value at a path such as ``training.question.horizon_days``.
     """
+    found = what_is_wrong(error, name)
+    some = len(found) > 1
+    return WrongInput(("\n  " if some else " ").join([f"{where}:", *found]))
+
+
+def what_is_wrong(error: ValidationError, name: Callable[[str], str] = str) -> list[str]:
+    """What pydantic found, a phrase for each value at fault, with what a person calls it."""
     found = []
     for one in error.errors(include_url=False):
         place = name(".".join(map(str, one["loc"]))) if one["loc"] else ""
@@ -41,5 +48,4 @@ def wrong_values(
             case _:
                 words = re.sub("^(Input|String) ", "", one["msg"])
                 found.append(f"{place} {words}; it is {one['input']!r}")
-    some = len(found) > 1
-    return WrongInput(("\n  " if some else " ").join([f"{where}:", *found]))
+    return found

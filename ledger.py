@@ -38,7 +38,7 @@ READING_CODE = (
 )
 """The code that decides what becomes of a delivered row."""
 
-NOT_RULES = {"training_until", "closed_days", "overlapping_files", "currency"}
+NOT_RULES = {"training_until", "closed_days", "closed_weekdays", "overlapping_files", "currency"}
 """Entries of a source that change no row."""
 
 

@@ -5,7 +5,7 @@ import re
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -82,6 +82,10 @@ class Carried(_Section):
         """The same of all lines of a customer and day."""
         return {"sum": "bigint", "values": "array<string>"}[self.keep]
 
+
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+"""In the order in which Python counts them."""
 
 OurName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
 
@@ -178,6 +182,7 @@ class Source(_Section):
     largest_amount: float = Field(100_000, gt=0)
     countries: list[str] | None = None
     closed_days: list[date] = []
+    closed_weekdays: list[Weekday] = Field([], max_length=len(WEEKDAYS) - 1)
     training_until: date
     limits: Limits = Limits()
 
@@ -191,6 +196,18 @@ class Source(_Section):
         """How long after midnight a day ends, by the clock on the wall."""
         ends_at = self.day_ends_at
         return timedelta(hours=ends_at.hour, minutes=ends_at.minute, seconds=ends_at.second)
+
+    def trades_on(self, day: date) -> bool:
+        """False on its closed weekdays: no delivery is awaited and no night is begun."""
+        return WEEKDAYS[day.weekday()] not in self.closed_weekdays
+
+    def is_closed(self, day: date) -> bool:
+        """Whether an empty or small delivery of that day is right."""
+        return day in self.closed_days or not self.trades_on(day)
+
+    def trading_day(self, until: date) -> date:
+        """The last day of trade up to that one."""
+        return next(day for n in range(7) if self.trades_on(day := until - timedelta(days=n)))
 
     @property
     def dialect(self) -> Text:

@@ -17,10 +17,11 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import catalog
+from errors import what_is_wrong
 from lake import Piece, RecordDamaged, value_sha256
 from ledger import DeliveredFile, made_again_by
 from params import FIRST_QUESTION, Params, Question
-from sealed import RecordOutdated, Sealed, in_short, seal_of
+from sealed import RecordOutdated, Sealed, seal_of
 from settings import PROJECT_ROOT
 
 log = logging.getLogger(__name__)
@@ -279,9 +280,10 @@ class RunRecord(Sealed):
         try:
             return Params.model_validate(self.params)
         except ValidationError as error:
+            found = "; ".join(what_is_wrong(error))
             raise RecordOutdated(
                 f"run {self.run_id} of {self.score_date} was opened with parameters that this code "
-                f"does not know ({in_short(error)}). Open the night again: python -m jobs.open_run "
+                f"does not know ({found}). Open the night again: python -m jobs.open_run "
                 f"--score-date {self.score_date}"
             ) from error
 

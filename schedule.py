@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from params import Source
+from params import WEEKDAYS, Source
 
 NIGHT_STARTS_AFTER = timedelta(hours=2)
 """From the end of a business day: what it sold is on its way by then."""
@@ -18,7 +18,14 @@ def starts_at(source: Source) -> time:
 def cron(source: Source) -> str:
     """The same as a cron expression, in the zone of the source."""
     at = starts_at(source)
-    return f"{at.minute} {at.hour} * * *"
+    # Cron begins its week on Sunday, and a night starts on the morning after its day.
+    mornings = [
+        str((number + 2) % 7)
+        for number, weekday in enumerate(WEEKDAYS)
+        if weekday not in source.closed_weekdays
+    ]
+    weekdays = ",".join(sorted(mornings)) if source.closed_weekdays else "*"
+    return f"{at.minute} {at.hour} * * {weekdays}"
 
 
 def start_of_night(source: Source, score_date: date) -> datetime:
@@ -33,6 +40,6 @@ def start_of_night(source: Source, score_date: date) -> datetime:
 
 
 def day_ended_before(source: Source, moment: datetime) -> date:
-    """The last business day that had ended at a moment."""
+    """The last business day with trade that had ended at a moment."""
     on_the_clock = moment.astimezone(ZoneInfo(source.timezone)).replace(tzinfo=None)
-    return (on_the_clock - source.after_midnight).date() - timedelta(days=1)
+    return source.trading_day((on_the_clock - source.after_midnight).date() - timedelta(days=1))

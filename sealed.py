@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from errors import BadData
+from errors import BadData, what_is_wrong
 from lake import RecordDamaged, read_json, value_sha256, write_json
 
 SEAL = "seal"
@@ -49,9 +49,9 @@ class Sealed(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
+            fields = "; ".join(what_is_wrong(error))
             raise RecordOutdated(
-                f"{path} was written by other code, which kept other fields ({in_short(error)}). "
-                f"{remedy}"
+                f"{path} was written by other code, which kept other fields ({fields}). {remedy}"
             ) from None
 
 
@@ -78,13 +78,6 @@ def seal_of(path: Path, remedy: str) -> str:
         RecordDamaged: If it is not what was written.
     """
     return _opened(path, remedy)[1]
-
-
-def in_short(error: ValidationError) -> str:
-    """What is wrong with which field, in a line."""
-    return "; ".join(
-        f"{'.'.join(map(str, one['loc']))}: {one['msg'].lower()}" for one in error.errors()
-    )
 
 
 def _opened(path: Path, remedy: str) -> tuple[dict, str]:

@@ -52,7 +52,13 @@ from models.bundle_hash import bundle_sha256
 from models.gate import GateVerdict, judge_challenger
 from models.golden import run_golden_rows
 from monitoring.decision import Evidence, decide
-from monitoring.drift import DRIFT_THRESHOLDS, Thresholds, find_drift
+from monitoring.drift import (
+    DRIFT_THRESHOLDS,
+    PREDICTION_COLUMNS,
+    Thresholds,
+    find_drift,
+    verdict_of_both,
+)
 from monitoring.performance import (
     ESTIMATE_BIAS,
     Bias,
@@ -67,6 +73,7 @@ from monitoring.quality import ColumnStats, judge_features, judge_lines
 from params import Params, read_params
 from records import ActivityRecord
 from settings import PROJECT_ROOT, Settings
+from warehouse import weekdays_before
 
 CUSTOMERS = 3000
 SEED = 7
@@ -384,8 +391,8 @@ class Deployment:
     def measure(self, night: date, customers: pd.DataFrame) -> None:
         """What measure_quality, report_drift and measure_performance would find."""
         bundle, params = self.champion, self.params
-        probability = score(customers, bundle, reasons=0)["probability"].to_numpy()
-        contacted = probability >= bundle.threshold
+        current = with_scores(customers.drop(columns="label"), bundle)
+        probability, contacted = (current[name].to_numpy() for name in PREDICTION_COLUMNS)
         self.scored[night] = customers[["label"]].assign(p=probability, contacted=contacted)
         self.version[night] = bundle.sha256
         if night + self.horizon <= self.last_night:
@@ -394,15 +401,19 @@ class Deployment:
             if self.hindsight and night >= self.hindsight[0]:
                 self.year.hindsight[night] = ranked(customers, self.hindsight[1])
 
-        current = customers.drop(columns="label")
         self.incidents[night] = self.find_incidents(night, current)
-        current = current.assign(probability=probability, is_contacted=contacted)
         reference = pd.read_parquet(bundle.folder / "reference.parquet")
         reference["is_contacted"] = reference["probability"] >= bundle.threshold
         thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
-        drift = find_drift(reference, current, thresholds, params.drift, bundle.categories)
-        self.drift[night] = drift.verdict
-        if drift.verdict == "drift":
+        sides = (thresholds, reference), (thresholds.of_weeks_before, self.weeks_before(night))
+        of_reference, of_weeks = (
+            None
+            if before is None
+            else find_drift(before, current, limits, params.drift, bundle.categories)
+            for limits, before in sides
+        )
+        self.drift[night] = verdict_of_both(of_reference, of_weeks)
+        if self.drift[night] == "drift":
             self.year.drifted.append(night)
         reference = read_json(bundle.folder / "metrics.json")["model"]
         promised = corrected(
@@ -426,6 +437,17 @@ class Deployment:
             self.realised[night] = judge_cohort(measured, reference, params.performance)
             said, found = self.promised[cohort], measured.metrics["roc_auc"]["value"]
             self.year.covered.append(said["low"] <= found <= said["high"])
+
+    def weeks_before(self, night: date) -> pd.DataFrame | None:
+        """The customers of the same weekday before, as report_drift takes them."""
+        weekdays = weekdays_before(night, self.params.drift.weekday_nights)
+        nights = [
+            self.customers(day).drop(columns="label")
+            for day in weekdays
+            if day in self.scored
+            and all(dataset != "features" for dataset, _ in self.wrong.get(day, ()))
+        ]
+        return with_scores(pd.concat(nights), self.champion) if nights else None
 
     def find_incidents(self, night: date, features: pd.DataFrame) -> tuple[str, ...]:
         """What measure_quality would call an incident."""
@@ -520,6 +542,12 @@ class Deployment:
             steps = self.params.rollout
             takes = timedelta(days=len(steps.percents) * steps.min_nights + 1)
             self.coming = (night + takes, night, challenger)
+
+
+def with_scores(features: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
+    """The features with what the model says of them."""
+    probability = score(features, bundle, reasons=0)["probability"].to_numpy()
+    return features.assign(probability=probability, is_contacted=probability >= bundle.threshold)
 
 
 def ranked(customers: pd.DataFrame, model: Model) -> float:

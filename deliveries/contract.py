@@ -23,8 +23,8 @@ SEPARATORS = (";", ",", "\t", "|")
 class SourceColumn:
     """One column as a file has it.
 
-    ``kind`` is text, integer, float, decimal, zoned or naive (timestamps), empty (nothing but
-    nulls, so nothing is known of it), or other.
+    ``kind`` is text, integer, float, decimal, zoned or naive (timestamps), date, empty (nothing
+    but nulls, so nothing is known of it), or other.
     ``type_name`` is the file's own word for it.
     """
 
@@ -37,7 +37,7 @@ KINDS = {
     "text": frozenset({"text", "integer", "float", "decimal"}),
     "country": frozenset({"text"}),
     "number": frozenset({"integer", "float", "decimal"}),
-    "time": frozenset({"zoned", "naive"}),
+    "time": frozenset({"zoned", "naive", "date"}),
 }
 """What each kind of canonical column may be read from: ids may be numbers, and a number may be of
 any width, for writers of Parquet choose the width (and make floats of integers with gaps)."""
@@ -212,12 +212,12 @@ def _is_readable(column: SourceColumn, kind: str, source: Source) -> bool:
 
 def _expected(kind: str, source: Source) -> str:
     if kind == "time" and source.timestamp_format:
-        return f"a timestamp, or text like {source.timestamp_format}"
+        return f"a timestamp, a date, or text like {source.timestamp_format}"
     return {
         "text": "text or a whole number",
         "country": "text",
         "number": "a number",
-        "time": "a timestamp",
+        "time": "a timestamp or a date",
     }[kind]
 
 
@@ -248,6 +248,7 @@ def _kind(type_: pa.DataType) -> str:
             pa.types.is_string(one) or pa.types.is_large_string(one) or pa.types.is_string_view(one)
         ),
         "decimal": pa.types.is_decimal,
+        "date": pa.types.is_date,
         "empty": pa.types.is_null,
     }
     if pa.types.is_timestamp(type_):

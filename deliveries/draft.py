@@ -12,7 +12,7 @@ import yaml
 
 from deliveries.recognise import Recognised
 from deliveries.survey import MEASURED, Survey
-from params import LARGEST_SUM, MICROS, Source
+from params import LARGEST_SUM, MICROS, Source, Weekday
 
 USUAL_OLDEST_DAY = date(2000, 1, 1)
 
@@ -28,6 +28,7 @@ def entry_fields(
     found: Survey,
     *,
     closed_days: Sequence[date],
+    closed_weekdays: Sequence[Weekday],
     training_until: date,
 ) -> dict:
     """The entry, as params.yaml would hold it."""
@@ -44,22 +45,23 @@ def entry_fields(
     known = ("timezone", "currency", "format", "text", "timestamp_format", "columns", "ids")
     return {
         **{name: fields[name] for name in (*known, "null_markers") if name in fields},
-        **({"duplicates": _duplicates(fields)} if found.repeated else {}),
+        **({"duplicates": _duplicates(recognised)} if found.repeated else {}),
         **({"overlapping_files": True} if found.overlap and not found.conflicts else {}),
         **({"oldest_day": str(oldest)} if oldest < USUAL_OLDEST_DAY else {}),
         **({"not_merchandise": None} if "product_id" in columns else {}),
         **({"quantity_decimals": min(found.decimals, 6)} if found.decimals else {}),
         **largest,
         "closed_days": [str(day) for day in closed_days],
+        **({"closed_weekdays": list(closed_weekdays)} if closed_weekdays else {}),
         "training_until": str(training_until),
         **({"limits": {"delivery_rows": most_rows}} if most_rows < usual_rows else {}),
     }
 
 
-def _duplicates(fields: Mapping) -> str:
+def _duplicates(recognised: Recognised) -> str:
     """Nothing tells two purchases of a day apart where a row has neither a receipt nor a time."""
-    is_timed = fields["timestamp_format"] is None or re.search("[Hh]", fields["timestamp_format"])
-    return "all columns" if is_timed or "invoice_id" in fields["columns"] else "never"
+    has_receipt = "invoice_id" in recognised.fields["columns"]
+    return "all columns" if recognised.is_timed or has_receipt else "never"
 
 
 def _rounded_up(number: float) -> int:
@@ -90,6 +92,8 @@ def entry_comments(fields: Mapping, recognised: Recognised, found: Survey) -> di
         comments["overlapping_files"] = f"{len(found.overlap)} days are in several files, alike"
     if fields["closed_days"]:
         comments["closed_days"] = "? without trade, or with hardly any: was the shop shut?"
+    if "closed_weekdays" in fields:
+        comments["closed_weekdays"] = "? never any trade: is nothing delivered for them?"
     for name, question in recognised.questions.items():
         comments[name] = f"? {question}"
     return comments

@@ -42,7 +42,8 @@ class OverlapDiffers(TableUnfit):
 def lay_out(files: Sequence[Path], source: Source, found: Survey, into: Path) -> LaidOut:
     """Write every day of the survey to ``into``/<day>; days that are there already are left alone.
 
-    A day without trade is a file without rows: nothing was sold, which is not: nothing came. A row
+    A day without trade is a file without rows: nothing was sold, which is not: nothing came. Of a
+    closed weekday nothing comes. A row
     without a day of its own lies with the row before it, where its night quarantines it. Days
     appear when all are written.
 
@@ -70,7 +71,8 @@ def lay_out(files: Sequence[Path], source: Source, found: Survey, into: Path) ->
                 for name, some in zip(counts, (is_written, is_there, overlaps), strict=True):
                     counts[name] += int(some.sum())
             writer.close()
-        fresh = [day for day in found.calendar if day not in already]
+        delivered = (day for day in found.calendar if day in found.days or source.trades_on(day))
+        fresh = [day for day in delivered if day not in already]
         for day in fresh:
             folder = Path(workspace) / str(day)
             if not folder.exists():

@@ -52,10 +52,12 @@ NO_SUBJECT = {"id", "no", "nr", "num", "number", "code", "key", "ref"}
 @dataclass(frozen=True, slots=True)
 class Recognised:
     """Fields of an entry of ``sources``; a source that can be read by them; and what is not sure
-    about them, by field with dots between the keys (``columns.customer_id``)."""
+    about them, by field with dots between the keys (``columns.customer_id``). ``is_timed`` is
+    false if its times only tell the day."""
 
     fields: dict
     source: Source
+    is_timed: bool
     questions: dict[str, str] = field(default_factory=dict)
 
 
@@ -113,7 +115,16 @@ def recognise(
     floats = [ours for ours in columns if ours.endswith("_id") and _is_float(given[columns[ours]])]
     if floats and format == "csv":
         fields["ids"] = dict.fromkeys(floats, "number")
-    return Recognised(fields, _draft(fields), questions)
+    is_timed = _tells_hours(given[columns["invoiced_at"]], pattern)
+    return Recognised(fields, _draft(fields), is_timed, questions)
+
+
+def _tells_hours(times: pa.Array, pattern: str | None) -> bool:
+    """Whether some times, as text, tell more than the day: not all are dates, or midnight."""
+    if pattern is not None and "h" not in pattern.casefold():
+        return False
+    is_day = pc.match_substring_regex(times, r"^[^:]*$|[ T]0?0:00(:00(\.0+)?)?$")
+    return not pc.all(is_day).as_py()
 
 
 def _spread(count: int, most: int) -> list[int]:

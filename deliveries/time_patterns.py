@@ -57,14 +57,15 @@ ZONE = r"( ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?))?"
 def time_patterns(given: pa.Array, kind: str, draft: Source) -> list[str | None]:
     """The patterns that read a column and mean different days, the likeliest first.
 
-    None stands for ISO 8601, and for timestamps that are no text. Empty, if it holds no times.
+    None stands for ISO 8601, and for timestamps and dates that are no text. Empty, if it holds no
+    times.
 
     Args:
         given: Its values as text, without nulls.
         kind: As in ``deliveries.contract.SourceColumn``.
         draft: A source of the same format.
     """
-    if kind in ("zoned", "naive"):
+    if kind in ("zoned", "naive", "date"):
         return [None]
     if kind != "text" or not len(given):
         return []

@@ -221,7 +221,7 @@ NAMED_ZONE = r"(UTC|GMT|[A-Z][A-Za-z]+(/[A-Z][A-Za-z_]+)+)(\]| |$)"
 def read_times(values: pa.Array, texts: pa.Array, kind: str, source: Source) -> dict[str, pa.Array]:
     """Times in the one of three columns that they belong in."""
     found = {name: pa.nulls(len(values), type_) for name, type_ in TIMES}
-    if kind in ("zoned", "naive"):
+    if kind in ("zoned", "naive", "date"):
         name = "invoiced_at_instant" if kind == "zoned" else "invoiced_at_local"
         return found | {name: as_micros(values)}
     encoded = texts.dictionary_encode()
@@ -280,10 +280,13 @@ FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 
 def as_micros(values: pa.Array) -> pa.Array:
-    """Timestamps in millionths of a second, cut off downwards, in UTC if they have a zone.
+    """Timestamps in millionths of a second, cut off downwards, in UTC if they have a zone; of a
+    date its midnight.
 
     Null outside the years 1 to 9999.
     """
+    if pa.types.is_date(values.type):
+        values = values.cast(pa.timestamp("s" if pa.types.is_date32(values.type) else "ms"))
     target = pa.timestamp("us", "UTC") if values.type.tz else pa.timestamp("us")
     if values.type.unit == "ns":
         # Cast, it would be cut off towards 1970.

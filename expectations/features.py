@@ -6,6 +6,7 @@ source without a column, the features over it are absent, and so are the promise
 """
 
 from collections.abc import Collection
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -110,12 +111,13 @@ def unscorable(spark: SparkSession, features: DataFrame) -> DataFrame:
     return features.withColumn("is_scorable", ~F.array_contains(F.array(*conditions), True))
 
 
-def verify_features(features: DataFrame, docs: Path, active_days: int) -> list[str]:
+def verify_features(features: DataFrame, docs: Path, *, night: date, active_days: int) -> list[str]:
     """Judge the features of one night and write the page.
 
     Args:
         features: ``customer_id`` and the features, one row per customer of the population.
         docs: The folder for the page.
+        night: The score date.
         active_days: A customer with a purchase in this many days is in the population.
 
     Returns:
@@ -170,7 +172,7 @@ def verify_features(features: DataFrame, docs: Path, active_days: int) -> list[s
     batch = unscorable(features.sparkSession, features)
     batch = batch.withColumn("disordered_windows", _disordered_windows(batch.columns))
     rules = [*whole, *feature_rules(batch.columns)]
-    return verify("features", batch, rules, docs, "all active customers")
+    return verify("features", batch, rules, docs, f"all active customers of {night}")
 
 
 def _disordered_windows(names: Collection[str]) -> Column:

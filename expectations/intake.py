@@ -138,7 +138,7 @@ def take_deliveries(
         log.info("tagged and counted %d rows", sum(delivery.rows for delivery in deliveries))
 
         quarantined = _write(tagged, QUARANTINED, root, intakes, counts, source)
-        volumes = _volumes(deliveries, dates, before, limits, source.closed_days)
+        volumes = _volumes(deliveries, dates, before, limits, source)
         against: dict[date, list[str]] = {}
         ahead: dict[date, dict[int, int]] = {}
         if any(NOT_IN_FUTURE in found.get(QUARANTINED, {}) for found in counts.values()):
@@ -281,6 +281,7 @@ def judged_by(params: Params, source: Source) -> str:
     limits = {
         "validation": params.validation.model_dump(mode="json"),
         "closed_days": [str(day) for day in source.closed_days],
+        "closed_weekdays": source.closed_weekdays,
     }
     return value_sha256(limits)
 
@@ -322,7 +323,7 @@ def _volumes(
     dates: Mapping[date, Mapping[date | None, int]],
     before: Mapping[date, IntakeRecord],
     limits: Validation,
-    closed_days: Sequence[date],
+    source: Source,
 ) -> dict[date, Volume]:
     known = {day: Dated(one.of_the_day, one.late) for day, one in before.items()}
     known |= {one.known_on: dated(one.known_on, dates.get(one.known_on, {})) for one in deliveries}
@@ -331,7 +332,7 @@ def _volumes(
             day,
             dates.get(day, {}),
             same_weekday(day, known, limits.volume_weeks),
-            day in closed_days,
+            source.is_closed(day),
             limits,
         )
         for day in (delivery.known_on for delivery in deliveries)

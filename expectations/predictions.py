@@ -1,5 +1,6 @@
 """What good predictions look like, checked before anybody may read them."""
 
+from datetime import date
 from pathlib import Path
 
 import great_expectations.expectations as gxe
@@ -18,13 +19,16 @@ GIVEN = (
 )
 
 
-def verify_predictions(predictions: DataFrame, population: int, docs: Path) -> list[str]:
+def verify_predictions(
+    predictions: DataFrame, docs: Path, *, night: date, population: int
+) -> list[str]:
     """Judge the predictions of one run and write the page.
 
     Args:
         predictions: One row per customer, with the columns of ``catalog.PREDICTIONS``.
-        population: The customers the run had to score.
         docs: The folder for the page.
+        night: The score date.
+        population: The customers the run had to score.
 
     Returns:
         A sentence for each broken promise that is only a warning.
@@ -116,5 +120,5 @@ def verify_predictions(predictions: DataFrame, population: int, docs: Path) -> l
             )
         )
     return verify(
-        "predictions", predictions, promises, docs, f"the run of {population:,} customers"
+        "predictions", predictions, promises, docs, f"{population:,} customers of {night}"
     )

@@ -12,6 +12,7 @@ from datetime import date
 
 import catalog
 from deliveries.receive import DeliveryMissing, data_files
+from errors import BadData
 from jobs.entry import night_parser, start
 from params import Params, read_params
 from settings import Settings
@@ -21,14 +22,27 @@ log = logging.getLogger(__name__)
 PARSER = night_parser(__doc__)
 
 
+class ShopClosed(BadData):
+    """The night of a closed weekday was asked for, and nothing was delivered for it."""
+
+
 def run(settings: Settings, params: Params, score_date: date) -> dict:
     """Look once; what tests call.
 
     Raises:
         DeliveryMissing: If the delivery is not there or not whole yet.
+        ShopClosed: If there is none to wait for.
     """
+    source = params.source(settings.source)
     folder = catalog.incoming_folder(settings.data_root, score_date)
-    files = data_files(folder, params.source(settings.source).format)
+    if not source.trades_on(score_date) and not folder.exists():
+        raise ShopClosed(
+            f"{score_date} is a {score_date:%A}, on which {settings.source} never trades "
+            "(closed_weekdays in params.yaml), and nothing was delivered for it: the night of "
+            f"{source.trading_day(score_date)} stands until the next. Was the shop open, have the "
+            f"day delivered at {folder} and trigger the night again."
+        )
+    files = data_files(folder, source.format)
     return {"score_date": score_date, "files": len(files)}
 
 

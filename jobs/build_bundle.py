@@ -55,7 +55,7 @@ def run(params: Params, artifacts: Path) -> dict:
     )
 
     thresholds = quiet_thresholds(pq.read_table(training_set), live, params)
-    hears = {"power": thresholds.power, "deaf": thresholds.deaf}
+    hears = {name: getattr(thresholds, name) for name in ("power", "deaf", "fading")}
     with replacing(artifacts / "bundle") as fresh:
         fresh.mkdir()
         write_bundle(

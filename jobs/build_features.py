@@ -65,7 +65,8 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
             rejected = described.where(~F.col("is_scorable")).select("customer_id")
             folder = catalog.UNSCORABLE.partition(root, **record.key)
             unscored = write_sorted(rejected, folder, root, ["customer_id"])
-            findings = verify_features(read_pieces(spark, root, [written]), docs, active_days)
+            batch, night = read_pieces(spark, root, [written]), record.score_date
+            findings = verify_features(batch, docs, night=night, active_days=active_days)
         for finding in findings:
             log.warning("%s", finding)
         stage.pieces = {"features": written, "unscorable": unscored}

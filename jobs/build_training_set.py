@@ -9,7 +9,7 @@ DVC.
 import argparse
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -101,11 +101,22 @@ def usable_dates(window: dict, training: Training) -> tuple[list[date], dict[str
     first = min(date.fromisoformat(entry["known_on"]) for entry in window["files"])
     wrong = {date.fromisoformat(day): what for day, what in window["wrong_days"].items()}
     without = left_out(asked, training, first, wrong)
-    for day, reason in without.items():
-        log.info("as-of date %s is left out: %s", day, reason)
+    if without:
+        log.info("%s", said_of(without, len(asked)))
     usable = [day for day in asked if day not in without]
     split_by_time(usable, training.horizon_days, training.holdout_count, without)
     return usable, {str(day): reason for day, reason in without.items()}
+
+
+def said_of(without: Mapping[date, str], asked: int) -> str:
+    """A sentence about the as-of dates that are left out.
+
+    >>> said_of({date(2026, 1, 1): "99 of 365 days", date(2026, 1, 8): "106 of 365 days"}, 52)
+    '2 of 52 as-of dates are left out: 2026-01-01 (99 of 365 days) to 2026-01-08 (106 of 365 days)'
+    """
+    first, last = min(without), max(without)
+    to = f" to {last} ({without[last]})" if last != first else ""
+    return f"{len(without)} of {asked} as-of dates are left out: {first} ({without[first]}){to}"
 
 
 def drawn_customers(

@@ -13,9 +13,10 @@ import argparse
 import logging
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from zoneinfo import available_timezones
 
@@ -32,10 +33,21 @@ from expectations.volume import Dated, judge_volume, same_weekday
 from jobs.entry import existing, job_parser, start
 from models.as_of import as_of_dates, left_out
 from models.split import TooFewDates, split_by_time
-from params import PARAMS_FILE, Columns, Params, Source, read_params
+from params import (
+    PARAMS_FILE,
+    WEEKDAYS,
+    Columns,
+    Params,
+    Source,
+    Weekday,
+    read_params,
+)
 
 NIGHTS_LEFT = 3
 """The days at the end that are left to be scored."""
+
+LEAST_WEEKS = 4
+"""A table of fewer does not tell on which weekdays a shop is never open."""
 
 DAYS_SHOWN = 5
 
@@ -143,21 +155,42 @@ def run(
 
 def describe(params: Params, name: str, path: Path, recognised: Recognised, found: Survey) -> str:
     """The entry of a table, as text."""
+    closed_weekdays = weekdays_without_trade(found)
+    closed_days = probably_closed(found, params, closed_weekdays)
+    open_days = [day for day in found.calendar if weekday(day) not in closed_weekdays]
     fields = entry_fields(
         recognised,
         found,
-        closed_days=probably_closed(found, params),
-        training_until=max(found.first, found.last - timedelta(days=NIGHTS_LEFT)),
+        closed_days=closed_days,
+        closed_weekdays=closed_weekdays,
+        training_until=max([found.first, *open_days[:-NIGHTS_LEFT][-1:]]),
     )
     comments = entry_comments(fields, recognised, found)
     return entry_text(name, fields, comments, f"Written by describe_source for {path.name}.")
 
 
-def probably_closed(found: Survey, params: Params) -> list[date]:
-    """The days whose delivery would be refused as empty or thin, were they no closed days."""
+def weekdays_without_trade(found: Survey) -> list[Weekday]:
+    """The weekdays that came at least ``LEAST_WEEKS`` times, and never with a row."""
+    times = Counter(map(weekday, found.calendar))
+    traded = set(map(weekday, found.days))
+    return [one for one in WEEKDAYS if times[one] >= LEAST_WEEKS and one not in traded]
+
+
+def weekday(day: date) -> Weekday:
+    """Its name."""
+    return WEEKDAYS[day.weekday()]
+
+
+def probably_closed(
+    found: Survey, params: Params, closed_weekdays: Collection[Weekday]
+) -> list[date]:
+    """The days whose delivery would be refused as empty or thin, were they no closed days.
+
+    Those of closed weekdays are not delivered.
+    """
     closed: list[date] = []
     before: dict[date, Dated] = {}
-    for day in found.calendar:
+    for day in (day for day in found.calendar if weekday(day) not in closed_weekdays):
         rows: dict[date | None, int] = {}
         if day in found.days:
             rows[day] = found.rows_of(day)

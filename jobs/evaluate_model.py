@@ -1,8 +1,8 @@
 """Judge the candidates side by side on the holdout, and choose one.
 
 Reads artifacts/model/holdout_predictions.parquet, writes artifacts/evaluation: metrics.json with
-all of it, summary.json with what one compares (dvc metrics show, dvc metrics diff), calibration.csv
-and lift.csv (dvc plots show). Started by DVC.
+all of it, summary.json with what one compares (dvc metrics show, dvc metrics diff), and pictures:
+calibration.svg and lift.svg (dvc plots show). Started by DVC.
 """
 
 import logging
@@ -13,7 +13,8 @@ import pandas as pd
 from jobs.entry import job_parser, start
 from lake import replacing, write_json
 from models.judge import calibration_curve, judge, lift_curve
-from models.metrics import KINDS, METRICS
+from models.metrics import METRICS
+from models.pictures import calibration_picture, lift_picture
 from params import Params, read_params
 
 PARSER = job_parser(__doc__)
@@ -31,9 +32,11 @@ def run(params: Params, artifacts: Path) -> dict:
     with replacing(artifacts / "evaluation") as fresh:
         write_json(fresh / "metrics.json", metrics)
         write_json(fresh / "summary.json", summary(metrics))
-        curve.assign(ideal=curve["predicted"]).to_csv(fresh / "calibration.csv", index=False)
-        lift = lift_curve(predictions).pivot(index="contacted_share", columns="kind", values="lift")
-        lift[list(KINDS)].to_csv(fresh / "lift.csv")
+        for name, picture in (
+            ("calibration", calibration_picture(curve, training.question)),
+            ("lift", lift_picture(lift_curve(predictions), training.question)),
+        ):
+            (fresh / f"{name}.svg").write_text(picture, encoding="utf-8")
     return {
         "chosen": metrics["chosen"],
         **{metric: entry["value"] for metric, entry in metrics["model"].items()},

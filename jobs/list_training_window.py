@@ -17,7 +17,7 @@ from errors import BadData
 from jobs.entry import job_parser, start
 from lake import check_pieces, write_json
 from ledger import Known, intake_rules, known, pin_rules
-from params import Params, read_params
+from params import Params, Source, read_params
 from records import ActivityRecord
 from settings import Settings
 
@@ -40,7 +40,8 @@ def run(settings: Settings, params: Params, artifacts: Path) -> dict:
         RulesChanged: If days of the window were taken in under other rules.
         PieceMissing, PieceAltered: If a file of the lake is not as it was written.
     """
-    root, until = settings.data_root, params.source(settings.source).training_until
+    root, source = settings.data_root, params.source(settings.source)
+    until = source.training_until
     rules = pin_rules(root, intake_rules(params, settings.source))
     # Labels are final on the last day of the window; what came later is not looked at, nor what
     # was known better from the same night on.
@@ -50,14 +51,14 @@ def run(settings: Settings, params: Params, artifacts: Path) -> dict:
         if one.known_from <= until and one.stands_in(one.known_from)
     ]
     present = {one.known_on for one in deliveries}
-    if until not in present:
+    if source.trading_day(until) not in present:
         raise HistoryEndsEarly(
             f"training of {settings.source} looks at deliveries up to {until}, but the lake in "
             f"{root} ends on {max(present, default='no day at all')}: customers would "
             "count as gone only because nothing was delivered. Load the days up to there (python "
             f"-m jobs.load_history --until {until}) or set training_until in params.yaml earlier."
         )
-    wrong = wrong_days(settings, present)
+    wrong = wrong_days(settings, source, present)
     for day, what in wrong.items():
         log.warning("%s must not teach: %s", day, what)
 
@@ -78,7 +79,7 @@ def run(settings: Settings, params: Params, artifacts: Path) -> dict:
     }
 
 
-def wrong_days(settings: Settings, deliveries: Collection[date]) -> dict[date, str]:
+def wrong_days(settings: Settings, source: Source, deliveries: Collection[date]) -> dict[date, str]:
     """The days that must not teach, ascending, and why: no delivery, or an incident in its lines.
 
     Incidents of features are not looked at: they follow from those of lines, or say that the
@@ -86,7 +87,8 @@ def wrong_days(settings: Settings, deliveries: Collection[date]) -> dict[date, s
     """
     first, last = min(deliveries), max(deliveries)
     days = [first + timedelta(n) for n in range((last - first).days)]
-    wrong = {day: "no delivery" for day in days if day not in deliveries}
+    expected = filter(source.trades_on, days)
+    wrong = {day: "no delivery" for day in expected if day not in deliveries}
     engine = warehouse.connect(settings.warehouse_url)
     # Before the first night there is no warehouse yet, and no incident.
     if warehouse.has_tables(engine):

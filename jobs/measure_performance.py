@@ -134,7 +134,7 @@ def find_cohorts(
     engine: sa.Engine, root: Path, night: RunRecord, rules: Performance
 ) -> tuple[list[Cohort], list[dict]]:
     """What can be looked at tonight, tonight's own run last; and what cannot, with the reason."""
-    horizon = night.question.horizon_days
+    horizon, source = night.question.horizon_days, night.pinned_params.source(night.source)
     due = night.score_date - timedelta(days=horizon)
     first, last = due - timedelta(days=rules.catch_up_nights), due - timedelta(days=1)
     measured = warehouse.measured_cohorts(engine, first, last, night.score_date)
@@ -148,7 +148,7 @@ def find_cohorts(
             continue
         known_days = min((night.score_date - score_date).days, horizon)
         later = (score_date + timedelta(days=n) for n in range(1, known_days + 1))
-        missing = tuple(day for day in later if day not in night.intakes)
+        missing = tuple(day for day in later if day not in night.intakes and source.trades_on(day))
         is_due = score_date <= due
         if is_due and missing:
             days = ", ".join(map(str, missing))

@@ -165,7 +165,7 @@ def run(
         rules = pin_rules(root, intake_rules(params, settings.source))
         eve = score_date - timedelta(days=1)
         history = known_by(root, rules, night=known_in, until=eve)
-        check_history(history, score_date, root, accept_missing_days)
+        check_history(history, score_date, root, source, accept_missing_days)
         inputs: dict[str, Any] = {
             "score_date": score_date,
             "intakes": {**history, score_date: intake_id(entry.delivery_id, rules)},
@@ -303,9 +303,15 @@ def pin_challenger(
 
 
 def check_history(
-    history: dict[date, str], score_date: date, root: Path, accept_missing_days: bool
+    history: dict[date, str],
+    score_date: date,
+    root: Path,
+    source: Source,
+    accept_missing_days: bool,
 ) -> None:
     """Raise DaysMissing unless the lake has every day from its first one to the night.
+
+    A closed weekday is missed only if it was delivered all the same.
 
     With ``accept_missing_days`` only a lake without any day is refused.
 
@@ -319,8 +325,9 @@ def check_history(
             f"scored by. Take in the history first: python -m jobs.load_history --until {eve}"
         )
     first = min(history)
-    expected = (first + timedelta(days=n) for n in range((score_date - first).days))
-    missing = [str(day) for day in expected if day not in history]
+    every = (first + timedelta(days=n) for n in range((score_date - first).days))
+    lacking = [day for day in every if day not in history]
+    missing = [str(day) for day in lacking if source.trades_on(day) or has_come(root, day)]
     if missing and not accept_missing_days:
         more = f" and {len(missing) - DAYS_SHOWN} more" if len(missing) > DAYS_SHOWN else ""
         raise DaysMissing(
@@ -329,6 +336,11 @@ def check_history(
             f"(python -m jobs.load_history --until {eve}), or score without them: "
             "--accept-missing-days."
         )
+
+
+def has_come(root: Path, day: date) -> bool:
+    """Whether something was delivered for that day, taken in or not."""
+    return day in days(root) or catalog.incoming_folder(root, day).exists()
 
 
 def check_near(score_date: date, newest: date) -> None:

@@ -1,4 +1,4 @@
-"""Compare tonight's customers with those the model was judged on.
+"""Compare tonight's customers with those the model was judged on, and with those of weeks before.
 
 Reads the run's features and predictions, the reference and the thresholds in the model's bundle,
 and the trailing nights of the same weekday; writes the drift page, drift.json and the warehouse's
@@ -19,7 +19,13 @@ from lake import check_pieces, read_json, replacing, write_json
 from models.apply import score
 from models.bundle import Bundle, read_bundle
 from models.schema import FeatureMismatch
-from monitoring.drift import DRIFT_THRESHOLDS, DriftFinding, Thresholds, find_drift
+from monitoring.drift import (
+    DRIFT_THRESHOLDS,
+    DriftFinding,
+    Thresholds,
+    find_drift,
+    verdict_of_both,
+)
 from monitoring.sample import sample_scored
 from params import Params
 from records import RunRecord, StageRecord, recorded
@@ -29,9 +35,6 @@ from settings import Settings
 PARSER = run_parser(__doc__)
 
 log = logging.getLogger("jobs.report_drift")
-
-DASHBOARD = "evidently"
-"""The folder of Evidently's workspace below ``data_root``."""
 
 
 def run(settings: Settings, params: Params, record: RunRecord) -> dict:
@@ -62,10 +65,12 @@ def report(settings: Settings, params: Params, record: RunRecord) -> dict:
 
     result = find_drift(reference, current, thresholds, params.drift, bundle.categories)
     findings: dict[str, list[DriftFinding]] = {"reference": result.findings}
-    recently = "no_nights"
+    lately = None
     if before is not None:
-        lately = find_drift(before, current, thresholds, params.drift, bundle.categories)
-        findings["same_weekday"], recently = lately.findings, lately.verdict
+        of_weeks = thresholds.of_weeks_before
+        lately = find_drift(before, current, of_weeks, params.drift, bundle.categories)
+        findings["same_weekday"] = lately.findings
+    verdict = verdict_of_both(result, lately)
 
     # What was found is kept even where the page cannot be drawn.
     warehouse.replace_drift(engine, record.run_id, findings)
@@ -75,13 +80,14 @@ def report(settings: Settings, params: Params, record: RunRecord) -> dict:
 
     folder = root / catalog.REPORTS.format(**record.key) / "drift"
     title = f"{record.score_date}, {record.model_name} {record.model_version}, run {record.run_id}"
-    snapshot = comparison(reference, current, result, bundle.categories, title)
+    snapshot = comparison(reference, current, result, bundle.categories, title, lately)
+    against = {"reference": result.as_dict(), "same_weekday": lately and lately.as_dict()}
     with replacing(folder) as fresh:
         write_page(snapshot, fresh)
-        write_json(fresh / "drift.json", result.as_dict())
+        write_json(fresh / "drift.json", {"verdict": verdict, **against})
     try:
         add_night(
-            root / DASHBOARD,
+            root / catalog.DASHBOARD,
             record.model_name,
             record.run_id,
             record.score_date,
@@ -93,13 +99,14 @@ def report(settings: Settings, params: Params, record: RunRecord) -> dict:
         )
     except Exception:
         # The page and the warehouse have it all; the dashboard is a convenience.
-        log.exception("the night is not on the dashboard in %s", root / DASHBOARD)
+        log.exception("the night is not on the dashboard in %s", root / catalog.DASHBOARD)
     return {
-        "verdict": result.verdict,
+        "verdict": verdict,
         "score": result.score,
         "deaf": list(thresholds.deaf),
         "drifted": result.drifted,
-        "against_same_weekday": recently,
+        "against_reference": result.verdict,
+        "against_same_weekday": lately.verdict if lately else "no_nights",
         "report": str(folder / "index.html"),
     }
 

@@ -50,6 +50,7 @@ DIES_WITH_US = 'exec 3<&0; (cat <&3 >/dev/null; kill -KILL 0) & exec "$@" 3<&- <
 DVC_CONFIG = """\
 [core]
     remote = store
+    autostage = true
     analytics = false
     check_update = false
 [cache]

@@ -111,7 +111,9 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
 
         docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
         predictions = read_pieces(spark, root, [written.pieces["predictions"]])
-        findings = verify_predictions(predictions, described.rows, docs)
+        findings = verify_predictions(
+            predictions, docs, night=record.score_date, population=described.rows
+        )
         stage.facts = describe(predictions, champion) | {"findings": findings} | written.facts
     return stage.facts
 

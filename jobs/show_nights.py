@@ -19,6 +19,8 @@ import warehouse
 from jobs.entry import job_parser, positive, start
 from lake import read_json
 from ledger import learnt_since, standing
+from records import RunRecord
+from sealed import RecordOutdated
 from settings import Settings
 
 
@@ -74,7 +76,7 @@ def show_nights(console: Console, settings: Settings, limit: int, python: str = 
     console.print(deliveries_table(nights))
     if rules:
         console.print(rules_table(rules))
-    console.print(scores_table(nights))
+    console.print(scores_table(nights, settings.data_root))
     console.print(findings_table(nights, settings.data_root))
     print_what_came_later(console, nights, settings.data_root)
     print_whether_it_works(console, nights[-1])
@@ -110,10 +112,12 @@ def rules_table(rules: list[warehouse.RuleCount]) -> Table:
     return table
 
 
-def scores_table(nights: list[warehouse.Night]) -> Table:
-    """One line per night: customers scored, and how their scores are distributed."""
+def scores_table(nights: list[warehouse.Night], root: Path) -> Table:
+    """One line per night: customers scored, by which model, how their scores are distributed."""
     questions = ", ".join(sorted({night.question for night in nights}))
     table = _table(f"Customers = scored + fallback; scores are probabilities of {questions}")
+    if not all(is_champions(night, root) for night in nights):
+        table.caption = "* asked for by name: it was not the champion"
     table.add_column("Night")
     table.add_column("Model")
     for name in ("Customers", "Scored", "Fallback", "Mean", "Contacted"):
@@ -122,7 +126,7 @@ def scores_table(nights: list[warehouse.Night]) -> Table:
     for night in nights:
         table.add_row(
             str(night.score_date),
-            night.model_version,
+            night.model_version + ("" if is_champions(night, root) else "*"),
             f"{night.population:,}",
             f"{night.scored:,}",
             f"{night.fallback:,}",
@@ -131,6 +135,14 @@ def scores_table(nights: list[warehouse.Night]) -> Table:
             sparkline(night.histogram),
         )
     return table
+
+
+def is_champions(night: warehouse.Night, root: Path) -> bool:
+    """Whether its model was the champion, as far as the lake still knows."""
+    try:
+        return RunRecord.read(root, night.score_date, night.run_id).is_champion
+    except (FileNotFoundError, RecordOutdated):
+        return True
 
 
 def findings_table(nights: list[warehouse.Night], root: Path) -> Table:
@@ -261,6 +273,7 @@ def _table(title: str) -> Table:
         padding=(0, 1, 0, 0),
         title_justify="left",
         title_style="bold",
+        caption_justify="left",
     )
 
 

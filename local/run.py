@@ -8,6 +8,7 @@ import argparse
 import itertools
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -47,8 +48,9 @@ def step(title: str, does: str, *command: str) -> str:
     console.rule(f"[bold]{title}", align="left")
     console.print(does)
     source = os.environ["SCORING_SOURCE"]
-    setting = "" if source == GENERATED else f"SCORING_SOURCE={source} "
-    console.print(f"$ {setting}python -m {' '.join(command)}", style="dim", soft_wrap=True)
+    setting = "" if source == GENERATED else f"SCORING_SOURCE={shlex.quote(source)} "
+    shown = f"$ {setting}python -m {shlex.join(command)}"
+    console.print(shown, style="dim", markup=False, soft_wrap=True)
     started = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-m", *command],
@@ -105,8 +107,10 @@ def nights_to_run(settings: Settings, params: Params, count: int) -> list[date]:
         )
     if why := too_short(params, params.source(settings.source), delivered[0]):
         raise WrongInput(why)
-    in_a_row = [after[0] + timedelta(days=n) for n in range(count)]
-    return list(itertools.takewhile(set(after).__contains__, in_a_row))
+    source = params.source(settings.source)
+    every = (after[0] + timedelta(days=n) for n in itertools.count())
+    expected = (day for day in every if source.trades_on(day) or day in after)
+    return list(itertools.takewhile(after.__contains__, itertools.islice(expected, count)))
 
 
 def run(settings: Settings, params: Params, *, nights: int, customers: int) -> None:

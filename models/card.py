@@ -297,7 +297,7 @@ def _features(schema: list[dict]) -> Section:
 
 
 def _hears(hears: dict) -> Section:
-    deaf = ", ".join(hears["deaf"]) or "none"
+    deaf, fading = (", ".join(hears.get(name, ())) or "none" for name in ("deaf", "fading"))
     rows = [
         [name, *[_share(heard.get(change)) for change in CHANGES]]
         for name, heard in hears["power"].items()
@@ -306,9 +306,12 @@ def _hears(hears: dict) -> Section:
         "What its monitors hear",
         [
             "Changes were made in quiet nights of the training set, one column at a time: the "
-            "share of the nights that are then called drifted. A dash: the change cannot be made "
-            "in that column, or is not asked for.",
+            "share of the nights that are then called drifted, against this model's reference or "
+            "the same weekday of the weeks before. A dash: the change cannot be made in that "
+            "column, or is not asked for.",
             f"Deaf, so that the column could lose its meaning unnoticed: {deaf}.",
+            "Heard only while it is new, since the column moves as far by itself in a year: "
+            f"{fading}.",
             Table(["column", *CHANGES.values()], rows),
         ],
     )

@@ -38,6 +38,9 @@ def choice_blocks(metrics: dict) -> list[Block]:
         f"The {KINDS[kind]} gives everybody the same score, so it is no candidate."
         for kind in metrics["alike"]
     ]
+    if len(alike) == len(KINDS):
+        untold = "No kind tells customers apart: nothing was learnt that says who is likelier."
+        return [Points(compared), f"{untold} The gate lets no such model score."]
     chosen = (
         f"Chosen: {KINDS[metrics['chosen']]}, the simplest that no more complex one clearly beats. "
         "Clearly better is a model whose whole 95 % interval of the difference is on the "

@@ -77,7 +77,7 @@ def write_bundle(
         golden_features: Folder with the golden files of the features.
         metrics: What ``judge`` found.
         origin: What went in.
-        hears: ``power`` and ``deaf``: which changes its monitors notice, for the card.
+        hears: ``power``, ``deaf`` and ``fading``: which changes its monitors notice, for the card.
         params: Name, owner, question, contact share, groups, and the size of the reference.
 
     Raises:

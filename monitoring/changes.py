@@ -8,6 +8,9 @@ import pandas as pd
 # Beyond this weight only the largest values are drawn: the column cannot be moved farther.
 STEEPEST = 50.0
 
+# The farthest that log-odds are moved; who is surer than that stays.
+FARTHEST = 50.0
+
 
 def shifted(by: float) -> Callable[[pd.Series, np.random.Generator], pd.Series | None]:
     """A function that moves a column's mean up by ``by`` standard deviations, without new values.
@@ -72,21 +75,28 @@ CHANGES = {
 """By name, what makes the change, and whether it can be made in text."""
 
 
-def raised(by: float) -> Callable[[pd.Series], pd.Series]:
+def raised(by: float) -> Callable[[pd.Series], pd.Series | None]:
     """A function that raises the mean of probabilities by the factor 1 + ``by``: all log-odds move
-    alike, so the order of the customers stays."""
+    alike, so the order of the customers stays.
 
-    def change(probability: pd.Series) -> pd.Series:
+    It returns None where no such move gives that mean: it would be above 1, or all are sure.
+    """
+
+    def change(probability: pd.Series) -> pd.Series | None:
         from scipy.optimize import brentq
 
-        odds = probability / (1 - probability)
-        wanted = min(probability.mean() * (1 + by), 0.999)
+        wanted = probability.mean() * (1 + by)
 
         def moved(step: float) -> pd.Series:
-            raised_odds = odds * np.exp(step)
-            return raised_odds / (1 + raised_odds)
+            odds = probability * np.exp(step)
+            return odds / (odds + 1 - probability)
 
-        return moved(brentq(lambda step: moved(step).mean() - wanted, 0.0, 20.0))
+        def missing(step: float) -> float:
+            return wanted - moved(step).mean()
+
+        if missing(0.0) <= 0 or missing(FARTHEST) >= 0:
+            return None
+        return moved(brentq(missing, 0.0, FARTHEST))
 
     return change
 

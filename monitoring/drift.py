@@ -6,7 +6,7 @@ two nights can be compared. Bins are cut on the reference, and a null is a value
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -71,12 +71,16 @@ class DriftFinding:
 class Thresholds:
     """When to call a column, and a night, drifted; made by ``placebo_thresholds``.
 
-    ``columns`` maps each column to the threshold of its own distance, ``night`` to the higher one
-    from which on it makes the whole night one that has drifted. Both come from ``nights`` quiet
-    nights between ``pairs`` pairs of dates. ``missing`` is, by feature, the largest share of
-    customers without a value on any of those dates, ``least_missing`` the smallest. ``power`` is,
-    by column and change, the share of nights that such a change makes drifted, null where it cannot
-    be made; ``deaf`` names the columns that could lose their meaning unnoticed.
+    ``columns`` maps each column to the threshold of its own distance from the reference, ``night``
+    to the higher one from which on it makes the whole night one that has drifted. Both come from
+    ``nights`` quiet nights between ``pairs`` pairs of dates. ``same_weekday`` has both for the
+    comparison with the weeks before; null if the training set could not tell them.
+
+    ``missing`` is, by feature, the largest share of customers without a value on any date,
+    ``least_missing`` the smallest. ``power`` is, by column and change, the share of nights that
+    such a change makes drifted when it is new, null where it cannot be made. ``deaf`` names the
+    columns that could lose their meaning unnoticed; ``fading`` those of which a change is heard
+    only while the weeks before were without it.
     """
 
     columns: Mapping[str, float]
@@ -87,6 +91,17 @@ class Thresholds:
     least_missing: Mapping[str, float] = field(default_factory=dict)
     power: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     deaf: Sequence[str] = ()
+    same_weekday: Mapping[str, Mapping[str, float]] | None = None
+    fading: Sequence[str] = ()
+
+    @property
+    def of_weeks_before(self) -> "Thresholds":
+        """Those to compare a night by with the same weekday before; those of the reference, which
+        are wider, where there are none."""
+        if self.same_weekday is None:
+            return self
+        columns, night = self.same_weekday["columns"], self.same_weekday["night"]
+        return replace(self, columns=columns, night=night)
 
     def as_dict(self) -> dict:
         """All of it, for JSON; ``Thresholds(**...)`` takes it back."""
@@ -170,6 +185,17 @@ def find_drift(
     findings = [night, *predictions, *features]
     rows = (len(reference), len(current))
     return DriftResult(night.verdict, night.value, share, *rows, findings, thresholds.deaf)
+
+
+def verdict_of_both(result: DriftResult, lately: DriftResult | None) -> str:
+    """The verdict on a night by what it found against the reference and the weeks before.
+
+    The reference hears a change that has come slowly, or long ago, beside all that seasons do; the
+    weeks before hear a new one that is smaller.
+    """
+    if lately is not None and lately.verdict == "drift":
+        return "drift"
+    return result.verdict
 
 
 def binned(

@@ -2,12 +2,13 @@
 
 A fixed threshold is either deaf or never silent, because columns differ in how much they move by
 themselves. So quiet nights are made from the training set, whose as-of dates lie apart as nights
-lie apart from the model's reference, and an alarm begins where they end. What then goes unheard is
-measured, by making changes in such nights.
+lie apart from what they are compared with, and an alarm begins where they end. What then goes
+unheard is measured, by making changes in such nights.
 """
 
-from collections.abc import Collection, Mapping
-from datetime import date
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import date, timedelta
 from itertools import combinations
 
 import numpy as np
@@ -28,14 +29,11 @@ from params import Drift
 # The least threshold, for a column whose quiet nights never differ; by whether it is a category.
 SMALLEST_THRESHOLD = {False: 0.01, True: 0.02}
 
-# The nights drawn are few where they matter, at the end; the last step is asked for twice over.
-SAFETY = 1.0
-
 # Columns are held against each other in their rarest distances: one with a few wild nights, such as
 # a count that is nearly always zero, would else raise the threshold of all others.
 SCALE_QUANTILE = 0.998
 
-# The nights in which changes are made to see whether they are heard, spread over the pairs.
+# The nights in which changes are made to see whether they are heard, spread over the dates.
 POWER_NIGHTS = 20
 
 HEARD_SHARE = 0.95
@@ -44,19 +42,33 @@ HEARD_SHARE = 0.95
 DIGITS = 6
 
 
+Limits = dict[str, dict[str, float]]
+"""Of one comparison: ``columns`` and ``night``, each a threshold by column."""
+Heard = dict[str, dict[str, float | None]]
+Parts = Mapping[date, pd.DataFrame]
+"""The customers of every as-of date."""
+Night = tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame]
+"""The reference, the weeks before where they are known, and the night."""
+
+
 def placebo_thresholds(
     rows: pd.DataFrame, drift: Drift, categories: Collection[str], apart_days: int
 ) -> Thresholds:
     """Thresholds from quiet nights, and the power they leave.
 
-    A quiet night compares two as-of dates, the earlier of which stands for the reference; of
-    either, as many customers as a night's sample has are drawn with replacement. Customers grow
-    older and seasons turn between the two as they do between a model's reference and its nights, so
-    that is in the thresholds. All dates have whole windows, so a window that fills is not.
+    A night is compared with the model's reference and with the same weekday of the weeks before. So
+    a quiet night compares an as-of date with one that lies as far back as a reference does, or with
+    those of the weeks before it; of either side as many customers as there are are drawn with
+    replacement. Customers grow older and seasons turn in between, so that is in the thresholds. All
+    dates have whole windows, so a window that fills is not.
 
     A column's own threshold is what it alone exceeds on one night in ``false_alarm_nights``; the
     threshold for the night is what any column at all exceeds on one such night, each in its own
-    measure: the higher for a column, the more it moves by itself.
+    measure: the higher for a column, the more it moves by itself. Of those nights each of the two
+    comparisons has half.
+
+    Power is measured in nights of all seasons, held against the newest date, which is the model's
+    reference, and against the weeks before them.
 
     Args:
         rows: Features of all as-of dates, ``as_of`` and ``probability``, in a fixed order. On the
@@ -67,48 +79,47 @@ def placebo_thresholds(
         apart_days: Dates nearer than this make no pair: no night lies so near its reference.
 
     Returns:
-        The thresholds, rounded; the same arguments give the same.
+        The thresholds, rounded; the same arguments give the same. Without dates that have the same
+        weekday of all ``drift.weekday_nights`` weeks before them, none for that comparison.
     """
     random = np.random.default_rng(drift.seed)
     parts = {
-        day: _sample(rows[rows["as_of"] == day].drop(columns="as_of"), drift.sample_rows, random)
-        for day in _apart(sorted(rows["as_of"].unique()), apart_days)
+        day: _sample(part.drop(columns="as_of"), drift.sample_rows, random)
+        for day, part in rows.groupby("as_of", sort=True)
     }
-    pairs = list(combinations(parts, 2)) or [(day, day) for day in parts]
-    each = -(-drift.placebo_nights // len(pairs))
-
-    nights = [
-        _quiet_nights(parts[before], parts[after], categories, each, random)
-        for before, after in pairs
-    ]
-    distances = pd.concat(nights, ignore_index=True)
-
+    weekly = _weekly(parts, drift.weekday_nights)
     tail = 1 / drift.false_alarm_nights
-    least = pd.Series({name: SMALLEST_THRESHOLD[name in categories] for name in distances})
-    own = distances.quantile(1 - tail, interpolation="higher").clip(lower=least)
-    scale = distances.quantile(SCALE_QUANTILE, interpolation="higher").clip(lower=least)
-    score = (distances / scale).max(axis=1).quantile(1 - tail, interpolation="higher")
-    columns, night = (
-        {name: round(float(value), DIGITS) for name, value in values.items()}
-        for values in (own, (scale * score).clip(lower=own))
-    )
+    tails = (tail, tail / 2 if weekly else tail)
 
-    chosen = [pairs[at] for at in np.linspace(0, len(pairs) - 1, POWER_NIGHTS).astype(int)]
-    power = _power([(parts[a], parts[b]) for a, b in chosen], night, categories, random)
+    apart = _apart(list(parts), apart_days)
+    pairs = list(combinations(apart, 2)) or [(day, day) for day in apart]
+    far = ((parts[before], parts[day]) for before, day in pairs)
+    distances = _quiet_nights(far, len(pairs), drift, categories, random)
+    reference = _limits(distances, categories, *tails)
+    same_weekday = None
+    if weekly:
+        near = ((_weeks_before(parts, day, drift), parts[day]) for day in weekly)
+        quiet = _quiet_nights(near, len(weekly), drift, categories, random)
+        same_weekday = _limits(quiet, categories, *tails)
+
+    nights = _power_nights(parts, weekly, drift, apart_days)
+    power, lasting = _power(nights, reference, same_weekday, categories, random)
+    deaf = [name for name, heard in power.items() if is_deaf(heard)]
     missing = rows.drop(columns=["as_of", PROBABILITY]).isna().groupby(rows["as_of"]).mean()
     most, least_missing = (
         {name: round(share, DIGITS) for name, share in shares.items()}
         for shares in (missing.max(), missing.min())
     )
     return Thresholds(
-        columns,
-        night,
-        len(distances),
-        len(pairs),
-        most,
-        least_missing,
-        power,
-        [name for name, heard in power.items() if is_deaf(heard)],
+        **reference,
+        same_weekday=same_weekday,
+        nights=len(distances),
+        pairs=len(pairs),
+        missing=most,
+        least_missing=least_missing,
+        power=power,
+        deaf=deaf,
+        fading=[name for name, heard in lasting.items() if is_deaf(heard) and name not in deaf],
     )
 
 
@@ -133,6 +144,34 @@ def _apart(dates: list[date], days: int) -> list[date]:
     return chosen[::-1]
 
 
+def _weekly(days: Collection[date], weeks: int) -> list[date]:
+    """The dates with the same weekday of so many weeks before among the dates."""
+    return [
+        day
+        for day in days
+        if all(day - timedelta(weeks=back) in days for back in range(1, weeks + 1))
+    ]
+
+
+def _weeks_before(parts: Parts, day: date, drift: Drift) -> pd.DataFrame:
+    """The customers of the same weekday of the weeks before a date."""
+    weeks = range(1, drift.weekday_nights + 1)
+    return pd.concat([parts[day - timedelta(weeks=back)] for back in weeks], ignore_index=True)
+
+
+def _power_nights(
+    parts: Parts, weekly: Collection[date], drift: Drift, apart_days: int
+) -> Iterator[Night]:
+    """Nights of all seasons beside the newest date, which is the model's reference."""
+    newest = max(parts)
+    old = [day for day in parts if (newest - day).days >= apart_days] or [newest]
+    known = [day for day in old if day in weekly] or old
+    for at in np.linspace(0, len(known) - 1, POWER_NIGHTS).astype(int):
+        day = known[at]
+        before = _weeks_before(parts, day, drift) if day in weekly else None
+        yield parts[newest], before, parts[day]
+
+
 def _sample(rows: pd.DataFrame, count: int, random: np.random.Generator) -> pd.DataFrame:
     if len(rows) <= count:
         return rows
@@ -140,6 +179,33 @@ def _sample(rows: pd.DataFrame, count: int, random: np.random.Generator) -> pd.D
 
 
 def _quiet_nights(
+    pairs: Iterable[tuple[pd.DataFrame, pd.DataFrame]],
+    count: int,
+    drift: Drift,
+    categories: Collection[str],
+    random: np.random.Generator,
+) -> pd.DataFrame:
+    """(nights, columns): distances of quiet nights, as many of each of ``count`` pairs."""
+    each = -(-drift.placebo_nights // count)
+    nights = [_drawn(before, after, categories, each, random) for before, after in pairs]
+    return pd.concat(nights, ignore_index=True)
+
+
+def _limits(
+    distances: pd.DataFrame, categories: Collection[str], tail: float, tail_night: float
+) -> Limits:
+    """What a column exceeds on the share ``tail`` of quiet nights, and any on ``tail_night``."""
+    least = pd.Series({name: SMALLEST_THRESHOLD[name in categories] for name in distances})
+    own = distances.quantile(1 - tail, interpolation="higher").clip(lower=least)
+    scale = distances.quantile(SCALE_QUANTILE, interpolation="higher").clip(lower=least)
+    score = (distances / scale).max(axis=1).quantile(1 - tail_night, interpolation="higher")
+    return {
+        part: {name: round(float(value), DIGITS) for name, value in values.items()}
+        for part, values in (("columns", own), ("night", (scale * score).clip(lower=own)))
+    }
+
+
+def _drawn(
     before: pd.DataFrame,
     after: pd.DataFrame,
     categories: Collection[str],
@@ -175,45 +241,58 @@ def _quiet_nights(
 
 def _shares(bins: np.ndarray, count: int, weights: np.ndarray) -> np.ndarray:
     """(nights, count): the share of the drawn customers in each bin, exactly counted."""
-    is_in = bins[:, None] == np.arange(count)
-    return (weights @ is_in) / weights.sum(axis=1, keepdims=True)
+    # Whole numbers below 2^53, so that floats add them up exactly, and fast.
+    is_in = (bins[:, None] == np.arange(count)).astype(float)
+    return (weights.astype(float) @ is_in) / weights.sum(axis=1, keepdims=True)
 
 
 def _power(
-    pairs: list[tuple[pd.DataFrame, pd.DataFrame]],
-    night: Mapping[str, float],
+    nights: Iterable[Night],
+    reference: Limits,
+    same_weekday: Limits | None,
     categories: Collection[str],
     random: np.random.Generator,
-) -> dict[str, dict[str, float | None]]:
-    """By column and change, the share of the nights that it makes drifted by itself."""
-    power: dict[str, dict[str, float | None]] = {}
-    for name in pairs[0][0].columns:
-        is_category = name in categories
-        power[name] = {}
+) -> tuple[Heard, Heard]:
+    """By column and change, the share of the nights that it makes drifted by itself; and the share
+    that the comparison with the reference alone calls so."""
+    found = []
+    for model, weeks, night in nights:
+        for name, change, changed in _changes(night, categories, random):
+            lasting = either = None
+            if changed is not None:
+                is_category = name in categories
+                lasting = either = _hears(name, is_category, model, changed, reference)
+                if not either and same_weekday and weeks is not None:
+                    either = _hears(name, is_category, weeks, changed, same_weekday)
+            found.append((name, change, either, lasting))
+    shares = pd.DataFrame(found, columns=["name", "change", "either", "lasting"])
+    shares = shares.astype({"either": float, "lasting": float})
+    shares = shares.groupby(["name", "change"], sort=False).mean()
+    heard: dict[str, Heard] = {"either": defaultdict(dict), "lasting": defaultdict(dict)}
+    for kind, kept in heard.items():
+        for (name, change), share in shares[kind].items():
+            kept[name][change] = None if np.isnan(share) else float(share)
+    return dict(heard["either"]), dict(heard["lasting"])
+
+
+def _changes(
+    night: pd.DataFrame, categories: Collection[str], random: np.random.Generator
+) -> Iterator[tuple[str, str, pd.Series | None]]:
+    """Column, change and the changed values, None where it cannot be made."""
+    for name in night.columns.drop(PROBABILITY):
         for change, (apply, is_for_text) in CHANGES.items():
-            if name == PROBABILITY or (is_category and not is_for_text):
-                continue
-            changed = [(before[name], apply(after[name], random)) for before, after in pairs]
-            heard = [
-                distance(*pair, is_category) >= night[name]
-                for pair in changed
-                if pair[1] is not None
-            ]
-            power[name][change] = float(np.mean(heard)) if heard else None
-    power[MEAN_PROBABILITY] = {
-        change: float(
-            np.mean(
-                [
-                    _hears_scores(before[PROBABILITY], apply(after[PROBABILITY]), night)
-                    for before, after in pairs
-                ]
-            )
-        )
-        for change, apply in MEAN_CHANGES.items()
-    }
-    return {name: heard for name, heard in power.items() if heard}
+            if is_for_text or name not in categories:
+                yield name, change, apply(night[name], random)
+    for change, raise_mean in MEAN_CHANGES.items():
+        yield MEAN_PROBABILITY, change, raise_mean(night[PROBABILITY])
 
 
-def _hears_scores(before: pd.Series, now: pd.Series, night: Mapping[str, float]) -> bool:
-    moved = abs(now.mean() - before.mean()) >= night[MEAN_PROBABILITY]
-    return bool(moved or distance(before, now, False) >= night[PROBABILITY])
+def _hears(
+    name: str, is_category: bool, before: pd.DataFrame, changed: pd.Series, limits: Limits
+) -> bool:
+    night = limits["night"]
+    if name != MEAN_PROBABILITY:
+        return distance(before[name], changed, is_category) >= night[name]
+    probability = before[PROBABILITY]
+    moved = abs(changed.mean() - probability.mean()) >= night[MEAN_PROBABILITY]
+    return bool(moved or distance(probability, changed, False) >= night[PROBABILITY])

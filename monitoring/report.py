@@ -20,7 +20,17 @@ from evidently.legacy.renderers.html_widgets import (
 from evidently.metrics import ValueDrift
 from evidently.presets import DataDriftPreset
 
-from monitoring.drift import NIGHT, PROBABILITY, DriftFinding, DriftResult, binned, method_of
+from monitoring.drift import (
+    NIGHT,
+    PROBABILITY,
+    DriftFinding,
+    DriftResult,
+    binned,
+    method_of,
+    verdict_of_both,
+)
+
+REFERENCE, WEEKS_BEFORE = "the reference", "the weeks before"
 
 
 class DriftPage(MetricContainer):
@@ -50,8 +60,8 @@ class DriftPage(MetricContainer):
             table_data(
                 title="The prediction, and the columns to look at",
                 column_names=[
-                    *("column", "verdict", "times its threshold", "value", "threshold"),
-                    *("method", "what was seen"),
+                    *("compared with", "column", "verdict", "times its threshold", "value"),
+                    *("threshold", "method", "what was seen"),
                 ],
                 data=self.rows,
             ),
@@ -66,6 +76,7 @@ def comparison(
     result: DriftResult,
     categories: Collection[str],
     title: str,
+    lately: DriftResult | None = None,
 ) -> Snapshot:
     """The page before it is drawn.
 
@@ -75,6 +86,7 @@ def comparison(
         result: What ``find_drift`` found; the page shows the same values.
         categories: As given to ``find_drift``.
         title: The heading.
+        lately: What ``find_drift`` found against the weeks before, if there are any.
     """
     register_methods()
     compared = result.compared
@@ -101,7 +113,7 @@ def comparison(
                 per_column_threshold={name: each.threshold for name, each in compared.items()},
             )
         )
-    return Report([_page(result, title, parts)]).run(now, before)
+    return Report([_page(result, lately, title, parts)]).run(now, before)
 
 
 def as_bins(
@@ -148,17 +160,26 @@ def write_page(snapshot: Snapshot, folder: Path) -> Path:
     return page
 
 
-def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> DriftPage:
-    shown = [
-        each
-        for each in result.findings
-        if each.kind in (NIGHT, "prediction") or each.verdict != "steady"
+def _page(
+    result: DriftResult, lately: DriftResult | None, title: str, parts: list[MetricOrContainer]
+) -> DriftPage:
+    against = {REFERENCE: result} | ({WEEKS_BEFORE: lately} if lately else {})
+    rows = [
+        [inert(cell) for cell in (name, *_cells(finding))]
+        for name, found in against.items()
+        for finding in found.findings
+        if finding.kind in (NIGHT, "prediction") or finding.verdict != "steady"
     ]
     return DriftPage(
         title=inert(title),
         counters={
-            "verdict": result.verdict.replace("_", " "),
-            "farthest column, in times its threshold for the night": _times(result.score),
+            "verdict": verdict_of_both(result, lately).replace("_", " "),
+            **{
+                f"farthest column from {name}, in times its threshold for the night": _times(
+                    found.score
+                )
+                for name, found in against.items()
+            },
             "columns beyond their own thresholds, of those compared": (
                 f"{sum(each.verdict == 'drift' for each in result.compared.values())} of "
                 f"{len(result.compared)}"
@@ -169,7 +190,7 @@ def _page(result: DriftResult, title: str, parts: list[MetricOrContainer]) -> Dr
             "rows in the model's reference": f"{result.reference_rows:,}",
         },
         deaf=[inert(name) for name in result.deaf],
-        rows=[[inert(cell) for cell in _cells(finding)] for finding in shown],
+        rows=rows,
         parts=parts,
     )
 

@@ -52,6 +52,7 @@ SHARED_BY_JOBS = {
     "registry",
     "repairs",
     "session",
+    "sizes",
     "sorted_rows",
 }
 

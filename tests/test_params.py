@@ -3,7 +3,7 @@
 import pytest
 
 from errors import WrongInput
-from params import PARAMS_FILE, read_params
+from params import PARAMS_FILE, WEEKDAYS, read_params
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,12 @@ from params import PARAMS_FILE, read_params
         ("format: parquet", "format: xlsx", "sources.generated.format should be 'parquet'"),
         ("active_days: 365", "activ_days: 365", "population.activ_days is not known"),
         ('separator: ","', "separator: '\"'", "sources.generated.text: the separator is neither"),
+        ("closed_weekdays: []", "closed_weekdays: [sun]", "closed_weekdays.0 should be 'monday'"),
+        (
+            "closed_weekdays: []",
+            f"closed_weekdays: {[*WEEKDAYS]}",
+            "at most 6 items",
+        ),
         ("sources:", "sources: [", "is no YAML"),
     ],
 )

@@ -108,7 +108,7 @@ def test_a_record_that_is_not_what_was_written_is_named_with_what_to_do(tmp_path
 def test_a_record_that_other_code_wrote_is_told_in_one_line_with_the_field(tmp_path, kind, missing):
     path, read, next_step = leave_all(tmp_path)[kind]
     edit_record(path, (missing,), None)
-    with pytest.raises(RecordOutdated, match=rf"^{path} .*{missing}: field required.*{next_step}"):
+    with pytest.raises(RecordOutdated, match=rf"^{path} .*{missing} is missing.*{next_step}"):
         read(tmp_path)
 
 

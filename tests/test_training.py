@@ -1,11 +1,13 @@
 """Training as a user starts it: `dvc repro` in a checkout, over a small lake."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from datetime import date, timedelta
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -100,6 +102,10 @@ class Checkout:
 
     def repro(self, engine: str = "embedded") -> str:
         """What `dvc repro` says; fails with it if a stage fails."""
+        return self.dvc("repro", engine=engine)
+
+    def dvc(self, *command: str, engine: str = "embedded") -> str:
+        """What DVC says; fails with it if it fails."""
         environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder),
@@ -109,7 +115,7 @@ class Checkout:
             "SCORING_SPARK": engine,
         }
         done = subprocess.run(
-            [sys.executable, "-m", "dvc", "repro"],
+            [sys.executable, "-m", "dvc", *command],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -160,6 +166,17 @@ def test_a_second_repro_lists_the_lake_and_has_nothing_else_to_do(checkout):
     said = checkout.repro()
     assert [stage for stage in STAGES if f"Running stage '{stage}'" in said] == STAGES[:1]
     assert checkout.lock == before
+
+
+def test_plots_are_pictures_that_a_page_shows_without_a_network(checkout):
+    page = Path(checkout.dvc("plots", "show").split()[-1].removeprefix("file://"))
+    html = page.read_text()
+    assert "http" not in html
+    shown = [page.parent / path for path in re.findall('<img src="([^"]+)">', html)]
+    roots = [ElementTree.parse(path).getroot() for path in shown]  # noqa: S314
+    texts = [" ".join(root.itertext()) for root in roots]
+    assert ["Calibration" in text for text in sorted(texts, key=len)] == [True, False]
+    assert all(name in max(texts, key=len) for name in ("Lift", "recency table", "XGBoost"))
 
 
 def test_training_again_from_nothing_on_another_engine_gives_the_same_bundle(checkout):

@@ -144,13 +144,13 @@ def replace_maturity_curve(
 
 
 def night_drift(engine: sa.Engine, run_id: str) -> str | None:
-    """The drift verdict on the inputs of that run as a whole; None if it was never reported."""
+    """The drift verdict on the inputs of that run as a whole: ``drift`` if it is that against the
+    reference or the weeks before; None if it was never reported."""
     c = DRIFT.c
-    verdict = sa.select(c.verdict).where(
-        c.run_id == run_id, c.against == "reference", c.kind == "night"
-    )
+    verdicts = sa.select(c.against, c.verdict).where(c.run_id == run_id, c.kind == "night")
     with engine.connect() as connection:
-        return connection.scalar(verdict)
+        found = {row.against: row.verdict for row in connection.execute(verdicts)}
+    return "drift" if "drift" in found.values() else found.get("reference")
 
 
 def estimate_errors(

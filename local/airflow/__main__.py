@@ -11,17 +11,17 @@ secrets) and ``<data_root>/postgres``. It listens on the loopback address only.
 import argparse
 import sys
 import time
-from datetime import timedelta
 
 from errors import WrongInput
 from jobs.entry import add_days
 from local.airflow.client import USER, AirflowFailed, insist_on_health
 from local.airflow.console import console
-from local.airflow.nights import RunFailed, run_nights
+from local.airflow.nights import RunFailed, nights_between, run_nights
 from local.airflow.paused import unpause_what_runs_by_hand, what_waits
 from local.airflow.processes import dashboard, free_port, run_cli, running
 from local.postgres import ServerFailed
 from local.signals import leave_when_told
+from params import read_params
 from settings import Settings
 
 DASHBOARD_PORT = 8085
@@ -57,9 +57,9 @@ def main() -> None:
         else:
             if arguments.until < arguments.first:
                 past.error(f"--until {arguments.until} comes before --from {arguments.first}")
-            days = (arguments.until - arguments.first).days + 1
-            with running(Settings()) as client:
-                nights = [arguments.first + timedelta(days=n) for n in range(days)]
+            settings = Settings()
+            nights = nights_between(settings, read_params(), arguments.first, arguments.until)
+            with running(settings) as client:
                 run_nights(client, nights, {"may_retrain": arguments.may_retrain})
     except (AirflowFailed, RunFailed, ServerFailed, WrongInput) as error:
         console.print(str(error), style="red", markup=False)

@@ -12,6 +12,8 @@ USER = "admin"
 PATIENCE_SECONDS = 120
 """A busy machine may answer, and beat its heart, as late as this."""
 LOGIN_SECONDS = 600
+TRIES = 4
+"""Of a request that Airflow's database rolls back each time."""
 
 
 class AirflowFailed(RuntimeError):
@@ -34,12 +36,28 @@ class Client:
     ) -> dict:
         """The answer to one request below ``/api/v2``.
 
+        Airflow's scheduler and its API lock a run and its tasks in opposite orders. Where they meet
+        the database undoes what one of the two has done; ours is asked for again.
+
         Raises:
             httpx.HTTPStatusError: If it was refused; its note holds the answer.
             AirflowFailed: If there is no answer.
         """
+        for tries_left in reversed(range(TRIES)):
+            answer = self._request(method, path, body, query)
+            if not (tries_left and _was_undone(answer)):
+                break
+            time.sleep(1)
         try:
-            answer = httpx.request(
+            answer.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            error.add_note(answer.text)
+            raise
+        return answer.json() if answer.content else {}
+
+    def _request(self, method: str, path: str, body: dict | None, query: dict) -> httpx.Response:
+        try:
+            return httpx.request(
                 method,
                 f"{self.url}/api/v2{path}",
                 json=body,
@@ -50,12 +68,6 @@ class Client:
         except httpx.TransportError as error:
             self.check()
             raise AirflowFailed(f"Airflow at {self.url} does not answer: {error}") from error
-        try:
-            answer.raise_for_status()
-        except httpx.HTTPStatusError as error:
-            error.add_note(answer.text)
-            raise
-        return answer.json() if answer.content else {}
 
     def headers(self) -> dict[str, str]:
         """A login of the last minutes, as headers of a request."""
@@ -102,6 +114,11 @@ class Client:
         before = self.call("GET", f"/dags/{dag_id}")["is_paused"]
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": is_paused})
         return before
+
+
+def _was_undone(answer: httpx.Response) -> bool:
+    """Whether the database has rolled the request back; Airflow then names no other cause."""
+    return answer.status_code == 500 and '"Database error"' in answer.text
 
 
 @functools.lru_cache(maxsize=8)

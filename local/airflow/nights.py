@@ -3,11 +3,13 @@
 import contextlib
 import time
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 
+import catalog
+from errors import WrongInput
 from local.airflow.client import AirflowFailed, Client, insist_on_health
 from local.airflow.console import console
-from params import read_params
+from params import Params, read_params
 from schedule import start_of_night
 from settings import Settings
 
@@ -17,6 +19,28 @@ class RunFailed(RuntimeError):
 
     If no task failed, it holds the states of all.
     """
+
+
+def nights_between(settings: Settings, params: Params, first: date, last: date) -> list[date]:
+    """The nights there are from one day to another: not those of closed weekdays, unless
+    something was delivered for them.
+
+    Raises:
+        WrongInput: If there is none.
+    """
+    source = params.source(settings.source)
+    every = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    nights = [
+        day
+        for day in every
+        if source.trades_on(day) or catalog.incoming_folder(settings.data_root, day).exists()
+    ]
+    if not nights:
+        raise WrongInput(
+            f"{', '.join(map(str, every))}: {settings.source} never trades on that weekday "
+            "(closed_weekdays in params.yaml) and nothing was delivered, so there is no night."
+        )
+    return nights
 
 
 def run_nights(client: Client, nights: Sequence[date], form: dict | None = None) -> None:

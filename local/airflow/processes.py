@@ -154,15 +154,22 @@ def secrets_of(home: Path) -> dict[str, str]:
     return read_json(path)
 
 
-def free_port(wanted: int = 0) -> int:
-    """``wanted`` when nobody listens there, else any free port of the loopback address."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return free_port()
-        return probe.getsockname()[1]
+def free_port(wanted: int | None = None) -> int:
+    """``wanted`` when nobody listens there, else any free port of the loopback address.
+
+    It lies below the ports that a system gives to whoever asks for any, so that nobody is given it
+    before it is used.
+    """
+    while True:
+        port = wanted or 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                wanted = None
+            else:
+                return port
 
 
 def _environment(settings: Settings, url: str) -> dict[str, str]:

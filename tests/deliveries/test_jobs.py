@@ -12,6 +12,7 @@ import catalog
 from deliveries.faults import Fault, Faults
 from deliveries.receive import DeliveryMissing, describe_delivery
 from jobs import await_delivery, generate_deliveries
+from jobs.await_delivery import ShopClosed
 from params import read_params
 from settings import PROJECT_ROOT
 from tests.deliveries.conftest import DAY, line
@@ -83,6 +84,17 @@ def test_finds_the_delivery_that_is_there(settings, deliver):
 def test_raises_for_the_delivery_that_is_not_there(settings):
     with pytest.raises(DeliveryMissing, match="2026-04-01"):
         await_delivery.run(settings, read_params(), DAY)
+
+
+def test_a_closed_weekday_is_not_waited_for_unless_something_is_there(settings):
+    source = read_params().source("generated")
+    shut = source.model_copy(update={"closed_weekdays": [f"{DAY:%A}".lower()]})
+    params = read_params().model_copy(update={"sources": {"generated": shut}})
+    with pytest.raises(ShopClosed, match=r"Wednesday.* the night of 2026-03-31 stands"):
+        await_delivery.run(settings, params, DAY)
+    catalog.incoming_folder(settings.data_root, DAY).mkdir(parents=True)
+    with pytest.raises(DeliveryMissing, match="the folder has no"):
+        await_delivery.run(settings, params, DAY)
 
 
 def await_as_command(settings):

@@ -228,6 +228,18 @@ def test_a_time_with_zone_is_the_instant_it_says(deliver, read, source, unit):
     assert row.invoiced_at == datetime.fromisoformat("2026-07-15T03:00")
 
 
+@pytest.mark.parametrize("type_", [pa.date32(), pa.date64()])
+def test_a_date_in_parquet_is_what_the_same_date_is_as_text(
+    deliver, deliver_text, read, source, csv_source, type_
+):
+    """In summer, midnight in London is 23:00 UTC."""
+    written = csv_source.model_copy(update={"timestamp_format": "yyyy-MM-dd"})
+    [text] = read(written, deliver_text(HEADER + "500001,85123A,17850,6,2.55,2026-07-15,France\n"))
+    day = date(2026, 7, 15)
+    [row] = read(source, deliver(line(invoiced_at=day), day=day, invoiced_at=type_))
+    assert row.invoiced_at == text.invoiced_at == datetime.fromisoformat("2026-07-14T23:00")
+
+
 def test_the_oldest_parquet_timestamps_are_utc(deliver, read, source):
     folder = deliver(line(invoiced_at=datetime.fromisoformat("2026-07-15T12:00")))
     table = pq.read_table(folder / "part-0.parquet")

@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from jobs.java import java_home
+from local.airflow.processes import free_port
 from settings import PROJECT_ROOT
 
 SEED = 241
@@ -57,18 +59,24 @@ def faults(request, tmp_path_factory) -> Iterator[Faults | None]:
     process.wait()
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+@pytest.fixture(scope="module")
+def top() -> Iterator[Path]:
+    """A folder with a short path that other users reach: PostgreSQL does not run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="e2e-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def ask(port: str) -> dict:
-    """What a node's page says about it as JSON; empty while nobody answers."""
+    """What a node's page says about it as JSON; empty while nobody answers.
+
+    A node that starts has its page before it has its JSON, and answers with the page meanwhile.
+    """
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/", timeout=5) as answer:
             return json.load(answer)
-    except OSError:
+    except (OSError, json.JSONDecodeError):
         return {}
 
 
@@ -103,7 +111,7 @@ def cluster(tmp_path):
 def running_cluster(folder: Path) -> Iterator[Cluster]:
     """A master with two workers, by the very commands of docker-compose.yaml."""
     services = yaml.safe_load((PROJECT_ROOT / "docker-compose.yaml").read_text())["services"]
-    master, master_page, *worker_pages = (free_port() for _ in range(4))
+    master, master_page, *worker_pages = (str(free_port()) for _ in range(4))
     here = {
         "spark-master": "127.0.0.1",
         "7077": master,

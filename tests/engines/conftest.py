@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from jobs.java import JAVA_OPTIONS, java_home
 from jobs.session import session
+from local.airflow.processes import free_port
 from settings import PROJECT_ROOT, Settings
 
 
@@ -55,12 +56,6 @@ def wait_for(port: int, process: subprocess.Popen, seconds: float = 120) -> None
                 return
         time.sleep(0.2)
     raise TimeoutError(f"nobody listens on port {port}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import pytest
 
 from errors import WrongInput
 from jobs.session import EngineFailed, session
+from local.airflow.processes import free_port
 from settings import PROJECT_ROOT, Settings
-from tests.engines.conftest import free_port
 
 # A job that is at work until it may write.
 JOB = """

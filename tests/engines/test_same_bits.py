@@ -108,9 +108,9 @@ times = st.datetimes(datetime(1900, 1, 1), datetime(2099, 1, 1))  # noqa: DTZ001
         max_size=200,
     )
 )
-@pytest.mark.parametrize("unit", ["us", "ns"])
-def test_delivered_parquet(same, tmp_path_factory, unit, delivered):
-    floats = {"customer": pa.float64(), "quantity": pa.float64(), "invoiced_at": pa.timestamp(unit)}
+@pytest.mark.parametrize("type_", [pa.timestamp("us"), pa.timestamp("ns"), pa.date32()])
+def test_delivered_parquet(same, tmp_path_factory, type_, delivered):
+    floats = {"customer": pa.float64(), "quantity": pa.float64(), "invoiced_at": type_}
     folder = write_parquet(tmp_path_factory.mktemp("delivered") / str(DAY), delivered, **floats)
     same(lambda spark: lines_of(spark, folder, SOURCE))
 

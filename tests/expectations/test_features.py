@@ -1,6 +1,7 @@
 """What good features look like, and which customers cannot be scored from theirs."""
 
 import math
+from datetime import date
 
 import pytest
 
@@ -17,6 +18,8 @@ from expectations.features import (
 )
 from expectations.verdict import ExpectationsBroken
 from features.build import CATEGORICAL, FEATURE_NAMES, FEATURES
+
+NIGHT = date(2026, 4, 1)
 
 SCHEMA = ", ".join(
     ["customer_id string"]
@@ -67,7 +70,9 @@ def test_a_customer_whose_features_break_a_rule_is_not_scorable(spark, described
 def test_one_odd_customer_among_many_is_a_warning(described, tmp_path):
     customers = [customer(str(number)) for number in range(30)] + [customer(country=None)]
 
-    [warning] = verify_features(described(*customers), tmp_path / "docs", active_days=365)
+    [warning] = verify_features(
+        described(*customers), tmp_path / "docs", night=NIGHT, active_days=365
+    )
 
     assert warning.startswith("country_given: 1 of 31 rows (3.23%).")
 
@@ -83,7 +88,7 @@ def test_what_would_mislead_about_everybody_stops_the_night(described, tmp_path)
     ]
 
     with pytest.raises(ExpectationsBroken) as refused:
-        verify_features(described(*customers), tmp_path / "docs", active_days=365)
+        verify_features(described(*customers), tmp_path / "docs", night=NIGHT, active_days=365)
 
     for rule in (
         "customer_id_given: 1 of 6 rows",
@@ -95,5 +100,6 @@ def test_what_would_mislead_about_everybody_stops_the_night(described, tmp_path)
     ):
         assert rule in str(refused.value)
     page = (tmp_path / "docs/index.html").read_text()
+    assert "all active customers of 2026-04-01" in page
     assert "refused" in page
     assert "Found, for example: spend" in page

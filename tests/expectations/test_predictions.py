@@ -1,10 +1,14 @@
 """What good predictions look like, checked before anybody may read them."""
 
+from datetime import date
+
 import pytest
 
 import catalog
 from expectations.predictions import verify_predictions
 from expectations.verdict import ExpectationsBroken
+
+NIGHT = date(2026, 4, 1)
 
 
 def prediction(
@@ -31,9 +35,10 @@ def test_good_predictions_pass_and_some_fallback_scores_are_a_warning(predicted,
     rows = [prediction(str(number), number / 200) for number in range(198)]
     rows += [prediction(str(number), 0.5, status="default") for number in range(198, 201)]
 
-    [warning] = verify_predictions(predicted(rows), 201, tmp_path / "docs")
+    [warning] = verify_predictions(predicted(rows), tmp_path / "docs", night=NIGHT, population=201)
 
     assert warning.startswith("mostly_scored: 3 of 201 rows")
+    assert "201 customers of 2026-04-01" in (tmp_path / "docs/index.html").read_text()
 
 
 def test_every_fault_is_named(predicted, tmp_path):
@@ -54,7 +59,7 @@ def test_every_fault_is_named(predicted, tmp_path):
     ]
 
     with pytest.raises(ExpectationsBroken) as refused:
-        verify_predictions(predicted(rows), 14, tmp_path / "docs")
+        verify_predictions(predicted(rows), tmp_path / "docs", night=NIGHT, population=14)
 
     for rule in (
         "whole_population: found 13",
@@ -77,5 +82,7 @@ def test_one_score_for_everybody_is_refused_unless_there_are_few(predicted, tmp_
     rows = [prediction(str(number)) for number in range(100)]
 
     with pytest.raises(ExpectationsBroken, match="score_not_constant: found 1"):
-        verify_predictions(predicted(rows), 100, tmp_path / "docs")
-    assert verify_predictions(predicted(rows[:3]), 3, tmp_path / "docs") == []
+        verify_predictions(predicted(rows), tmp_path / "docs", night=NIGHT, population=100)
+    assert (
+        verify_predictions(predicted(rows[:3]), tmp_path / "docs", night=NIGHT, population=3) == []
+    )

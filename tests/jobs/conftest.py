@@ -90,7 +90,7 @@ def write_model(
             features_sha256="b" * 64,
             params_sha256="c" * 64,
         ),
-        {"power": {}, "deaf": []},
+        {"power": {}, "deaf": [], "fading": []},
         PARAMS.model_copy(update={"training": training}),
     )
     write_json(folder / ESTIMATE_BIAS, {"value": {}, "reach": {}})

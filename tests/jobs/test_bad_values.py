@@ -211,6 +211,11 @@ def test_times_far_outside_are_quarantined_in_parquet_too(take):
     }
 
 
+def test_dates_far_outside_are_quarantined_in_parquet_too(take):
+    taken = take(parquet(invoiced_at=pa.array([20_544, 2**31 - 1, -(2**31)], pa.date32())))
+    assert taken.totals["quarantined"] == {"invoiced_at_given": 2}
+
+
 def test_columns_of_every_type_and_name_are_tolerated_if_nobody_uses_them(take):
     odd = {
         "": pa.array(["x"]),

@@ -52,6 +52,11 @@ def nothing(recency: np.ndarray, _spend: np.ndarray) -> np.ndarray:
     return np.full(len(recency), 0.3)
 
 
+def certain(recency: np.ndarray, _spend: np.ndarray) -> np.ndarray:
+    """All buy again within 100 days of their last purchase, and nobody later."""
+    return (recency < 100).astype(float)
+
+
 def write_inputs(artifacts, chance=hump, customers: int = 500) -> None:
     """A training set in which ``chance`` says who buys."""
     random = np.random.default_rng(2)
@@ -137,7 +142,7 @@ def test_the_simplest_kind_that_is_not_clearly_beaten_becomes_a_bundle_like_any_
     live, judged = (score(rows, fit, reasons=3) for fit in (bundle, bundle.judged))
     assert live != judged
     assert all(live["reason_1"].is_valid())
-    card = (folder / "model_card.md").read_text()
+    card = " ".join((folder / "model_card.md").read_text().split())
     assert f"The model, {KINDS[kind]}, was fitted twice" in card
     assert f"Chosen: {KINDS[kind]}, the simplest" in card
     assert read_json(folder / "bundle.json")["hears"]["power"]["recency_days"]
@@ -158,6 +163,28 @@ def test_a_tiny_shop_with_few_buyers_gets_a_model_that_can_score(tmp_path):
     golden = GoldenRun(seconds=1.0, mebibytes=100.0, error=None)
     verdict = judge_challenger(bundle, None, rows, golden, params())
     assert verdict.is_passed, verdict.reasons
+
+
+def test_a_shop_that_can_be_predicted_wholly_gets_a_model_that_is_never_certain(tmp_path):
+    write_inputs(tmp_path, certain)
+    facts = train(tmp_path)
+    bundle = read_bundle(tmp_path / "bundle", facts["bundle_sha256"])
+    rows = read_holdout(bundle.folder)
+    scores = score(rows, bundle, reasons=0)["probability"].to_numpy()
+    assert 0.0001 < scores.min() < scores.max() < 0.9999
+    assert ((scores > 0.5) == rows["label"].to_numpy()).all()
+
+
+def test_where_nobody_knows_who_buys_no_model_turns_the_order_around(tmp_path):
+    """By chance customers kept apart behave against what the others have taught."""
+    write_inputs(tmp_path, nothing, customers=150)
+    train_model.run(params(), tmp_path)
+    slopes = {
+        (kind, fit): FittedModel.read(tmp_path / "model" / kind / fit).calibration.slope
+        for kind in KINDS
+        for fit in ("judged", "live")
+    }
+    assert min(slopes.values()) == 0
 
 
 def test_parameters_that_only_scoring_reads_do_not_change_the_hash():

@@ -193,6 +193,27 @@ def test_days_that_would_be_refused_as_empty_or_thin_are_closed_days(table, desc
     assert "was the shop shut?" in entry("closed_days")
 
 
+def test_a_weekday_without_any_trade_is_closed_and_is_not_laid_out(
+    table, describe, entry, delivered
+):
+    """March, from a Monday to a Tuesday; one Thursday is a holiday."""
+    days = [date(2026, 3, number) for number in range(2, 32)]
+    open_days = [day for day in days if day.weekday() != 6 and day != date(2026, 3, 26)]
+    rows = [row(f"{day} 10:00:00", receipt=f"r{n}") for day in open_days for n in range(20)]
+    describe(table(*rows), into=True)
+    assert entry().closed_weekdays == ["sunday"]
+    assert entry().closed_days == [date(2026, 3, 26)]
+    assert "# ? never any trade" in entry("closed_weekdays")
+    assert entry().training_until == date(2026, 3, 27)
+    assert delivered().keys() == {str(day) for day in days if day.weekday() != 6}
+
+
+def test_less_than_four_weeks_tell_of_no_closed_weekday(table, describe, entry):
+    days = [date(2026, 3, number) for number in range(2, 23)]
+    describe(table(*[row(f"{day} 10:00:00") for day in days if day.weekday() != 3]))
+    assert entry().closed_weekdays == []
+
+
 def test_repeated_rows_are_counted_and_asked_about(table, describe, entry):
     describe(table(row(EVE), row(EVE), row(LATER)))
     assert entry().duplicates == "all columns"
@@ -203,6 +224,19 @@ def test_rows_with_neither_receipt_nor_time_of_day_may_be_equal(table, describe,
     header = ["customer", "day", "amount"]
     rows = [["ada", "20260330", "5"]] * 2
     describe(table(*rows, ["bob", "20260331", "5"], header=header))
+    assert entry().duplicates == "never"
+
+
+@pytest.mark.parametrize("type_", [pa.date32(), pa.timestamp("us")])
+def test_dates_in_parquet_are_days_as_in_text_and_so_are_timestamps_at_midnight(
+    tmp_path, describe, entry, type_
+):
+    days = pa.array([datetime(2026, 3, 30), datetime(2026, 3, 30), datetime(2026, 4, 1)], type_)  # noqa: DTZ001
+    amounts, cards = pa.array([5.0] * 3), pa.array(["ada", "ada", "bob"])
+    pq.write_table(pa.table({"card": cards, "day": days, "amount": amounts}), tmp_path / "t.pq")
+    facts = describe(tmp_path / "t.pq", into=True)
+    assert (facts["first"], facts["last"]) == (date(2026, 3, 30), date(2026, 4, 1))
+    assert (entry().columns.invoiced_at, entry().timestamp_format) == ("day", None)
     assert entry().duplicates == "never"
 
 

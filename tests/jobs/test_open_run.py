@@ -183,6 +183,22 @@ def test_a_day_without_delivery_is_named_and_stops_the_night(ready):
     assert issubclass(DaysMissing, BadData)
 
 
+def test_nobody_misses_the_delivery_of_a_closed_weekday_but_one_that_came(ready):
+    """It has come when it lies there, and also when it was received and refused."""
+    forget(ready, HISTORY[2])
+    shut = PARAMS.source(ready.source).model_copy(
+        update={"closed_weekdays": [f"{HISTORY[2]:%A}".lower()]}
+    )
+    params = PARAMS.model_copy(update={"sources": {ready.source: shut}})
+    with pytest.raises(DaysMissing, match=rf"\(1\): {HISTORY[2]}\."):
+        open_run.run(ready, params, NIGHT)
+    shutil.rmtree(ready.data_root / f"lake/ledger/known_on={HISTORY[2]}")
+    assert open_run.run(ready, params, NIGHT)["deliveries"] == len(HISTORY)
+    deliver(ready, HISTORY[2])
+    with pytest.raises(DaysMissing, match=rf"\(1\): {HISTORY[2]}\."):
+        open_run.run(ready, params, NIGHT, reason="another")
+
+
 def test_the_night_before_may_not_be_missing_either(ready):
     forget(ready, HISTORY[-1])
     with pytest.raises(DaysMissing, match=str(HISTORY[-1])):

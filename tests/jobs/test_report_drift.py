@@ -87,7 +87,8 @@ def test_the_customers_of_the_reference_are_steady(deployed, published):
     assert facts["verdict"] == "steady"
     assert facts["drifted"] == []
     told = read_json(deployed.data_root / f"reports/{NIGHT}/r1/drift/drift.json")
-    assert {finding["value"] for finding in told["findings"]} == {0.0}
+    assert {finding["value"] for finding in told["reference"]["findings"]} == {0.0}
+    assert told["same_weekday"] is None
     assert set(kept_drift(deployed, record).values()) == {"steady"}
 
 
@@ -98,7 +99,8 @@ def test_page_file_warehouse_and_record_agree_on_a_column_that_moved(deployed, p
     assert facts["report"] == str(page)
     assert "recency_days" in page.read_text(encoding="utf-8")
     told = read_json(page.with_name("drift.json"))
-    verdicts = {finding["column"]: finding["verdict"] for finding in told["findings"]}
+    findings = told["reference"]["findings"]
+    verdicts = {finding["column"]: finding["verdict"] for finding in findings}
     assert verdicts["recency_days"] == "constant"
     assert verdicts["spend_90d"] == "empty"
     assert verdicts == kept_drift(deployed, record)
@@ -118,7 +120,7 @@ def test_the_dashboard_has_a_run_once_however_often_it_is_reported(deployed, pub
     for record in (published(), published("r2", night=NIGHT + timedelta(days=1))):
         report_drift.run(deployed, PARAMS, record)
         report_drift.run(deployed, PARAMS, record)
-    workspace = Workspace.create(str(deployed.data_root / report_drift.DASHBOARD))
+    workspace = Workspace.create(str(deployed.data_root / catalog.DASHBOARD))
     [project] = workspace.list_projects()
     runs = [workspace.get_run(project.id, each) for each in workspace.list_runs(project.id)]
     assert {run.name: run.timestamp.date() for run in runs} == {
@@ -130,7 +132,7 @@ def test_the_dashboard_has_a_run_once_however_often_it_is_reported(deployed, pub
 
 def test_the_dashboard_shows_columns_that_the_first_night_lacked(deployed, published):
     def drawn() -> list[int]:
-        workspace = Workspace.create(str(deployed.data_root / report_drift.DASHBOARD))
+        workspace = Workspace.create(str(deployed.data_root / catalog.DASHBOARD))
         [project] = workspace.list_projects()
         return [len(panel.values) for panel in project.dashboard.model().panels]
 
@@ -154,7 +156,7 @@ def test_a_night_is_also_compared_with_the_same_weekday_before(deployed, publish
     second = published("r2", night=NIGHT + week, recency_days=400.0)
     assert report_drift.run(deployed, PARAMS, second)["against_same_weekday"] == "steady"
     third = published("r3", night=NIGHT + 2 * week, spend_90d=9e9)
-    report_drift.run(deployed, PARAMS, third)
+    facts = report_drift.run(deployed, PARAMS, third)
     with warehouse.connect(deployed.warehouse_url).connect() as connection:
         of_recency = sa.select(DRIFT.c.against, DRIFT.c.verdict).where(
             DRIFT.c.run_id == "r3", DRIFT.c.column_name == "recency_days"
@@ -162,6 +164,14 @@ def test_a_night_is_also_compared_with_the_same_weekday_before(deployed, publish
         found = dict(connection.execute(of_recency).all())
     # The week before, half of the customers of the two nights had not bought for 400 days.
     assert found == {"reference": "steady", "same_weekday": "drift"}
+    # A change that the weeks before hear alone makes the night one that has drifted, everywhere.
+    names = ("verdict", "against_reference", "against_same_weekday")
+    assert [facts[name] for name in names] == ["drift", "steady", "drift"]
+    assert warehouse.night_drift(warehouse.connect(deployed.warehouse_url), "r3") == "drift"
+    page = deployed.data_root / f"reports/{third.score_date}/r3/drift/index.html"
+    assert read_json(page.with_name("drift.json"))["verdict"] == "drift"
+    text = page.read_text(encoding="utf-8")
+    assert '"the weeks before", "recency_days", "drift"' in text
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from jobs import promote_model
+from local.airflow.processes import free_port
 from models.git import git
 from models.store import StoreUnavailable, fetch_bundle
 from params import read_params
@@ -97,12 +98,6 @@ class Line:
         finally:
             with suppress(OSError):
                 target.shutdown(socket.SHUT_RDWR)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import catalog
 import warehouse
 from jobs import show_nights
 from lake import write_json
+from tests.records import run_record
 from tests.warehouse.nights import a_run, predictions
 
 
@@ -96,6 +97,18 @@ def test_the_summary_reads_as_accepted(engine, settings, golden, monkeypatch):
     assert len(widths) == 6
     assert max(widths) <= 80
     golden("show_nights.txt", text.replace(str(settings.data_root), "<data>"))
+
+
+def test_a_night_by_a_version_that_was_not_the_champion_is_marked(engine, settings):
+    publish_nights(engine, settings)
+    assert "by name" not in shown(show_nights.show_nights, settings, 10)
+    night, run_id = date(2026, 4, 1), "a87b11c0de4f5a21"
+    run_record(night, run_id=run_id, is_champion=False).write(settings.data_root)
+
+    lines = shown(show_nights.show_nights, settings, 10).splitlines()
+
+    assert [line.split()[1] for line in lines if "0.3" in line] == ["v1.0.0", "v1.10.0*"]
+    assert "* asked for by name: it was not the champion" in map(str.strip, lines)
 
 
 def test_only_as_many_nights_as_asked_for(engine, settings):

@@ -130,6 +130,15 @@ def test_a_day_without_delivery_is_said(settings, params, tmp_path):
     assert facts["wrong_days"] == {str(UNTIL - timedelta(1)): "no delivery"}
 
 
+def test_a_closed_weekday_without_delivery_may_teach_and_end_the_window(settings, params, tmp_path):
+    for day in (UNTIL - timedelta(3), UNTIL - timedelta(1)):
+        deliver(settings.data_root, day, [])
+    closed = [f"{UNTIL - timedelta(n):%A}".lower() for n in (2, 0)]
+    shut = params.source(settings.source).model_copy(update={"closed_weekdays": closed})
+    params = params.model_copy(update={"sources": {settings.source: shut}})
+    assert list_training_window.run(settings, params, tmp_path)["wrong_days"] == {}
+
+
 def an_incident(settings, night: date, dataset: str, column: str) -> None:
     """A published night whose data had one."""
     warehouse.migrate(settings.warehouse_url)

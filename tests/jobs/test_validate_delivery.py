@@ -224,8 +224,11 @@ def test_a_thin_or_empty_delivery_is_refused(spark, settings, rows, refused):
     assert not (settings.data_root / "lake/transactions").exists()
 
 
-def test_an_empty_delivery_is_right_on_a_closed_day(spark, settings):
-    shut = PARAMS.source(settings.source).model_copy(update={"closed_days": [DAY]})
+@pytest.mark.parametrize(
+    "closed", [{"closed_days": [DAY]}, {"closed_weekdays": [f"{DAY:%A}".lower()]}]
+)
+def test_an_empty_delivery_is_right_on_a_closed_day(spark, settings, closed):
+    shut = PARAMS.source(settings.source).model_copy(update=closed)
     params = PARAMS.model_copy(update={"sources": {settings.source: shut}})
     before = delivered_before(settings, [100, 90, 110])
     deliver(settings, DAY, [])

@@ -3,12 +3,17 @@
 import json
 import os
 import stat
+import threading
 from datetime import date
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx
 import pytest
 
-from local.airflow.client import Client
-from local.airflow.nights import RunFailed, run_nights
+import catalog
+from errors import WrongInput
+from local.airflow.client import TRIES, Client
+from local.airflow.nights import RunFailed, nights_between, run_nights
 from local.airflow.processes import secrets_of
 from params import read_params
 
@@ -37,6 +42,56 @@ def test_secrets_half_made_are_made_anew_with_a_login_that_fits(tmp_path, monkey
     assert secrets_of(tmp_path) == made
     for name in ("secrets.json", "passwords.json"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+class Deadlocked(BaseHTTPRequestHandler):
+    """An Airflow whose database undoes the next requests, as many as ``undone`` says."""
+
+    undone = 0
+    asked = 0
+
+    def do_POST(self):
+        self.say(201, {"access_token": "token"})
+
+    def do_PATCH(self):
+        Deadlocked.asked += 1
+        if Deadlocked.asked <= Deadlocked.undone:
+            detail = {"reason": "Database error", "statement": "hidden", "orig_error": "hidden"}
+            self.say(500, {"detail": detail})
+        else:
+            self.say(200, {"state": "failed"})
+
+    def say(self, status: int, answer: dict):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def deadlocked(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    Deadlocked.asked = 0
+    with HTTPServer(("127.0.0.1", 0), Deadlocked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield Client(f"http://127.0.0.1:{server.server_port}", "secret")
+        server.shutdown()
+
+
+def test_a_request_that_the_database_undid_is_made_again(deadlocked, monkeypatch):
+    monkeypatch.setattr(Deadlocked, "undone", 2)
+    assert deadlocked.call("PATCH", "/dags/a/dagRuns/b", {"state": "failed"}) == {"state": "failed"}
+    assert Deadlocked.asked == 3
+
+
+def test_a_request_that_the_database_undoes_each_time_is_given_up(deadlocked, monkeypatch):
+    monkeypatch.setattr(Deadlocked, "undone", 100)
+    with pytest.raises(httpx.HTTPStatusError) as refusal:
+        deadlocked.call("PATCH", "/dags/a/dagRuns/b", {"state": "failed"})
+    assert Deadlocked.asked == TRIES
+    assert "Database error" in refusal.value.__notes__[0]
 
 
 class RedNight(Client):
@@ -99,3 +154,14 @@ def test_a_night_by_hand_has_the_logical_date_of_the_schedule_of_its_source(
     )
     say(monkeypatch, night, open_run="failed")
     assert [at.isoformat() for at in asked] == [instant]
+
+
+def test_a_closed_weekday_is_no_night_by_hand_unless_it_was_delivered(settings):
+    params = read_params()
+    shop = params.source("generated").model_copy(update={"closed_weekdays": ["saturday", "sunday"]})
+    params = params.model_copy(update={"sources": {"generated": shop}})
+    friday, saturday, sunday, monday = (date(2026, 7, day) for day in (3, 4, 5, 6))
+    catalog.incoming_folder(settings.data_root, saturday).mkdir(parents=True)
+    assert nights_between(settings, params, friday, monday) == [friday, saturday, monday]
+    with pytest.raises(WrongInput, match="2026-07-05: generated never trades on that weekday"):
+        nights_between(settings, params, sunday, sunday)

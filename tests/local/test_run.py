@@ -1,12 +1,13 @@
 """What ``make run`` begins with, without running it: which nights, and what it refuses at once."""
 
+import shlex
 from datetime import date
 
 import pytest
 
 import catalog
 from errors import WrongInput
-from local.run import nights_to_run
+from local.run import nights_to_run, step
 from params import read_params
 
 PARAMS = read_params()
@@ -29,6 +30,25 @@ def test_nights_are_the_first_delivered_days_in_a_row_after_the_training(deliver
     shop = delivered(4, 6, 7, 9)
     assert nights_to_run(shop, PARAMS, 3) == [date(2011, 9, 6), date(2011, 9, 7)]
     assert nights_to_run(shop, PARAMS, 1) == [date(2011, 9, 6)]
+
+
+def test_closed_weekdays_are_no_nights_unless_they_were_delivered(delivered):
+    """The 4th was a Sunday."""
+    shop = delivered(2, 4, 7, 8)
+    shut = PARAMS.source(shop.source).model_copy(
+        update={"closed_weekdays": ["monday", "tuesday"], "training_until": date(2011, 9, 2)}
+    )
+    params = PARAMS.model_copy(update={"sources": {shop.source: shut}})
+    # Nothing came for the Saturday.
+    assert nights_to_run(shop, params, 3) == [date(2011, 9, 4), date(2011, 9, 7), date(2011, 9, 8)]
+
+
+def test_the_command_that_a_step_shows_can_be_copied_into_a_shell(capsys, monkeypatch):
+    monkeypatch.setenv("SCORING_SOURCE", "till export")
+    step("Platform", "Says on what it runs.", "platform", "first model")
+    [shown] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("$ ")]
+    words = shlex.split(shown.removeprefix("$ "))
+    assert words == ["SCORING_SOURCE=till export", "python", "-m", "platform", "first model"]
 
 
 def test_a_generated_source_needs_no_deliveries(settings):

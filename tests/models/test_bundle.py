@@ -69,7 +69,7 @@ def write(training_set: pa.Table, folder: Path, kind: str = XGBOOST) -> Path:
             features_sha256="b" * 64,
             params_sha256="c" * 64,
         ),
-        {"power": {}, "deaf": []},
+        {"power": {}, "deaf": [], "fading": []},
         PARAMS,
     )
     return folder

@@ -60,6 +60,7 @@ def description(country: str = "Norway") -> dict:
                 "mean_probability": {"raised_0.1": 0.4, "raised_0.25": 1.0},
             },
             "deaf": ["gap"],
+            "fading": ["tenure_days"],
         },
         "second_fit": {"moved_share": 0.0213, "mean_change": 0.0084},
         "origin": {
@@ -133,3 +134,9 @@ def test_the_page_says_all_that_the_card_says_and_who_approved():
 def test_without_groups_large_enough_the_card_says_so(groups):
     card = model_card(description(), metrics() | {"groups": groups})
     assert ("No group columns" in card) or ("7 more values of country" in card)
+
+
+def test_where_no_kind_tells_customers_apart_the_card_says_so_instead_of_a_choice():
+    card = model_card(description(), metrics() | {"alike": list(KINDS)})
+    assert "No kind tells customers apart" in card
+    assert "Chosen:" not in card

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from models.apply import score
 from models.calibration import Calibration, calibrate
@@ -117,13 +116,30 @@ def test_calibration_finds_the_relation_that_made_the_labels():
     assert found.intercept == pytest.approx(truth.intercept, abs=0.03)
 
 
-def test_calibration_is_what_scikit_learn_predicts():
+def test_calibration_is_the_likeliest_relation_to_platts_targets():
     random = np.random.default_rng(4)
     margin = random.normal(0, 2, 500)
-    label = (random.random(500) < 0.3).astype(int)
-    ours = calibrate(margin, label).probability(margin)
-    theirs = LogisticRegression(C=np.inf, tol=1e-10).fit(margin[:, None], label)
-    np.testing.assert_allclose(ours, theirs.predict_proba(margin[:, None])[:, 1], rtol=1e-9)
+    label = (random.random(500) < 1 / (1 + np.exp(-margin))).astype(int)
+    buyers = label.sum()
+    target = np.where(label, (buyers + 1) / (buyers + 2), 1 / (500 - buyers + 2))
+    found = calibrate(margin, label)
+    off = found.probability(margin) - target
+    # Where a likelihood is largest it is level, in the intercept and in the slope.
+    assert [off.mean(), (off * margin).mean()] == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_scores_that_rank_the_wrong_way_round_are_calibrated_to_say_nothing():
+    margin = np.linspace(-2, 2, 400)
+    label = (np.arange(400) < 100).astype(int)
+    found = calibrate(margin, label)
+    assert found.slope == 0
+    assert found.probability(margin) == pytest.approx(np.full(400, 0.25), abs=0.005)
+
+
+def test_scores_without_an_error_are_nearly_certain_and_no_more():
+    label = np.repeat([0, 1], 200)
+    probability = calibrate(np.where(label, 2.0, -2.0), label).probability(np.array([-2.0, 2.0]))
+    assert probability == pytest.approx([1 / 202, 201 / 202], rel=1e-4)
 
 
 def test_extreme_margins_stay_probabilities():

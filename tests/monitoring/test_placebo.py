@@ -146,6 +146,56 @@ def test_what_is_heard_is_measured_and_what_is_not_is_named(thresholds):
     assert found.power["spend_gbp_90d"]["shift_0.5"] < 0.5
 
 
+def weekly(count: int, **by_week) -> pd.DataFrame:
+    """Customers of ``count`` weekly dates; everybody grows older by a week."""
+    first = date(2026, 1, 1)
+    parts = []
+    for n in range(count):
+        part = customers(n, rows=1000)
+        part["tenure_days"] += 7 * n
+        for name, change in by_week.items():
+            part[name] = change(part[name], n)
+        parts.append(part.assign(as_of=first + timedelta(weeks=n)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_what_moves_by_itself_in_a_season_is_heard_while_it_is_new():
+    """Within a year the level of the scores turns by half, and everybody ages; from one month to
+    the next neither moves far."""
+
+    def level(scores, week):
+        return scores * (1 + 0.25 * np.sin(week / 52 * 2 * np.pi))
+
+    found = placebo_thresholds(weekly(40, probability=level), DRIFT, CATEGORIES, 30)
+    assert found.deaf == []
+    assert found.fading == ["tenure_days", "mean_probability"]
+    assert found.power["mean_probability"]["raised_0.25"] >= 0.95
+    near, far = found.same_weekday["night"], found.night
+    assert near["mean_probability"] < far["mean_probability"] / 2
+    assert near["tenure_days"] < far["tenure_days"] / 2
+    assert found.of_weeks_before.night == near
+
+
+def test_without_weekly_dates_the_weeks_before_have_the_thresholds_of_the_reference(thresholds):
+    assert thresholds.same_weekday is None
+    assert thresholds.of_weeks_before.night == thresholds.night
+
+
+def test_power_is_that_beside_the_models_own_reference():
+    """Spend fell before the newest date, so half a deviation more is far from that; between any two
+    other dates it would be lost in how far the newest lies from all."""
+    fallen = dates(8, spend_gbp_90d=lambda spend, n: np.log(spend) - 0.5 * (n == 7))
+    found = placebo_thresholds(fallen, DRIFT, CATEGORIES, 30)
+    assert found.power["spend_gbp_90d"]["shift_0.5"] == 1.0
+
+
+def test_a_mean_that_cannot_be_raised_so_far_is_not_asked_for():
+    sure = dates(probability=lambda scores, _: 0.9 + scores / 20)
+    found = placebo_thresholds(sure, DRIFT, CATEGORIES, 30)
+    assert found.power["mean_probability"]["raised_0.25"] is None
+    assert "mean_probability" not in found.deaf
+
+
 def test_a_column_that_is_nearly_always_the_same_cannot_be_made_more_so():
     rare = dates(visits_30d=lambda visits, _: (visits > 6).astype(float))
     found = placebo_thresholds(rare, DRIFT, CATEGORIES, 30)

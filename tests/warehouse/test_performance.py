@@ -147,21 +147,32 @@ def test_the_estimate_of_a_superseded_run_does_not_count_twice(engine):
     assert [each.run_id for each in warehouse.estimate_errors(engine, MATURED)] == ["run-2"]
 
 
-def test_the_drift_of_a_night_is_its_verdict_as_a_whole_against_the_reference(engine):
+@pytest.mark.parametrize(
+    ("reference", "weeks_before", "verdict"),
+    [
+        ("drift", "steady", "drift"),
+        ("steady", "drift", "drift"),
+        ("steady", "steady", "steady"),
+        ("too_few_rows", "too_few_rows", "too_few_rows"),
+    ],
+)
+def test_a_night_has_drifted_as_a_whole_against_the_reference_or_the_weeks_before(
+    engine, reference, weeks_before, verdict
+):
     publish(engine)
     assert warehouse.night_drift(engine, "run-1") is None
     finding = {"run_id": "run-1", "method": "share", "detail": "", "value": 0.1, "threshold": 0.3}
     rows = [
-        ("reference", "night", "night", "drift"),
-        ("reference", "spend_30d", "number", "steady"),
-        ("same_weekday", "night", "night", "steady"),
+        ("reference", "night", "night", reference),
+        ("reference", "spend_30d", "number", "drift"),
+        ("same_weekday", "night", "night", weeks_before),
     ]
     names = ("against", "column_name", "kind", "verdict")
     with engine.begin() as connection:
         connection.execute(
             DRIFT.insert(), [finding | dict(zip(names, row, strict=True)) for row in rows]
         )
-    assert warehouse.night_drift(engine, "run-1") == "drift"
+    assert warehouse.night_drift(engine, "run-1") == verdict
 
 
 def test_a_changed_score_of_the_challenger_is_noticed_though_nobody_was_served_by_it(engine):
