@@ -78,7 +78,7 @@ lock: $(READY)   ## Resolve requirements.in into requirements.txt
 		--custom-compile-command "make lock" requirements.in -o requirements.txt
 
 clean:   ## Remove the environment and all data of this checkout
-	rm -rf .venv data
+	rm -rf $(realpath $(wildcard data/*/postgres/server)) .venv data
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

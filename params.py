@@ -304,6 +304,7 @@ class Validation(_Section):
     late_max_share: float = Field(ge=0, le=1)
     overlap_days: int = Field(ge=0)
     overlap_max_share: float = Field(ge=0, le=1)
+    copies_max_share: float = Field(ge=0, le=1)
 
 
 class Population(_Section):
@@ -432,6 +433,14 @@ class Performance(_Section):
     wrong_label_share: float = Field(ge=0, lt=1)
     contacted_buyer_value: float
     contact_cost: float
+
+    def is_control_enough(self, *, buyers: float, customers: int) -> bool:
+        """Whether a control is large enough to be judged by, instead of everybody.
+
+        Where a contact helps, whom the champion had contacted bought because of it, so among all
+        customers it looks right whoever was; but few customers say little.
+        """
+        return min(buyers, customers - buyers) >= self.min_control_buyers
 
 
 class Retraining(_Section):

@@ -1,7 +1,8 @@
-"""Records of the lake: JSON files that hold the hash of what they say.
+"""Records of the lake: JSON files that hold the hash of what they say and of where they lie.
 
-A record that was changed or cut says so when it is read next. A seal is no signature: who writes a
-record again seals it again. What was published is therefore also kept in the warehouse, with the
+A record that was changed or cut, or put in the place of another, says so when it is read next. Its
+place is the name of its file and folder, so a lake can be moved. A seal is no signature: who writes
+a record again seals it again. What was published is therefore also kept in the warehouse, with the
 seal of its run (``jobs/audit_night.py`` compares them).
 """
 
@@ -31,7 +32,7 @@ class Sealed(BaseModel):
         Raises:
             FileExistsError: With ``is_new``, if the file is there; it keeps what it holds.
         """
-        write_json(path, sealed(self.model_dump(mode="json")), is_new=is_new)
+        write_json(path, sealed(self.model_dump(mode="json"), path), is_new=is_new)
 
     @classmethod
     def take(cls, path: Path, remedy: str) -> Self:
@@ -55,9 +56,9 @@ class Sealed(BaseModel):
             ) from None
 
 
-def sealed(content: dict) -> dict:
-    """What a record says, with its seal."""
-    return content | {SEAL: value_sha256(content)}
+def sealed(content: dict, path: Path) -> dict:
+    """What the record in a file says, with its seal."""
+    return content | {SEAL: _seal(content, path)}
 
 
 def read_sealed(path: Path, remedy: str) -> dict:
@@ -88,8 +89,13 @@ def _opened(path: Path, remedy: str) -> tuple[dict, str]:
             f"{path} has no seal: it was changed by hand, or written by code from before seals. "
             f"{remedy}"
         )
-    if seal != value_sha256(content):
+    if seal != _seal(content, path):
         raise RecordDamaged(
-            f"{path} was changed after it was written: its seal does not fit what it says. {remedy}"
+            f"{path} was changed after it was written, or belongs elsewhere: its seal does not fit "
+            f"what it says. {remedy}"
         )
     return content, seal
+
+
+def _seal(content: dict, path: Path) -> str:
+    return value_sha256([path.parent.name, path.name, content])

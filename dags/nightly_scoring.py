@@ -3,7 +3,8 @@
 Runs in the early hours for the business day before. A run has one **score date**, found by
 `await_delivery`: the one in the form, else the business day that had ended by the run's logical
 date (by the moment it was triggered, when it has none). When a day ends, and in which time zone,
-`params.yaml` says of the source; the run starts two hours later. Nothing after it looks at a clock.
+`params.yaml` says of the source; the run starts two hours later, and for its `closed_weekdays`
+there is none. Nothing after it looks at a clock.
 
 **Clearing is safe.** Every task replaces its own output whole, and the same inputs give the same
 run, so a night that is run again changes nothing. If in doubt: clear the red task, *downstream

@@ -28,6 +28,7 @@ from expectations.split import (
 )
 from expectations.transactions import (
     DELIVERED_BEFORE,
+    EXACT_DUPLICATE,
     NOT_BROKEN,
     NOT_IN_FUTURE,
     verify_transactions,
@@ -154,6 +155,7 @@ def take_deliveries(
                 against[day] += _too_many(delivery, repaired)
                 continue
             against[day] += _overlapping(delivery, found, limits.overlap_max_share)
+            against[day] += _copied(delivery, found, limits.copies_max_share)
             stops = not is_history or volumes[day].outcome == "misdated"
             if (refusal := volumes[day].refusal) and stops:
                 against[day].append(refusal)
@@ -397,4 +399,21 @@ def _overlapping(
         f"{repeated:,} of {delivery.rows:,} rows ({repeated / delivery.rows:.2%}) were delivered "
         f"before, more than the {max_share:.0%} that overlap_max_share allows: it is an old file, "
         "or an export of other days. Ask for the delivery of this day."
+    ]
+
+
+FEW_COPIES = 10
+"""So few follow from no file that is there twice; a small shop has them."""
+
+
+def _copied(
+    delivery: Delivery, found: Mapping[str, Mapping[str, int]], max_share: float
+) -> list[str]:
+    copies = found.get(QUARANTINED, {}).get(EXACT_DUPLICATE, 0)
+    if copies <= max(max_share * delivery.rows, FEW_COPIES):
+        return []
+    return [
+        f"{copies:,} of {delivery.rows:,} rows ({copies / delivery.rows:.2%}) are copies of others "
+        f"in this delivery, more than the {max_share:.0%} that copies_max_share allows: a file, or "
+        "part of one, is there twice. Ask for the delivery with each line once."
     ]

@@ -83,6 +83,7 @@ def judge_volume(
     >>> limits = Validation(
     ...     quarantine_budget_share=0.05, volume_weeks=8, volume_min_share=0.25, volume_max_share=4,
     ...     late_max_share=0.5, overlap_days=7, overlap_max_share=0.5,
+    ...     copies_max_share=0.25,
     ... )
     >>> day, before = date(2026, 4, 15), [Dated(100, 0), Dated(90, 0), Dated(110, 0)]
     >>> judge_volume(day, {day: 24}, before, False, limits).outcome

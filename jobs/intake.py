@@ -75,7 +75,7 @@ def receive_delivery(
 
 
 class DeliveryRepeated(BadData):
-    """The same content was delivered for another day."""
+    """The same content was delivered for another day, or twice for one."""
 
 
 def contents_taken(root: Path) -> dict[str, date]:
@@ -94,13 +94,20 @@ def check_not_repeated(
     contents: Mapping[str, date],
     source: Source,
 ) -> None:
-    """Raise DeliveryRepeated if a file with rows was delivered for another day already.
+    """Raise DeliveryRepeated if a file with rows is there twice, or was there for another day.
 
     Args:
         folder: Where the copies are.
         contents: The day for which each hash of a file was delivered.
     """
+    first_of: dict[str, DeliveredFile] = {}
     for file in files:
+        first = first_of.setdefault(file.sha256, file)
+        if first != file and has_rows(folder / file.name, source):
+            raise DeliveryRepeated(
+                f"{file.name} of {known_on} holds what {first.name} does, byte for byte: its lines "
+                "would count twice. Put the delivery down again with one of the two."
+            )
         other = contents.get(file.sha256, known_on)
         if other != known_on and has_rows(folder / file.name, source):
             raise DeliveryRepeated(

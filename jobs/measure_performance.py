@@ -29,7 +29,7 @@ from jobs.session import engine_of, on_spark
 from lake import Piece, PieceMissing, check_pieces, may_hold, read_batches, read_json, read_pieces
 from models.deciles import decile, tenths
 from models.metrics import TENURE_BANDS
-from monitoring.control import CONTACTED, CONTROL, WITHHELD, contact_metrics, is_enough
+from monitoring.control import CONTACTED, CONTROL, WITHHELD, contact_metrics
 from monitoring.performance import (
     ESTIMATE_BIAS,
     Bias,
@@ -123,11 +123,31 @@ def measure_cohorts(
         rows = measurements(cohort, by_arm, record.score_date)
         run_id = cohort.record.run_id
         warehouse.replace_performance(engine, run_id, record.score_date, rows)
+        if cohort.maturity == "mature":
+            show_contact_effect(root, cohort.record, by_arm["champion"][ALL])
     for cohort_record, curve in curves:
         warehouse.replace_maturity_curve(
             engine, cohort_record.run_id, cohort_record.score_date, curve
         )
     return describe(engine, root, params, record, found) | {"skipped": skipped}
+
+
+def show_contact_effect(root: Path, record: RunRecord, measured: Measured) -> None:
+    """Put what the contacts of a mature cohort brought on the dashboard, if a control shows it."""
+    effect = measured.metrics.get("contact_effect")
+    if effect is None:
+        return
+    folder = root / catalog.DASHBOARD
+    try:
+        # Evidently takes seconds to import.
+        from monitoring.dashboard import add_contact_effect
+
+        add_contact_effect(folder, record.model_name, record.run_id, record.score_date, effect)
+    except Exception:
+        # The warehouse has it; the dashboard is a convenience.
+        log.exception(
+            "the contacts of %s are not on the dashboard in %s", record.score_date, folder
+        )
 
 
 def find_cohorts(
@@ -140,11 +160,20 @@ def find_cohorts(
     measured = warehouse.measured_cohorts(engine, first, last, night.score_date)
     overdue = [day for day, measured_on in measured.items() if measured_on is None]
     younger = (days for days in sorted(rules.partial_days, reverse=True) if days < horizon)
+    new = [*overdue, due, *(night.score_date - timedelta(days=age) for age in younger)]
+    changed = {
+        score_date: measured_on
+        for score_date, measured_on in measured.items()
+        if measured_on and is_changed(engine, root, night, score_date, measured_on, horizon)
+    }
     cohorts, skipped = [], []
-    for score_date in [*overdue, due, *(night.score_date - timedelta(days=age) for age in younger)]:
+    for score_date, measured_on in [*((day, None) for day in new), *changed.items()]:
         record, reason = find_run(engine, root, score_date, night.question)
         if record is None:
             skipped.append({"score_date": str(score_date), "reason": reason})
+            continue
+        if measured_on:
+            cohorts.append(Cohort(record, "mature", measured_on=measured_on))
             continue
         known_days = min((night.score_date - score_date).days, horizon)
         later = (score_date + timedelta(days=n) for n in range(1, known_days + 1))
@@ -159,15 +188,6 @@ def find_cohorts(
                 continue
         maturity = "mature" if is_due and not missing else "partial"
         cohorts.append(Cohort(record, maturity, missing))
-    for score_date, measured_on in measured.items():
-        if measured_on is not None and is_changed(
-            engine, root, night, score_date, measured_on, horizon
-        ):
-            record, reason = find_run(engine, root, score_date, night.question)
-            if record is None:
-                skipped.append({"score_date": str(score_date), "reason": reason})
-            else:
-                cohorts.append(Cohort(record, "mature", measured_on=measured_on))
     return [*cohorts, Cohort(night, "estimated")], skipped
 
 
@@ -588,7 +608,10 @@ def judged_rows(
     control, held = slices.get(CONTROL), reference.get("control")
     if control is not None and held is not None:
         known = Measured(held["customers"], held["buyers"], held["model"])
-        if all(is_enough(each, params.performance) for each in (control, known)):
+        if all(
+            params.performance.is_control_enough(buyers=each.buyers, customers=each.customers)
+            for each in (control, known)
+        ):
             return CONTROL, control, held["model"]
     return ALL, slices[ALL], reference["model"]
 

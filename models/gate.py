@@ -189,7 +189,10 @@ def judge_challenger(
         return _not_comparable(_too_little(rows, usable, models, params), golden, params)
 
     control = usable[is_control(usable["customer_id"], params.decision.control_share)]
-    is_by_control = _is_enough(control, params.performance.min_control_buyers)
+    is_by_control = params.performance.is_control_enough(
+        buyers=control.loc[control["label"] == 1, "customer_id"].nunique(),
+        customers=control["customer_id"].nunique(),
+    )
     judged = control.reset_index(drop=True) if is_by_control else usable
     metrics = _judge(judged, models, params)
     parts = {name: judged[mask] for name, mask in _slices(judged, params.gate).items()}
@@ -204,16 +207,6 @@ def judge_challenger(
         *_golden_conditions(golden, params.gate),
     )
     return GateVerdict(conditions, metrics, dates, slices, change, is_by_control)
-
-
-def _is_enough(control: pd.DataFrame, least: int) -> bool:
-    """Whether enough customers of the control bought, and enough did not.
-
-    Where a contact helps, whom the champion had contacted bought because of it, so among all
-    customers it looks right whoever was.
-    """
-    buyers = control.loc[control["label"] == 1, "customer_id"].nunique()
-    return min(buyers, control["customer_id"].nunique() - buyers) >= least
 
 
 def rows_unseen(rows: pa.Table, models: Iterable[Bundle]) -> pa.Table:

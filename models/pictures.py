@@ -29,15 +29,16 @@ class Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """A few round numbers; the last one is not below ``most``.
+        """A few round numbers; the last one is not below ``most``, or 1 where there is none.
 
         >>> Axis("lift", 2.9, is_share=False).ticks
         [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
         """
-        power = 10 ** math.floor(math.log10(self.most / MOST_TICKS))
+        most = self.most if self.most > 0 else 1.0
+        power = 10 ** math.floor(math.log10(most / MOST_TICKS))
         steps = (round(factor * power, 9) for factor in (1, 2, 5, 10))
-        step = next(one for one in steps if self.most <= MOST_TICKS * one)
-        return [round(n * step, 9) for n in range(math.ceil(round(self.most / step, 6)) + 1)]
+        step = next(one for one in steps if most <= MOST_TICKS * one)
+        return [round(n * step, 9) for n in range(math.ceil(round(most / step, 6)) + 1)]
 
     def place(self, value: float, begin: float, end: float) -> float:
         """Where a value lies between the ends of the axis."""
@@ -79,8 +80,9 @@ def lift_picture(lift: pd.DataFrame, question: Question) -> str:
     """How many times more of those who did than by chance are among the best-scored share.
 
     Args:
-        lift: As ``judge.lift_curve`` gives it.
+        lift: As ``judge.lift_curve`` gives it; null where nobody did.
     """
+    lift = lift.dropna()
     x = Axis("share of the customers contacted, the likeliest first", 1.0)
     y = Axis(f"times as many {question.doers} as by chance", lift["lift"].max(), is_share=False)
     lines = [

@@ -19,12 +19,6 @@ WITHHELD = "contact: withheld"
 Interval = dict[str, float | None]
 
 
-def is_enough(measured: Measured, rules: Performance) -> bool:
-    """Whether a control is large enough to be judged by, instead of everybody."""
-    others = measured.customers - measured.buyers
-    return min(measured.buyers, others) >= rules.min_control_buyers
-
-
 def contact_metrics(
     contacted: Measured, withheld: Measured, customers: int, rules: Performance
 ) -> dict[str, Interval]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from evidently import DataDefinition, Dataset, Report
+from evidently.core.report import Snapshot
 from evidently.metrics import MeanValue, ValueDrift
 from evidently.sdk.models import PanelMetric
 from evidently.sdk.panels import line_plot_panel
@@ -23,6 +24,10 @@ MEANS = "Scores and contacts, tonight's mean"
 OF_SCORES = "How far the scores are from those of the reference"
 BY_COLUMN = "How far each column is from the reference, in its own method"
 MISSING = "Share of all rows that have no value"
+CONTACTS = "What a contact brings: how much likelier it makes a purchase, with 95 % interval"
+
+_SCORES = (MEAN_PROBABILITY, CONTACTED_SHARE)
+_EFFECT = {"value": "contact effect", "low": "at least", "high": "at most"}
 
 
 def add_night(
@@ -49,18 +54,19 @@ def add_night(
         categories: As given to ``find_drift``.
         missing: The share of all rows, not only of the sample, that have no value, by column.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    workspace = Workspace.create(str(folder))
+    workspace, project = _opened(folder, project_name)
     compared = result.compared
-    known = workspace.search_project(project_name)
-    project = known[0] if known else workspace.create_project(project_name)
-    _draw_panels(project, compared, missing)
-
-    for snapshot in workspace.list_runs(project.id):
-        if workspace.get_run(project.id, snapshot).name == run_id:
-            workspace.delete_run(project.id, snapshot)
+    _draw_panels(
+        project,
+        {
+            MEANS: {n.replace("_", " "): ("MeanValue", n) for n in _SCORES},
+            OF_SCORES: {PROBABILITY: ("ValueDrift", PROBABILITY)},
+            BY_COLUMN: {name: ("ValueDrift", name) for name in compared},
+            MISSING: {name: ("MeanValue", _missing_of(name)) for name in missing},
+        },
+    )
     register_methods()
-    means = [MEAN_PROBABILITY, CONTACTED_SHARE, *map(_missing_of, missing)]
+    means = [*_SCORES, *map(_missing_of, missing)]
     definition = DataDefinition(categorical_columns=list(compared), numerical_columns=means)
     shares = {_missing_of(name): share for name, share in missing.items()}
     before, now = (
@@ -86,39 +92,83 @@ def add_night(
             ),
         ]
     )
-    midnight = datetime.combine(score_date, time(), tzinfo=UTC).replace(tzinfo=None)
-    snapshot = report.run(now, before, timestamp=midnight, name=run_id, tags=[result.verdict])
+    snapshot = report.run(
+        now, before, timestamp=_midnight(score_date), name=run_id, tags=[result.verdict]
+    )
+    _put(workspace, project, run_id, snapshot)
+
+
+def add_contact_effect(
+    folder: Path,
+    project_name: str,
+    run_id: str,
+    score_date: date,
+    effect: Mapping[str, float | None],
+) -> None:
+    """Put what a night's contacts brought beside it, in place of what is there; known once its
+    labels are.
+
+    Args:
+        folder: As for ``add_night``.
+        project_name: Likewise.
+        run_id: Of the night's run.
+        score_date: Of the night.
+        effect: ``value``, ``low`` and ``high``, as ``contact_metrics`` has them.
+    """
+    workspace, project = _opened(folder, project_name)
+    _draw_panels(project, {CONTACTS: {n: ("MeanValue", n) for n in _EFFECT.values()}})
+    ends = pd.DataFrame([{name: effect[end] for end, name in _EFFECT.items()}])
+    known = Dataset.from_pandas(ends, DataDefinition(numerical_columns=list(ends)))
+    report = Report([MeanValue(column=name) for name in ends])
+    name = f"{run_id} contacts"
+    snapshot = report.run(known, None, timestamp=_midnight(score_date), name=name)
+    _put(workspace, project, name, snapshot)
+
+
+def _opened(folder: Path, project_name: str) -> tuple[Workspace, Project]:
+    folder.mkdir(parents=True, exist_ok=True)
+    workspace = Workspace.create(str(folder))
+    known = workspace.search_project(project_name)
+    return workspace, known[0] if known else workspace.create_project(project_name)
+
+
+def _put(workspace: Workspace, project: Project, name: str, snapshot: Snapshot) -> None:
+    """Keep the snapshot in place of an earlier one of that name."""
+    for run in workspace.list_runs(project.id):
+        if workspace.get_run(project.id, run).name == name:
+            workspace.delete_run(project.id, run)
     workspace.add_run(project.id, snapshot, include_data=False)
+
+
+def _midnight(score_date: date) -> datetime:
+    return datetime.combine(score_date, time(), tzinfo=UTC).replace(tzinfo=None)
 
 
 def _missing_of(name: str) -> str:
     return f"missing {name}"
 
 
-def _draw_panels(project: Project, compared: Collection[str], missing: Collection[str]) -> None:
-    """Draw what is shown already and what is new; a column that once was is not taken away."""
+def _draw_panels(project: Project, wanted: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
+    """Draw what is shown already and what is new; a line that once was is not taken away.
 
-    def series(metric: str, columns: Mapping[str, str]) -> dict[str, PanelMetric]:
-        return {
-            legend: PanelMetric(legend=legend, metric=metric, metric_labels={"column": column})
-            for legend, column in columns.items()
-        }
-
-    columns = {name: name for name in compared}
-    wanted = {
-        MEANS: series(
-            "MeanValue", {n.replace("_", " "): n for n in (MEAN_PROBABILITY, CONTACTED_SHARE)}
-        ),
-        OF_SCORES: series("ValueDrift", {PROBABILITY: PROBABILITY}),
-        BY_COLUMN: series("ValueDrift", columns),
-        MISSING: series("MeanValue", {name: _missing_of(name) for name in missing}),
-    }
+    ``wanted`` has by the title of a panel, and by the name of a line, its metric and column.
+    """
     drawn = {
         panel.title: {each.legend: each for each in panel.values}
         for panel in project.dashboard.model().panels
     }
-    whole = {title: drawn.get(title, {}) | found for title, found in wanted.items()}
-    if any(whole[title].keys() != drawn.get(title, {}).keys() for title in whole):
+    lines = {
+        title: {
+            legend: PanelMetric(legend=legend, metric=metric, metric_labels={"column": column})
+            for legend, (metric, column) in found.items()
+        }
+        for title, found in wanted.items()
+    }
+    whole = {
+        title: drawn.get(title, {}) | lines.get(title, {})
+        for title in dict.fromkeys([*drawn, *lines])
+    }
+    if any(title not in drawn or whole[title].keys() != drawn[title].keys() for title in whole):
         project.dashboard.clear_dashboard()
         for title, found in whole.items():
             project.dashboard.add_panel(line_plot_panel(title, list(found.values())))

@@ -36,6 +36,10 @@ SCALE_QUANTILE = 0.998
 # The nights in which changes are made to see whether they are heard, spread over the dates.
 POWER_NIGHTS = 20
 
+# What a change must reach to count as heard, in times the threshold. Nights to come are not those
+# of the training set: in a column that ages with the shop the same change moves less and less.
+ROOM = 1.25
+
 HEARD_SHARE = 0.95
 """A column is deaf if fewer nights than this hear one of LARGE_CHANGES."""
 
@@ -68,7 +72,7 @@ def placebo_thresholds(
     comparisons has half.
 
     Power is measured in nights of all seasons, held against the newest date, which is the model's
-    reference, and against the weeks before them.
+    reference, and against the weeks before them. What is heard with little room is not counted.
 
     Args:
         rows: Features of all as-of dates, ``as_of`` and ``probability``, in a fixed order. On the
@@ -265,14 +269,16 @@ def _power(
                 if not either and same_weekday and weeks is not None:
                     either = _hears(name, is_category, weeks, changed, same_weekday)
             found.append((name, change, either, lasting))
-    shares = pd.DataFrame(found, columns=["name", "change", "either", "lasting"])
-    shares = shares.astype({"either": float, "lasting": float})
-    shares = shares.groupby(["name", "change"], sort=False).mean()
-    heard: dict[str, Heard] = {"either": defaultdict(dict), "lasting": defaultdict(dict)}
-    for kind, kept in heard.items():
-        for (name, change), share in shares[kind].items():
-            kept[name][change] = None if np.isnan(share) else float(share)
-    return dict(heard["either"]), dict(heard["lasting"])
+    heard = pd.DataFrame(found, columns=["name", "change", "either", "lasting"])
+    return _shares_heard(heard, "either"), _shares_heard(heard, "lasting")
+
+
+def _shares_heard(heard: pd.DataFrame, by: str) -> Heard:
+    shares: Heard = defaultdict(dict)
+    for (name, change), nights in heard.groupby(["name", "change"], sort=False)[by]:
+        known = nights.dropna()
+        shares[name][change] = float(known.mean()) if len(known) else None
+    return dict(shares)
 
 
 def _changes(
@@ -290,9 +296,10 @@ def _changes(
 def _hears(
     name: str, is_category: bool, before: pd.DataFrame, changed: pd.Series, limits: Limits
 ) -> bool:
-    night = limits["night"]
+    """Whether the change makes the night drifted, with room."""
+    needed = {column: ROOM * threshold for column, threshold in limits["night"].items()}
     if name != MEAN_PROBABILITY:
-        return distance(before[name], changed, is_category) >= night[name]
+        return distance(before[name], changed, is_category) >= needed[name]
     probability = before[PROBABILITY]
-    moved = abs(changed.mean() - probability.mean()) >= night[MEAN_PROBABILITY]
-    return bool(moved or distance(probability, changed, False) >= night[PROBABILITY])
+    moved = abs(changed.mean() - probability.mean()) >= needed[MEAN_PROBABILITY]
+    return bool(moved or distance(probability, changed, False) >= needed[PROBABILITY])

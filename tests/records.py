@@ -68,8 +68,9 @@ def edit_record(path: Path, keys: tuple, value: object, *, is_sealed_again: bool
     else:
         inner[keys[-1]] = value
     # Rules have no seal; their name is their hash.
-    is_sealed = seal is not None and is_sealed_again
-    write_json(path, sealed(content) if is_sealed else content | ({SEAL: seal} if seal else {}))
+    if seal is not None:
+        content = sealed(content, path) if is_sealed_again else content | {SEAL: seal}
+    write_json(path, content)
 
 
 def put_piece(root: Path, folder: Path, *tables: pa.Table | pa.RecordBatch) -> Piece:

@@ -12,7 +12,7 @@ import ledger
 from errors import BadData
 from lake import RecordDamaged, write_json
 from records import ActivityRecord, IntakeRecord, RefusalRecord, RunRecord, StageRecord
-from sealed import SEAL, RecordOutdated, Sealed, read_sealed
+from sealed import SEAL, RecordOutdated, Sealed, read_sealed, sealed
 from tests.harm import emptied, truncated
 from tests.records import edit_record, finish, intake, put_entry, put_intake, run_record
 
@@ -76,13 +76,22 @@ def a_value_changed(path: Path) -> None:
     edit_record(path, (next(iter(read_sealed(path, ""))),), "another", is_sealed_again=False)
 
 
+def of_another(path: Path) -> None:
+    """What is sealed for the folder beside it, as a copy by mistake leaves it."""
+    beside = path.parent.with_name("another") / path.name
+    write_json(path, sealed(read_sealed(path, ""), beside))
+
+
+HARMS = [emptied, truncated, unsealed, a_value_changed, of_another]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_record_is_read_as_it_was_written(tmp_path, kind):
     _, read, _ = leave_all(tmp_path)[kind]
     assert isinstance(read(tmp_path), Sealed)
 
 
-@pytest.mark.parametrize("harm", [emptied, truncated, unsealed, a_value_changed])
+@pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_record_that_is_not_what_was_written_is_named_with_what_to_do(tmp_path, kind, harm):
     path, read, next_step = leave_all(tmp_path)[kind]
@@ -112,7 +121,7 @@ def test_a_record_that_other_code_wrote_is_told_in_one_line_with_the_field(tmp_p
         read(tmp_path)
 
 
-@pytest.mark.parametrize("harm", [emptied, truncated, unsealed, a_value_changed])
+@pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("kind", [IntakeRecord, ActivityRecord, RefusalRecord])
 def test_what_is_made_again_when_it_is_not_there_is_also_when_it_is_damaged(
     tmp_path, kind, harm, caplog

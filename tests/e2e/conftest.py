@@ -65,6 +65,9 @@ def top() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="e2e-"))
     folder.chmod(0o755)
     yield folder
+    # Below what jobs have made, which is closed to others, it is a link to where its data are.
+    for server in folder.glob("**/postgres/server"):
+        shutil.rmtree(server.resolve())
     shutil.rmtree(folder)
 
 

@@ -16,6 +16,7 @@ LIMITS = Validation(
     late_max_share=0.5,
     overlap_days=7,
     overlap_max_share=0.5,
+    copies_max_share=0.25,
 )
 USUAL = [90, 100, 110]
 

@@ -152,6 +152,42 @@ def test_yesterdays_file_again_is_refused_also_when_its_bytes_are_others(
     assert list(taken(settings, DAYS[1])) == [DAYS[0]]
 
 
+def test_a_file_that_is_there_twice_is_refused_where_lines_are_no_copies_too(spark, settings):
+    source = PARAMS.source(settings.source).model_copy(update={"duplicates": "never"})
+    params = PARAMS.model_copy(update={"sources": {settings.source: source}})
+    for name in ("part-0.parquet", "part-0 (1).parquet"):
+        deliver(settings, DAY, rows_of(DAY), name=name)
+
+    said = r"part-0.parquet of 2026-04-01 holds what part-0 \(1\).parquet does, byte for byte"
+    with pytest.raises(DeliveryRefused, match=said):
+        load_history.run(spark, settings, params, until=DAY)
+
+    assert taken(settings, DAY) == {}
+
+
+def test_lines_that_are_there_twice_are_refused_also_when_no_two_files_are_alike(spark, settings):
+    deliver(settings, DAY, rows_of(DAY))
+    deliver(settings, DAY, rows_of(DAY), name="part-1.parquet", compression="zstd")
+
+    said = r"20 of 40 rows \(50.00%\) are copies of others in this delivery, more than the 25%"
+    with pytest.raises(DeliveryRefused, match=said):
+        load_history.run(spark, settings, PARAMS, until=DAY)
+
+    accepted = load_history.run(
+        spark, settings, PARAMS, until=DAY, accepted={DAY: "the till prints twice"}
+    )
+    assert (accepted["accepted"], accepted["quarantined"]) == (20, {"exact_duplicate": 20})
+
+
+def test_a_shop_may_sell_the_same_thing_twice(spark, settings):
+    few = [*rows_of(DAY), *rows_of(DAY, 9)]
+    deliver(settings, DAY, few)
+
+    totals = load_history.run(spark, settings, PARAMS, until=DAY)
+
+    assert totals["quarantined"] == {"exact_duplicate": 9}
+
+
 def text_params(settings: Settings, **changes):
     """The source as text files, changed."""
     text = PARAMS.source(settings.source).model_copy(update={"format": "csv"} | changes)

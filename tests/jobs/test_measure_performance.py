@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from evidently.ui.workspace import Workspace
 from pyspark.sql import functions as F
 
 import catalog
@@ -419,6 +420,20 @@ def test_what_a_contact_brings_is_seen_beside_those_who_were_held_back(
     effect = facts["mature"]["champion"]["contact_effect"]
     assert effect["value"] == pytest.approx(1 / 3 - 1 / 2, abs=1e-6)
     assert effect["low"] < effect["value"] < effect["high"]
+    # The dashboard has it once, however often it is measured.
+    measure_performance.run(spark, settings, params, a_record(NIGHT, intakes=deliveries()))
+    workspace = Workspace.create(str(settings.data_root / catalog.DASHBOARD))
+    [project] = workspace.list_projects()
+    [run] = [workspace.get_run(project.id, each) for each in workspace.list_runs(project.id)]
+    assert run.timestamp.date() == COHORT
+    shown = {
+        each.metric_value_location.metric.params["column"]: each.value
+        for each in run.metric_results.values()
+    }
+    names = {"value": "contact effect", "low": "at least", "high": "at most"}
+    assert shown == {name: pytest.approx(effect[end]) for end, name in names.items()}
+    [panel] = project.dashboard.model().panels
+    assert [line.legend for line in panel.values] == list(names.values())
     # Too few to be judged by.
     assert facts["mature"]["judged_by"] == "all"
 

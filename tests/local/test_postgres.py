@@ -164,3 +164,13 @@ def test_data_that_are_gone_are_not_replaced_silently(folder, tmp_path):
 
     with pytest.raises(postgres.ServerFailed, match="Remove the link"):
         postgres.start(folder)
+
+
+def test_make_clean_removes_data_that_had_to_live_elsewhere(tmp_path):
+    elsewhere, home = tmp_path / "elsewhere", tmp_path / "code/data/generated/postgres"
+    for path in (elsewhere, home):
+        path.mkdir(parents=True)
+    (home / "server").symlink_to(elsewhere)
+    command = ["make", "--file", PROJECT_ROOT / "Makefile", "clean"]
+    subprocess.run(command, cwd=tmp_path / "code", check=True, capture_output=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["code"]

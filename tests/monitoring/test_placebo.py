@@ -160,11 +160,11 @@ def weekly(count: int, **by_week) -> pd.DataFrame:
 
 
 def test_what_moves_by_itself_in_a_season_is_heard_while_it_is_new():
-    """Within a year the level of the scores turns by half, and everybody ages; from one month to
-    the next neither moves far."""
+    """Within a year the level of the scores turns by two fifths, and everybody ages; from one month
+    to the next neither moves far."""
 
     def level(scores, week):
-        return scores * (1 + 0.25 * np.sin(week / 52 * 2 * np.pi))
+        return scores * (1 + 0.2 * np.sin(week / 52 * 2 * np.pi))
 
     found = placebo_thresholds(weekly(40, probability=level), DRIFT, CATEGORIES, 30)
     assert found.deaf == []
@@ -174,6 +174,20 @@ def test_what_moves_by_itself_in_a_season_is_heard_while_it_is_new():
     assert near["mean_probability"] < far["mean_probability"] / 2
     assert near["tenure_days"] < far["tenure_days"] / 2
     assert found.of_weeks_before.night == near
+
+
+def test_what_a_column_that_ages_with_the_shop_lets_hear_less_and_less_is_not_counted_on():
+    """Nobody can have been there for longer than the shop: in the training set, where most are as
+    old as it, a change moves more than it will on a night to come."""
+
+    def tenure(column, week):
+        oldest = 370 + 7 * week
+        days = np.random.default_rng(week).uniform(0, oldest + 530, len(column))
+        return np.minimum(days.round(), oldest)
+
+    found = placebo_thresholds(weekly(40, tenure_days=tenure), DRIFT, CATEGORIES, 30)
+    assert found.power["tenure_days"]["shift_0.5"] < 0.5
+    assert found.deaf == ["tenure_days"]
 
 
 def test_without_weekly_dates_the_weeks_before_have_the_thresholds_of_the_reference(thresholds):

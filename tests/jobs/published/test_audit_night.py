@@ -64,8 +64,8 @@ def test_a_night_as_it_was_published_passes(shop, is_deep):
     facts = audit(shop, is_deep=is_deep)
     days = (NIGHT - min(record_of(shop).intakes)).days + 1
     # Of a day in full its delivery and three kinds of lines, of every day the activity; then the
-    # features and the predictions.
-    assert facts["files"] == 4 * (days if is_deep else 1) + days + 2
+    # features, those who cannot be scored, and the predictions.
+    assert facts["files"] == 4 * (days if is_deep else 1) + days + 3
     assert facts["published_rows"] > 100
 
 
