@@ -59,18 +59,20 @@ of the delivery. ``invoice_id``, ``product_id`` and ``country`` are null in all 
 that has no such column."""
 
 DELIVERED_LINE = (
-    f"{LINE}, source_file string, source_line bigint, raw map<string, string>, malformed string, "
-    "unusable_invoice_id string, unusable_product_id string, unusable_customer_id string, "
-    "unusable_country string, inexact_quantity string, inexact_unit_price string, "
-    "inexact_amount string, invoice_issuer string, unusable_carried string"
+    f"{LINE}, source_file string, source_line bigint, raw map<string, string>, row_text string, "
+    "malformed string, unusable_invoice_id string, unusable_product_id string, "
+    "unusable_customer_id string, unusable_country string, inexact_quantity string, "
+    "inexact_unit_price string, inexact_amount string, invoice_issuer string, "
+    "unusable_carried string"
 )
 """A line as it is read from a delivery, before it is split.
 
 ``source_line`` is the number of its line in a text file, of its row in a Parquet file, from 1.
-``raw`` holds the row as delivered. What stands in ``malformed``, in ``unusable_*`` or in
-``inexact_*`` says what is wrong with the line, the id or the number, which is null then; null if it
-is right. ``invoice_issuer`` is who numbers the invoices, where the source says that there are
-several. What the source carries stands behind the others, by name.
+``raw`` holds the row as delivered, ``row_text`` all of it as one text, the same for copies; null
+where the source names the columns that tell its lines apart. What stands in ``malformed``, in
+``unusable_*`` or in ``inexact_*`` says what is wrong with the line, the id or the number, which is
+null then; null if it is right. ``invoice_issuer`` is who numbers the invoices, where the source
+says that there are several. What the source carries stands behind the others, by name.
 """
 
 INCOMING_TRANSACTIONS = "incoming/transactions/{known_on}"

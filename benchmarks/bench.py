@@ -333,11 +333,11 @@ def points_table(points: Sequence[dict]) -> str:
 def about(size: str, repeats: int) -> dict:
     """What was measured, where."""
     names = ("pyspark", "pysail", "xgboost", "pyarrow", "numpy", "great-expectations")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     return {
         "size": size,
         "repeats": repeats,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GB",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB",
         "load": os.getloadavg()[1],
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in names},

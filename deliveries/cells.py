@@ -37,11 +37,15 @@ from deliveries.values import (
     read_sums,
     read_times,
 )
+from lake import value_sha256
 from ledger import DeliveredFile, delivery_id
 from params import Source, Text
 from records import Delivery
 
 MALFORMED = "_malformed_line"
+
+# Between the values of a row, and in front of what stands for such a sign in a value.
+SEPARATOR, ESCAPE = "\x1f", "\x1b"
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 1 << 25
@@ -53,7 +57,7 @@ IDS = ("invoice_id", "product_id", "customer_id", "country")
 NUMBERS = ("quantity", "unit_price", "amount")
 
 SOMETIMES_NULL = (
-    *(*IDS, *NUMBERS, "invoice_issuer", "malformed", "unusable_carried"),
+    *(*IDS, *NUMBERS, "invoice_issuer", "malformed", "unusable_carried", "row_text"),
     *(f"unusable_{name}" for name in IDS),
     *(f"inexact_{name}" for name in NUMBERS),
 )
@@ -72,12 +76,15 @@ SCHEMA = pa.schema(
         ("carried", pa.map_(pa.string(), pa.string())),
         ("unusable_carried", pa.string()),
         ("raw", pa.map_(pa.string(), pa.string())),
+        ("row_text", pa.string()),
     ]
 )
 """What is written. Ids are usable, numbers are plain decimal text without exponent; what is none is
 null. ``malformed``, ``unusable_*`` and ``inexact_*`` say what is wrong, null if nothing is. ``raw``
 holds every column of the row by the source's name, as text, ``carried`` those that the source
-carries by our name: numbers as numbers are, all else as ids are."""
+carries by our name: numbers as numbers are, all else as ids are. ``row_text`` is one text for the
+whole row, the same for rows that say the same in the same columns; null where the source names the
+columns that tell its lines apart."""
 
 SPARK_SCHEMA = ", ".join(
     f"{name} {kind}"
@@ -89,7 +96,7 @@ SPARK_SCHEMA = ", ".join(
         *((f"unusable_{name}", "string") for name in IDS),
         *((f"inexact_{name}", "string") for name in NUMBERS),
         *(("carried", "map<string, string>"), ("unusable_carried", "string")),
-        ("raw", "map<string, string>"),
+        *(("raw", "map<string, string>"), ("row_text", "string")),
     ]
 )
 """The same as Spark DDL."""
@@ -296,10 +303,10 @@ def _csv_batches(path: Path, columns: Sequence[SourceColumn], source: Source) ->
         texts = [pa.array(column, pa.string()) for column in batch.columns]
         lines = pa.array(batch.numbers, pa.int64())
         cells = _cells(texts, columns, lines, source, source.text)
-        yield _with_malformed(cells, batch.malformed) if batch.malformed else cells
+        yield _with_malformed(cells, batch.malformed, source) if batch.malformed else cells
 
 
-def _with_malformed(cells: pa.Table, malformed: dict[int, Malformed]) -> pa.Table:
+def _with_malformed(cells: pa.Table, malformed: dict[int, Malformed], source: Source) -> pa.Table:
     """The cells, with what is wrong with malformed lines, and the whole line in ``raw``."""
     rows = cells.num_rows
     is_malformed = pa.array([number in malformed for number in range(rows)])
@@ -310,7 +317,14 @@ def _with_malformed(cells: pa.Table, malformed: dict[int, Malformed]) -> pa.Tabl
     order[list(malformed)] = rows + np.arange(len(malformed))
     raw = pa.concat_arrays([*cells["raw"].chunks, whole]).take(pa.array(order))
     said = pc.replace_with_mask(pa.nulls(rows, pa.string()), is_malformed, problems)
-    for name, column in (("malformed", said), ("raw", raw)):
+    changed = {"malformed": said, "raw": raw}
+    if source.duplicates == "all columns":
+        lines = pa.array([one.line for one in malformed.values()], pa.string())
+        text = cells["row_text"].combine_chunks()
+        changed["row_text"] = pc.replace_with_mask(
+            text, is_malformed, _row_text([MALFORMED], [lines])
+        )
+    for name, column in changed.items():
         cells = cells.set_column(cells.column_names.index(name), name, column)
     return cells
 
@@ -333,6 +347,8 @@ def _cells(
         "source_line": lines,
         "raw": _map(raw_names(columns), texts, rows),
     }
+    if source.duplicates == "all columns":
+        found["row_text"] = _row_text(raw_names(columns), texts)
     kinds = source.ids.model_dump()
     for name, theirs in source.columns.given.items():
         position = position_of[theirs]
@@ -436,6 +452,22 @@ def raw_names(columns: Sequence[SourceColumn]) -> list[str]:
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return names
+
+
+def _row_text(names: Sequence[str], texts: Sequence[pa.Array]) -> pa.Array:
+    """The values of each row in the order of their names, behind a hash of all names."""
+    order = sorted(range(len(names)), key=lambda position: names[position])
+    columns = pa.scalar(value_sha256([names[position] for position in order])[:16])
+    marked = [_marked(texts[position]) for position in order]
+    return pc.binary_join_element_wise(columns, *marked, SEPARATOR)
+
+
+def _marked(texts: pa.Array) -> pa.Array:
+    """Texts without the separator, from which the text, or that there was none, can be told."""
+    for sign, name in ((ESCAPE, "e"), (SEPARATOR, "s")):
+        if pc.any(pc.match_substring(texts, sign)).as_py():
+            texts = pc.replace_substring(texts, sign, ESCAPE + name)
+    return pc.fill_null(texts, f"{ESCAPE}-")
 
 
 def _map(names: Sequence[str], texts: Sequence[pa.Array], rows: int) -> pa.Array:

@@ -64,6 +64,7 @@ def read_lines(spark: SparkSession, cells: Path, source: Source) -> DataFrame:
         "source_file",
         "source_line",
         "raw",
+        "row_text",
         "malformed",
         "unusable_invoice_id",
         "unusable_product_id",

@@ -71,13 +71,14 @@ def with_context(lines: DataFrame, source: Source, layout: Layout) -> DataFrame:
 
     ``invoice_id`` gets what makes it unique in front: the day, or who issued it.
     """
+    has_keys = isinstance(source.duplicates, list)
     lines = (
         lines.withColumn(
             "invoiced_on", business_day("invoiced_at", source.timezone, source.day_ends_at)
         )
         .withColumn("invoice_id", _unique_invoice(source))
         .withColumn("line_key", _line_key(source))
-        .withColumn("_payload", _payload(source))
+        .withColumn("_payload", F.col("line_key" if has_keys else "row_text"))
         .withColumn("_hash", F.xxhash64("_payload"))
     )
     part = F.pmod("_hash", F.lit(layout.per_day))
@@ -95,20 +96,8 @@ def with_context(lines: DataFrame, source: Source, layout: Layout) -> DataFrame:
         .withColumn("days_late", F.date_diff("known_on", "invoiced_on"))
         .withColumn("delivered_before_on", F.lit(None).cast("date"))
         .withColumn("amount_micros", _amount())
-        .drop("_payload", "_hash", "_part")
+        .drop("row_text", "_payload", "_hash", "_part")
     )
-
-
-def _payload(source: Source) -> Column:
-    """What two lines have in common if one is a copy of the other; null if nothing can be."""
-    if source.duplicates == "all columns":
-        # Text: engines compare it faster than a list of pairs.
-        return F.concat_ws(",", F.transform(F.array_sort(F.map_entries("raw")), _pair_text))
-    return F.col("line_key")
-
-
-def _pair_text(pair: Column) -> Column:
-    return F.concat(_framed(pair["key"]), F.lit("="), _framed(pair["value"]))
 
 
 def _framed(value: Column) -> Column:

@@ -39,7 +39,9 @@ def test_gives_the_canonical_line_and_where_it_came_from(deliver, read, source):
     [row] = read(source, folder)
     declared = catalog.Dataset("delivered", catalog.DELIVERED_LINE, "").columns
     assert list(row.asDict()) == declared
-    assert {name: value for name, value in row.asDict().items() if value is not None} == {
+    found = {name: value for name, value in row.asDict().items() if value is not None}
+    assert found.pop("row_text")
+    assert found == {
         "invoice_id": "500001",
         "product_id": "85123A",
         "customer_id": "17850",
@@ -60,6 +62,32 @@ def test_gives_the_canonical_line_and_where_it_came_from(deliver, read, source):
             "country": "United Kingdom",
         },
     }
+
+
+def test_rows_that_say_the_same_have_the_same_text_and_no_others(deliver, read, source):
+    # Signs that stand between values, and for none, are values too.
+    values = [None, "", "-", "1", "\x1b", "\x1b-", "\x1be-", "\x1f", "1\x1f", "\x1f1", "\x1bs"]
+    pairs = [(one, other) for one in values for other in values]
+    lines = [line(customer=one, country=other) for one, other in pairs]
+    rows = read(source, deliver(*lines, *lines[:3]))
+    texts = {tuple(row.raw.items()): row.row_text for row in rows}
+    assert len(texts) == len(set(texts.values())) == len(pairs)
+    assert {row.row_text == texts[tuple(row.raw.items())] for row in rows} == {True}
+
+
+def test_the_same_values_under_other_names_are_another_row(deliver, read, source):
+    deliver(line() | {"till": "1"}, name="a.parquet", till=pa.string())
+    deliver(line() | {"shop": "1"}, name="b.parquet", shop=pa.string())
+    one, other = read(source, deliver(line() | {"till": "1"}, name="c.parquet", till=pa.string()))[
+        :2
+    ]
+    assert one.row_text != other.row_text
+
+
+def test_a_source_that_names_what_tells_lines_apart_needs_no_text_of_rows(deliver, read, source):
+    keyed = source.model_copy(update={"duplicates": ["invoice", "product"]})
+    [row] = read(keyed, deliver(line()))
+    assert row.row_text is None
 
 
 def test_trims_text_and_takes_empty_text_for_null(deliver, read, source):

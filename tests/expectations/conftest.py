@@ -49,7 +49,7 @@ def good_line(**values: object) -> dict:
         name: None if built[name] is None else str(built[name])
         for name in list(good)[: list(good).index("known_on")]
     }
-    return {"raw": payload} | built
+    return {"raw": payload, "row_text": str(payload)} | built
 
 
 @pytest.fixture(scope="session")
