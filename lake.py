@@ -242,16 +242,10 @@ def kept(frame: "DataFrame", root: Path) -> Iterator["DataFrame"]:
 
     For what is looked at several times; not every engine keeps what it is asked to keep.
     """
-    with kept_files(frame, root) as folder:
-        yield frame.sparkSession.read.schema(frame.schema).parquet(str(folder))
-
-
-@contextmanager
-def kept_files(frame: "DataFrame", root: Path) -> Iterator[Path]:
-    """A folder with the rows of ``frame`` as Parquet files, while the block lasts."""
     with workspace(root) as folder:
-        frame.write.parquet(str(folder / "rows"))
-        yield folder / "rows"
+        rows = str(folder / "rows")
+        frame.write.parquet(rows)
+        yield frame.sparkSession.read.schema(frame.schema).parquet(rows)
 
 
 @contextmanager

@@ -87,6 +87,12 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 """In the order in which Python counts them."""
 
+
+def weekday(day: date) -> Weekday:
+    """Its name."""
+    return WEEKDAYS[day.weekday()]
+
+
 OurName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
 
 Character = Annotated[str, Field(min_length=1, max_length=1)]
@@ -199,7 +205,7 @@ class Source(_Section):
 
     def trades_on(self, day: date) -> bool:
         """False on its closed weekdays: no delivery is awaited and no night is begun."""
-        return WEEKDAYS[day.weekday()] not in self.closed_weekdays
+        return weekday(day) not in self.closed_weekdays
 
     def is_closed(self, day: date) -> bool:
         """Whether an empty or small delivery of that day is right."""

@@ -1,8 +1,10 @@
 """When a night starts and which day it describes, by the clock of the source."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import catalog
 from params import WEEKDAYS, Source
 
 NIGHT_STARTS_AFTER = timedelta(hours=2)
@@ -26,6 +28,11 @@ def cron(source: Source) -> str:
     ]
     weekdays = ",".join(sorted(mornings)) if source.closed_weekdays else "*"
     return f"{at.minute} {at.hour} * * {weekdays}"
+
+
+def has_night(source: Source, root: Path, day: date) -> bool:
+    """Whether that day has a night: a closed weekday has none, unless something was put down."""
+    return source.trades_on(day) or catalog.incoming_folder(root, day).exists()
 
 
 def start_of_night(source: Source, score_date: date) -> datetime:

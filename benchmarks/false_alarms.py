@@ -41,7 +41,8 @@ from monitoring.drift import (
     PREDICTION_COLUMNS,
     PROBABILITY,
     Thresholds,
-    find_drift,
+    find_drift_of_both,
+    verdict_of_both,
 )
 from params import Params, read_params
 from settings import PROJECT_ROOT, Settings
@@ -94,19 +95,16 @@ class World:
         """Whether the pipeline calls the night drifted; for the scores and these columns alone, or
         for all."""
         names = [*columns, *PREDICTION_COLUMNS] if columns else list(night.customers)
-        sides = (
-            (self.thresholds, self.reference),
-            (self.thresholds.of_weeks_before, night.weeks_before),
+        before = night.weeks_before
+        found = find_drift_of_both(
+            self.reference[names],
+            None if before is None else before[names],
+            night.customers[names],
+            self.thresholds,
+            self.params.drift,
+            self.bundle.categories,
         )
-        return any(
-            find_drift(
-                *(before[names], night.customers[names], limits),
-                *(self.params.drift, self.bundle.categories),
-            ).verdict
-            == "drift"
-            for limits, before in sides
-            if before is not None
-        )
+        return verdict_of_both(*found) == "drift"
 
     def evidently(self, night: "Night") -> float:
         """The share of features that Evidently's defaults call drifted."""

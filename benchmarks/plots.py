@@ -137,10 +137,10 @@ def waterfall(jobs: list[dict], about: dict, path: Path) -> None:
     spent = sum(job["cpu"] for job in jobs)
     share = sum(job["cpu"] for job in jobs[first:]) / spent
     told = [
-        f"{whole / 60:.1f} minutes, {spent:.0f} CPU s, {share:.0%} of them",
+        f"{whole / 60:.1f} minutes, {spent:.0f} CPU s, "
+        f"{share:.0%} of them after publishing (orange)",
         about["machine"],
     ]
-    told[0] += " after publishing (orange)"
     finish(figure, "A night", told, path)
 
 

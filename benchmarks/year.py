@@ -56,7 +56,7 @@ from monitoring.drift import (
     DRIFT_THRESHOLDS,
     PREDICTION_COLUMNS,
     Thresholds,
-    find_drift,
+    find_drift_of_both,
     verdict_of_both,
 )
 from monitoring.performance import (
@@ -408,14 +408,11 @@ class Deployment:
         reference = pd.read_parquet(bundle.folder / "reference.parquet")
         reference["is_contacted"] = reference["probability"] >= bundle.threshold
         thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
-        sides = (thresholds, reference), (thresholds.of_weeks_before, self.weeks_before(night))
-        of_reference, of_weeks = (
-            None
-            if before is None
-            else find_drift(before, current, limits, params.drift, bundle.categories)
-            for limits, before in sides
+        before = self.weeks_before(night)
+        found = find_drift_of_both(
+            reference, before, current, thresholds, params.drift, bundle.categories
         )
-        self.drift[night] = verdict_of_both(of_reference, of_weeks)
+        self.drift[night] = verdict_of_both(*found)
         if self.drift[night] == "drift":
             self.year.drifted.append(night)
         reference = read_json(bundle.folder / "metrics.json")["model"]

@@ -15,6 +15,7 @@ from deliveries.receive import DeliveryMissing, data_files
 from errors import BadData
 from jobs.entry import night_parser, start
 from params import Params, read_params
+from schedule import has_night
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def run(settings: Settings, params: Params, score_date: date) -> dict:
     """
     source = params.source(settings.source)
     folder = catalog.incoming_folder(settings.data_root, score_date)
-    if not source.trades_on(score_date) and not folder.exists():
+    if not has_night(source, settings.data_root, score_date):
         raise ShopClosed(
             f"{score_date} is a {score_date:%A}, on which {settings.source} never trades "
             "(closed_weekdays in params.yaml), and nothing was delivered for it: the night of "

@@ -41,6 +41,7 @@ from params import (
     Source,
     Weekday,
     read_params,
+    weekday,
 )
 
 NIGHTS_LEFT = 3
@@ -174,11 +175,6 @@ def weekdays_without_trade(found: Survey) -> list[Weekday]:
     times = Counter(map(weekday, found.calendar))
     traded = set(map(weekday, found.days))
     return [one for one in WEEKDAYS if times[one] >= LEAST_WEEKS and one not in traded]
-
-
-def weekday(day: date) -> Weekday:
-    """Its name."""
-    return WEEKDAYS[day.weekday()]
 
 
 def probably_closed(

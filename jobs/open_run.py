@@ -35,6 +35,7 @@ from ledger import (
 from models.registry import CHAMPION, RegistryState
 from params import Params, Question, Source, read_params
 from records import ActivityRecord, Challenger, RunRecord, code_version, run_id
+from schedule import has_night
 from sealed import RecordOutdated
 from settings import Settings
 from warehouse import (
@@ -327,7 +328,9 @@ def check_history(
     first = min(history)
     every = (first + timedelta(days=n) for n in range((score_date - first).days))
     lacking = [day for day in every if day not in history]
-    missing = [str(day) for day in lacking if source.trades_on(day) or has_come(root, day)]
+    # Also what was received, and refused.
+    received = set(days(root))
+    missing = [str(day) for day in lacking if has_night(source, root, day) or day in received]
     if missing and not accept_missing_days:
         more = f" and {len(missing) - DAYS_SHOWN} more" if len(missing) > DAYS_SHOWN else ""
         raise DaysMissing(
@@ -336,11 +339,6 @@ def check_history(
             f"(python -m jobs.load_history --until {eve}), or score without them: "
             "--accept-missing-days."
         )
-
-
-def has_come(root: Path, day: date) -> bool:
-    """Whether something was delivered for that day, taken in or not."""
-    return day in days(root) or catalog.incoming_folder(root, day).exists()
 
 
 def check_near(score_date: date, newest: date) -> None:

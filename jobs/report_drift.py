@@ -23,7 +23,7 @@ from monitoring.drift import (
     DRIFT_THRESHOLDS,
     DriftFinding,
     Thresholds,
-    find_drift,
+    find_drift_of_both,
     verdict_of_both,
 )
 from monitoring.sample import sample_scored
@@ -63,12 +63,11 @@ def report(settings: Settings, params: Params, record: RunRecord) -> dict:
     reference["is_contacted"] = reference["probability"] >= bundle.threshold
     before = same_weekday(engine, root, params, record, bundle)
 
-    result = find_drift(reference, current, thresholds, params.drift, bundle.categories)
+    result, lately = find_drift_of_both(
+        reference, before, current, thresholds, params.drift, bundle.categories
+    )
     findings: dict[str, list[DriftFinding]] = {"reference": result.findings}
-    lately = None
-    if before is not None:
-        of_weeks = thresholds.of_weeks_before
-        lately = find_drift(before, current, of_weeks, params.drift, bundle.categories)
+    if lately is not None:
         findings["same_weekday"] = lately.findings
     verdict = verdict_of_both(result, lately)
 

@@ -7,7 +7,7 @@ of customers gets its score, unless it is found unfit.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,11 @@ from pyspark.sql import functions as F
 import catalog
 from catalog import Dataset
 from chunks import cut, kept_chunks
-from expectations.features import unscorable
 from expectations.predictions import verify_predictions
 from jobs.entry import run_parser, start
 from jobs.session import engine_of, on_spark
 from jobs.sizes import population_rows
-from lake import Piece, check_pieces, kept, kept_files, read_pieces, write_sorted
+from lake import Piece, check_pieces, kept, read_pieces, write_sorted
 from models.arms import bucket_column
 from models.batches import (
     PAIRS_SCHEMA,
@@ -93,20 +92,18 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         described = built["features"]
         remedy = f"Make them again: {record.command('build_features')}"
         paths = check_pieces(root, [described], remedy)
+        rejected = check_pieces(root, [built["unscorable"]], remedy)
         before_id = same_question(root, record)
         previous = previous_scores(spark, root, before_id)
         before = previous_pieces(root, before_id)
-        stage.inputs["features"] = described.sha256
+        stage.inputs = {name: piece.sha256 for name, piece in built.items()}
         stage.inputs |= {f"previous {name}": piece.sha256 for name, piece in before.items()}
 
-        if "unscorable" in built:
-            stage.inputs["unscorable"] = built["unscorable"].sha256
-        with unscorable_files(spark, root, built, remedy) as rejected:
-            night = Night(root, record, params, champion, paths, rejected, previous)
-            if record.challenger is None:
-                written = score_alone(spark, night)
-            else:
-                written = score_beside(spark, night, record.challenger)
+        night = Night(root, record, params, champion, paths, rejected, previous)
+        if record.challenger is None:
+            written = score_alone(spark, night)
+        else:
+            written = score_beside(spark, night, record.challenger)
         stage.pieces |= written.pieces
 
         docs = root / catalog.REPORTS.format(**record.key) / "data_docs" / "predictions"
@@ -116,21 +113,6 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
         )
         stage.facts = describe(predictions, champion) | {"findings": findings} | written.facts
     return stage.facts
-
-
-@contextmanager
-def unscorable_files(
-    spark: SparkSession, root: Path, built: Mapping[str, Piece], remedy: str
-) -> Iterator[list[Path]]:
-    """Files that name the customers whose features break a promise, while the block lasts."""
-    if "unscorable" in built:
-        yield check_pieces(root, [built["unscorable"]], remedy)
-        return
-    # The features were made by code that did not put them down.
-    features = unscorable(spark, read_pieces(spark, root, [built["features"]], remedy=remedy))
-    rejected = features.where(~F.col("is_scorable")).select("customer_id")
-    with kept_files(rejected, root) as folder:
-        yield sorted(folder.glob("*.parquet"))
 
 
 def same_question(root: Path, record: RunRecord) -> str | None:

@@ -116,17 +116,18 @@ def scores_table(nights: list[warehouse.Night], root: Path) -> Table:
     """One line per night: customers scored, by which model, how their scores are distributed."""
     questions = ", ".join(sorted({night.question for night in nights}))
     table = _table(f"Customers = scored + fallback; scores are probabilities of {questions}")
-    if not all(is_champions(night, root) for night in nights):
+    marks = ["" if is_champions(night, root) else "*" for night in nights]
+    if any(marks):
         table.caption = "* asked for by name: it was not the champion"
     table.add_column("Night")
     table.add_column("Model")
     for name in ("Customers", "Scored", "Fallback", "Mean", "Contacted"):
         table.add_column(name, justify="right")
     table.add_column("0 ... 1")
-    for night in nights:
+    for night, mark in zip(nights, marks, strict=True):
         table.add_row(
             str(night.score_date),
-            night.model_version + ("" if is_champions(night, root) else "*"),
+            night.model_version + mark,
             f"{night.population:,}",
             f"{night.scored:,}",
             f"{night.fallback:,}",

@@ -187,6 +187,22 @@ def find_drift(
     return DriftResult(night.verdict, night.value, share, *rows, findings, thresholds.deaf)
 
 
+def find_drift_of_both(
+    reference: pd.DataFrame,
+    weeks_before: pd.DataFrame | None,
+    current: pd.DataFrame,
+    thresholds: Thresholds,
+    drift: Drift,
+    categories: Collection[str],
+) -> tuple[DriftResult, DriftResult | None]:
+    """What ``find_drift`` finds against the reference, and against the weeks before if known."""
+    lately = None
+    if weeks_before is not None:
+        limits = thresholds.of_weeks_before
+        lately = find_drift(weeks_before, current, limits, drift, categories)
+    return find_drift(reference, current, thresholds, drift, categories), lately
+
+
 def verdict_of_both(result: DriftResult, lately: DriftResult | None) -> str:
     """The verdict on a night by what it found against the reference and the weeks before.
 

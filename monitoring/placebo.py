@@ -297,9 +297,9 @@ def _hears(
     name: str, is_category: bool, before: pd.DataFrame, changed: pd.Series, limits: Limits
 ) -> bool:
     """Whether the change makes the night drifted, with room."""
-    needed = {column: ROOM * threshold for column, threshold in limits["night"].items()}
+    night = limits["night"]
     if name != MEAN_PROBABILITY:
-        return distance(before[name], changed, is_category) >= needed[name]
+        return distance(before[name], changed, is_category) >= ROOM * night[name]
     probability = before[PROBABILITY]
-    moved = abs(changed.mean() - probability.mean()) >= needed[MEAN_PROBABILITY]
-    return bool(moved or distance(probability, changed, False) >= needed[PROBABILITY])
+    moved = abs(changed.mean() - probability.mean()) >= ROOM * night[MEAN_PROBABILITY]
+    return bool(moved or distance(probability, changed, False) >= ROOM * night[PROBABILITY])

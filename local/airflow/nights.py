@@ -5,12 +5,11 @@ import time
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-import catalog
 from errors import WrongInput
 from local.airflow.client import AirflowFailed, Client, insist_on_health
 from local.airflow.console import console
 from params import Params, read_params
-from schedule import start_of_night
+from schedule import has_night, start_of_night
 from settings import Settings
 
 
@@ -30,11 +29,7 @@ def nights_between(settings: Settings, params: Params, first: date, last: date) 
     """
     source = params.source(settings.source)
     every = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    nights = [
-        day
-        for day in every
-        if source.trades_on(day) or catalog.incoming_folder(settings.data_root, day).exists()
-    ]
+    nights = [day for day in every if has_night(source, settings.data_root, day)]
     if not nights:
         raise WrongInput(
             f"{', '.join(map(str, every))}: {settings.source} never trades on that weekday "

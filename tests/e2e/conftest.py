@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -57,6 +58,13 @@ def faults(request, tmp_path_factory) -> Iterator[Faults | None]:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     process.wait()
+
+
+def commands_below(page: str, heading: str) -> list[str]:
+    """The blocks of commands that a page shows between a heading and the next one."""
+    text = (PROJECT_ROOT / page).read_text(encoding="utf-8")
+    [section] = re.findall(rf"^## {heading}\n(.*?)^##", text, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^ *```\n(.*?)^ *```", section, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from local.airflow.nights import RunFailed, run_nights
 from local.airflow.paused import unpause_what_runs_by_hand, what_waits
 from local.airflow.processes import run_cli, running
 from settings import PROJECT_ROOT, Settings
-from tests.e2e.conftest import Cluster, running_cluster
+from tests.e2e.conftest import Cluster, commands_below, running_cluster
 from tests.inbox import Inbox, open_inbox
 from warehouse import connect, current_run
 from warehouse.tables import (
@@ -556,12 +556,7 @@ def await_success(airflow: Client, run_id: str, dag_id: str = "nightly_scoring")
 
 def runbook_requests() -> tuple[str, str]:
     """The commands by which the runbook triggers a run and answers a question; each logs in."""
-    text = (PROJECT_ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
-    _, _, section = text.partition("## Airflow by hand\n")
-    blocks = re.findall(
-        r"^```\n(.*?)^```", section.partition("\n### ")[0], re.DOTALL | re.MULTILINE
-    )
-    trigger, answer = blocks
+    trigger, answer = commands_below("docs/runbook.md", "Airflow by hand")
     login = "".join(line for line in trigger.splitlines(True) if re.match("login=|token=", line))
     return trigger, login + answer
 

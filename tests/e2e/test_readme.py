@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from deliveries.generator import Shop, days_between
 from params import read_params
 from settings import PROJECT_ROOT, Settings
+from tests.e2e.conftest import commands_below
 from warehouse import connect
 from warehouse.tables import PREDICTIONS, SCORING_RUNS
 
@@ -37,14 +38,6 @@ NAMES = {
     "invoiced_at": "sold_at",
     "country": "store_country",
 }
-
-
-def commands() -> list[str]:
-    """What the section shows as commands."""
-    text = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
-    [section] = re.findall(r"^## Your own data\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
-    blocks = re.findall(r"^ *```\n(.*?)^ *```", section, re.DOTALL | re.MULTILINE)
-    return [line.strip() for block in blocks for line in block.splitlines()]
 
 
 def till_export() -> pd.DataFrame:
@@ -119,7 +112,7 @@ def test_the_commands_of_the_readme_lead_from_a_table_to_a_night_that_adds_up(to
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-9000:]}"
         return done.stdout, done.stderr
 
-    describe, run_all = commands()
+    describe, run_all = map(str.strip, commands_below("README.md", "Your own data"))
     facts, said = run(describe)
     assert json.loads(facts)["written"] == len(table)
     [shorter] = re.findall(r"Set training.history_days in params.yaml to (\d+)", said)

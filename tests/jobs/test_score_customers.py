@@ -18,9 +18,10 @@ import pytest
 
 import catalog
 from chunks import Chunk
+from expectations.features import unscorable
 from features.build import CATEGORICAL, FEATURE_NAMES
 from jobs import build_bundle, evaluate_model, score_customers, train_model
-from lake import read_json, write_json
+from lake import read_json, read_pieces, write_json
 from models import batches
 from models.apply import score
 from models.arms import bucket, bucket_column
@@ -86,6 +87,7 @@ def bundle(tmp_path_factory) -> Path:
 
 
 def open_run(
+    spark,
     settings,
     bundle,
     rows: dict,
@@ -118,7 +120,14 @@ def open_run(
     table = pa.table({name: pa.array(rows[name], types.get(name, pa.float64())) for name in rows})
     parts = [table.take(part) for part in np.array_split(np.arange(table.num_rows), files)]
     described = put_dataset(settings.data_root, record, catalog.FEATURES_LAYOUT, *parts)
-    finish(settings.data_root, record, "build_features", features=described)
+    features = unscorable(spark, read_pieces(spark, settings.data_root, [described]))
+    rejected = features.where("not is_scorable").select("customer_id").collect()
+    names = pa.table({"customer_id": pa.array([row.customer_id for row in rejected], pa.string())})
+    pieces = {
+        "features": described,
+        "unscorable": put_dataset(settings.data_root, record, catalog.UNSCORABLE.layout, names),
+    }
+    finish(settings.data_root, record, "build_features", **pieces)
     return record
 
 
@@ -161,7 +170,7 @@ def night(spark, bundle, tmp_path_factory) -> Night:
     settings = Settings(data_root=tmp_path_factory.mktemp("night"))
     rows = customers(300, seed=9)
     rows["recency_days"][7] = np.nan
-    record = open_run(settings, bundle, rows, run_id="r1")
+    record = open_run(spark, settings, bundle, rows, run_id="r1")
     facts = score_customers.run(spark, settings, PARAMS, record)
     return Night(settings, rows, record, facts)
 
@@ -185,7 +194,7 @@ def test_who_cannot_be_scored_and_has_no_history_gets_the_prior(night, bundle):
 
 
 def test_who_cannot_be_scored_is_whom_build_features_has_named(spark, settings, bundle):
-    record = open_run(settings, bundle, customers(50, seed=9), run_id="r1")
+    record = open_run(spark, settings, bundle, customers(50, seed=9), run_id="r1")
     described = StageRecord.read(settings.data_root, record, "build_features").pieces["features"]
     named = pa.table({"customer_id": ["c0003"]})
     unscorable = put_dataset(settings.data_root, record, catalog.UNSCORABLE.layout, named)
@@ -206,8 +215,9 @@ def test_the_facts_add_up_and_are_kept(night):
     assert sum(facts["score_histogram"]) == 300
     stage = StageRecord.read(root, night.record, "score_customers")
     assert stage.facts == facts
-    described = StageRecord.read(root, night.record, "build_features").pieces["features"]
-    assert stage.inputs == {"features": described.sha256}
+    built = StageRecord.read(root, night.record, "build_features").pieces
+    assert built.keys() == {"features", "unscorable"}
+    assert stage.inputs == {name: piece.sha256 for name, piece in built.items()}
 
 
 def test_deciles_are_tenths_of_the_night_and_the_first_is_the_likeliest(night):
@@ -234,7 +244,7 @@ def test_those_are_contacted_whose_probability_reaches_the_threshold_but_the_con
 
 def test_files_and_batches_change_no_bit(spark, night, settings, bundle):
     reversed_rows = {name: column[::-1] for name, column in night.customers.items()}
-    record = open_run(settings, bundle, reversed_rows, run_id="many", files=23)
+    record = open_run(spark, settings, bundle, reversed_rows, run_id="many", files=23)
     scoring = PARAMS.scoring.model_copy(update={"batch_rows": 3})
     score_customers.run(spark, settings, PARAMS.model_copy(update={"scoring": scoring}), record)
     assert predictions(settings, record) == predictions(night.settings, night.record)
@@ -247,6 +257,7 @@ def test_who_cannot_be_scored_keeps_the_previous_score_but_not_a_previous_prior(
     for i in (3, 7, 305):
         rows["recency_days"][i] = np.nan
     record = open_run(
+        spark,
         *(night.settings, bundle, rows),
         run_id="r2",
         night=NIGHT + timedelta(days=1),
@@ -262,8 +273,10 @@ def test_who_cannot_be_scored_keeps_the_previous_score_but_not_a_previous_prior(
     assert facts["fallback"] == {"previous": 1, "default": 2}
 
 
-def test_few_customers_are_scored_without_java_also_when_their_activity_is_long(settings, bundle):
-    record = open_run(settings, bundle, customers(20, seed=8), run_id="r1")
+def test_few_customers_are_scored_without_java_also_when_their_activity_is_long(
+    spark, settings, bundle
+):
+    record = open_run(spark, settings, bundle, customers(20, seed=8), run_id="r1")
     # So much activity that the night's other jobs get Apache Spark.
     record = record.model_copy(update={"engine": "local[*]"})
     record.write(settings.data_root)
@@ -286,7 +299,7 @@ def test_few_customers_are_scored_without_java_also_when_their_activity_is_long(
 
 
 def test_a_damaged_bundle_stops_the_night_before_anything_is_written(spark, settings, bundle):
-    record = open_run(settings, bundle, customers(20, seed=8), run_id="r1")
+    record = open_run(spark, settings, bundle, customers(20, seed=8), run_id="r1")
     link = settings.data_root / "bundles" / record.bundle_sha256
     link.unlink()
     link.mkdir()
@@ -298,7 +311,7 @@ def test_a_damaged_bundle_stops_the_night_before_anything_is_written(spark, sett
 
 def test_a_previous_run_that_the_lake_no_longer_has_is_named(spark, settings, bundle):
     rows = customers(20, seed=8)
-    record = open_run(settings, bundle, rows, run_id="r1", previous_run_id="gone")
+    record = open_run(spark, settings, bundle, rows, run_id="r1", previous_run_id="gone")
     with pytest.raises(FileNotFoundError, match="no record of run gone"):
         score_customers.run(spark, settings, PARAMS, record)
 
@@ -307,7 +320,7 @@ def test_a_previous_run_that_the_lake_no_longer_has_is_named(spark, settings, bu
 def test_features_that_are_not_as_they_were_written_are_not_scored(
     spark, settings, bundle, harm, error
 ):
-    record = open_run(settings, bundle, customers(20, seed=8), run_id="r1", files=2)
+    record = open_run(spark, settings, bundle, customers(20, seed=8), run_id="r1", files=2)
     described = StageRecord.read(settings.data_root, record, "build_features").pieces["features"]
     harm(settings.data_root / described.files[1].path)
 
@@ -322,7 +335,7 @@ def test_previous_scores_that_are_not_as_they_were_written_are_not_kept(
     spark, settings, bundle, harm, error
 ):
     rows = customers(20, seed=8)
-    before = open_run(settings, bundle, rows, run_id="r1")
+    before = open_run(spark, settings, bundle, rows, run_id="r1")
     scored = put_dataset(
         settings.data_root,
         before,
@@ -331,6 +344,7 @@ def test_previous_scores_that_are_not_as_they_were_written_are_not_kept(
     )
     finish(settings.data_root, before, "score_customers", predictions=scored)
     record = open_run(
+        spark,
         *(settings, bundle, rows),
         run_id="r2",
         night=NIGHT + timedelta(days=1),
@@ -360,7 +374,7 @@ def test_workers_read_the_features_and_the_model_once(
     monkeypatch.setattr(Chunk, "read", counted(Chunk.read))
     # No other test has read this one.
     own = with_slope(bundle, tmp_path / "bundle", 0.7)
-    record = open_run(settings, own, customers(50, seed=3), run_id="counted", files=7)
+    record = open_run(spark, settings, own, customers(50, seed=3), run_id="counted", files=7)
     score_customers.run(spark, settings, PARAMS, record)
     assert reads == {"read_bundle": 1, "read": 7}
 
@@ -400,6 +414,7 @@ def tried_on(spark, bundle, night, tmp_path_factory):
     def run(factor: float, percent: int, run_id: str, batch_rows=65536, **options):
         folder = with_slope(bundle, tmp_path_factory.mktemp("challenger") / "bundle", factor)
         record = open_run(
+            spark,
             *(night.settings, bundle, night.customers),
             run_id=run_id,
             challenger=(folder, percent),
@@ -486,6 +501,7 @@ def test_a_fallback_keeps_what_the_champion_said_not_the_challenger(spark, night
     rows = customers(300, seed=6)
     rows["recency_days"][3] = np.nan
     record = open_run(
+        spark,
         *(night.settings, bundle, rows),
         run_id="after",
         night=NIGHT + timedelta(days=1),
