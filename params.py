@@ -380,6 +380,7 @@ class Training(_Section):
     rows_per_date: int = Field(ge=1)
     holdout_count: int = Field(ge=1)
     calibration_count: int = Field(ge=1)
+    half_life_days: int | None = Field(None, ge=1)
     wrong_day_reach: int = Field(ge=0)
     bootstrap_rounds: int = Field(ge=1)
     seed: int
@@ -455,6 +456,7 @@ class Retraining(_Section):
     min_new_days: int = Field(ge=0)
     cool_down_days: int = Field(ge=0)
     max_a_month: int = Field(ge=0)
+    follow_up_days: int | None = Field(None, ge=1)
     max_age_days: int | None = Field(ge=1)
     max_new_labels: int | None = Field(ge=1)
 

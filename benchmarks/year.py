@@ -62,6 +62,7 @@ from monitoring.drift import (
 from monitoring.performance import (
     ESTIMATE_BIAS,
     Bias,
+    accepted,
     conclude,
     corrected,
     estimate,
@@ -349,6 +350,7 @@ class Deployment:
         self.promised: dict[date, dict] = {}
         self.realised: dict[date, str] = {}
         self.incidents: dict[date, tuple[str, ...]] = {}
+        self.asked_for: dict[date, str | None] = {}
 
     def trained(self, until: date) -> Bundle:
         """A model trained on what was known on ``until``."""
@@ -383,6 +385,7 @@ class Deployment:
             self.year.alarms.setdefault(alarm.name, []).append(night)
         if decision.decision == "retrain":
             self.year.asked.append(night)
+            self.asked_for[night] = decision.trigger
             self.retrain(night)
 
     def customers(self, night: date) -> pd.DataFrame:
@@ -415,7 +418,8 @@ class Deployment:
         self.drift[night] = verdict_of_both(*found)
         if self.drift[night] == "drift":
             self.year.drifted.append(night)
-        reference = read_json(bundle.folder / "metrics.json")["model"]
+        metrics = read_json(bundle.folder / "metrics.json")
+        reference = accepted(metrics["model"], metrics["live"]["model"])
         promised = corrected(
             estimate(probability, contacted, params.performance, SEED),
             Bias(**read_json(bundle.folder / ESTIMATE_BIAS)),
@@ -533,6 +537,10 @@ class Deployment:
             performance=conclusion.sentence,
             new_labels=sum(len(self.scored[day]) for day in fresh if day in self.scored),
             last_asked=asked[-1] if asked else None,
+            # A night trains until its own day.
+            learnt_for=self.asked_for.get(self.trained_until)
+            if asked[-1:] == [self.trained_until]
+            else None,
             asked_this_month=sum((d.year, d.month) == (night.year, night.month) for d in asked),
             in_flight="a challenger is on its way" if self.coming else None,
         )

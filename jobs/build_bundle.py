@@ -5,8 +5,10 @@ writes artifacts/bundle. Started by DVC.
 """
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,9 +21,10 @@ from models.bundle import read_bundle
 from models.bundle_hash import bundle_sha256
 from models.choice import choice_text
 from models.fit import FittedModel, rows_of
+from models.metrics import LIVE
 from models.packing import Origin, contact_threshold, write_bundle
 from monitoring.drift import DRIFT_THRESHOLDS, Thresholds
-from monitoring.performance import ESTIMATE_BIAS, Bias, estimate_bias
+from monitoring.performance import ESTIMATE_BIAS, estimate_bias
 from monitoring.placebo import placebo_thresholds
 from params import Params, read_params
 
@@ -39,7 +42,10 @@ def run(params: Params, artifacts: Path) -> dict:
     live, judged = (
         FittedModel.read(artifacts / "model" / chosen / name) for name in ("live", "judged")
     )
-    predictions = pd.read_parquet(artifacts / "model" / "holdout_predictions.parquet")
+    predictions, unseen = (
+        pd.read_parquet(artifacts / "model" / f"{name}_predictions.parquet")
+        for name in ("holdout", "unseen")
+    )
     training_set = artifacts / "training_set" / "training_set.parquet"
     holdout = rows_of(pq.read_table(training_set), sorted(predictions["as_of"].unique()))
 
@@ -65,7 +71,7 @@ def run(params: Params, artifacts: Path) -> dict:
         write_json(fresh / DRIFT_THRESHOLDS, thresholds.as_dict())
         write_json(
             fresh / ESTIMATE_BIAS,
-            holdout_bias(predictions["label"], predictions[f"p_{chosen}"], params).as_dict(),
+            promised_too_much(unseen["as_of"], unseen[f"{LIVE}{chosen}"], unseen["label"], params),
         )
         bundle = read_bundle(fresh, bundle_sha256(fresh))
     log.info("%s", choice_text(metrics, params.training.question))
@@ -85,12 +91,26 @@ def with_its_groups(params: Params, source: str) -> Params:
     return params.model_copy(update={"gate": gate})
 
 
-def holdout_bias(labels: pd.Series, promised: pd.Series, params: Params) -> Bias:
-    """How far what the judged fit promises of the holdout is from what the labels say."""
-    known = promised.notna()
-    probability, label = promised[known].to_numpy(), labels[known].to_numpy()
-    contacted = probability >= contact_threshold(probability, params.decision.contact_share)
-    return estimate_bias(probability, contacted, label, params.performance, params.training.seed)
+def promised_too_much(
+    as_of: pd.Series, promised: pd.Series, labels: pd.Series, params: Params
+) -> dict:
+    """How far what scores promise of the training's dates is from what the labels say.
+
+    Args:
+        as_of: The date of each row.
+        promised: By the live fit, which will score, for customers that it has not seen; the judged
+            fit has a calibration of its own, and other faults.
+        labels: 0 or 1.
+        params: The share to contact, and how performance is measured.
+    """
+
+    def dates() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for _, probability in promised.groupby(as_of, sort=True):
+            threshold = contact_threshold(probability.to_numpy(), params.decision.contact_share)
+            label = labels[probability.index].to_numpy()
+            yield probability.to_numpy(), probability.to_numpy() >= threshold, label
+
+    return estimate_bias(dates(), params.performance, params.training.seed).as_dict()
 
 
 def quiet_thresholds(rows: pa.Table, model: FittedModel, params: Params) -> Thresholds:

@@ -79,6 +79,7 @@ def gather(
     night, horizon = record.score_date, timedelta(days=record.question.horizon_days)
     trained_until = warehouse.training_until(engine, record.model_name, record.model_version)
     asked = warehouse.retrainings_asked(engine, night)
+    asked_by = warehouse.asked_for_by(engine, record.model_name, record.model_version)
     longest = timedelta(days=REACH * max(rules.drift_nights, rules.loss_cohorts))
     caught_up = timedelta(days=params.performance.catch_up_nights)
     oldest_cohort = night - longest - caught_up - horizon
@@ -132,6 +133,7 @@ def gather(
         performance=performance["sentence"] if performance else None,
         new_labels=warehouse.customers_scored(engine, fresh_cohorts(night, horizon, trained_until)),
         last_asked=asked[0] if asked else None,
+        learnt_for=asked_by[1] if asked_by and asked_by[0] == asked[0] else None,
         asked_this_month=sum((day.year, day.month) == (night.year, night.month) for day in asked),
         in_flight=in_flight
         or (

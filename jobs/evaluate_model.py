@@ -13,7 +13,7 @@ import pandas as pd
 from jobs.entry import job_parser, start
 from lake import replacing, write_json
 from models.judge import calibration_curve, judge, lift_curve
-from models.metrics import METRICS
+from models.metrics import JUDGED, METRICS
 from models.pictures import calibration_picture, lift_picture
 from params import Params, read_params
 
@@ -28,7 +28,7 @@ def run(params: Params, artifacts: Path) -> dict:
 
     training, control_share = params.training, params.decision.control_share
     metrics = judge(predictions, training.bootstrap_rounds, training.seed, control_share)
-    curve = calibration_curve(predictions["label"], predictions[f"p_{metrics['chosen']}"])
+    curve = calibration_curve(predictions["label"], predictions[f"{JUDGED}{metrics['chosen']}"])
     with replacing(artifacts / "evaluation") as fresh:
         write_json(fresh / "metrics.json", metrics)
         write_json(fresh / "summary.json", summary(metrics))

@@ -34,6 +34,7 @@ from monitoring.performance import (
     ESTIMATE_BIAS,
     Bias,
     Measured,
+    accepted,
     compare,
     conclude,
     corrected,
@@ -604,16 +605,18 @@ def judged_rows(
     It is the control, where that is large enough in the cohort and in the model's holdout: what
     others do is partly the model's own doing.
     """
-    reference = read_json(bundle_folder(root, record) / "metrics.json")
-    control, held = slices.get(CONTROL), reference.get("control")
+    metrics = read_json(bundle_folder(root, record) / "metrics.json")
+    control, held = slices.get(CONTROL), metrics.get("control")
     if control is not None and held is not None:
         known = Measured(held["customers"], held["buyers"], held["model"])
         if all(
             params.performance.is_control_enough(buyers=each.buyers, customers=each.customers)
             for each in (control, known)
         ):
-            return CONTROL, control, held["model"]
-    return ALL, slices[ALL], reference["model"]
+            return CONTROL, control, accepted(held["model"], held.get("live", held["model"]))
+    # Bundles of older code say nothing of the live fit.
+    live = metrics.get("live", metrics)
+    return ALL, slices[ALL], accepted(metrics["model"], live["model"])
 
 
 def estimate_error(engine: sa.Engine, until: date) -> dict:

@@ -1,20 +1,23 @@
-"""Fit each kind of model twice, to be judged and to score, and let the first predict the holdout.
+"""Fit each kind of model twice, to be judged and to score, and let both predict the holdout.
 
 Reads artifacts/training_set, writes artifacts/model: both fits of each kind, which dates they were
-made from, and holdout_predictions.parquet. Started by DVC: dvc repro train_model.
+made from, holdout_predictions.parquet, and unseen_predictions.parquet: of all dates, what the live
+fit says of customers that it has not seen (each is scored by a fit of the same recipe which left
+the customer out). Started by DVC: dvc repro train_model.
 """
 
 import logging
 from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.entry import job_parser, start
 from lake import replacing, write_json
 from models.apply import score
-from models.fit import fit_model, rows_of
-from models.metrics import KINDS, XGBOOST
+from models.fit import Recipe, fit_and_score_unseen, fit_model, rows_of
+from models.metrics import JUDGED, KINDS, LIVE, XGBOOST
 from models.split import split_by_time
 from params import Params, read_params
 
@@ -25,7 +28,7 @@ log = logging.getLogger("jobs.train_model")
 
 def run(params: Params, artifacts: Path) -> dict:
     """Train on ``artifacts/training_set``; the facts are the dates and the number of trees."""
-    training, seed = params.training, params.training.seed
+    training = params.training
     training_set = pq.read_table(artifacts / "training_set" / "training_set.parquet")
     split = split_by_time(
         training_set["as_of"].unique().to_pylist(), training.horizon_days, training.holdout_count
@@ -33,19 +36,20 @@ def run(params: Params, artifacts: Path) -> dict:
     told = [f"{days[0]} to {days[-1]} ({len(days)})" for days in (split.fit, split.holdout)]
     log.info("fit on the dates %s, judge on %s, fit again on all", *told)
 
-    recipe = (training.calibration_count, params.model, seed)
-    judged = {kind: fit_model(training_set, split.fit, kind, *recipe) for kind in KINDS}
-    live = {
-        kind: fit_model(training_set, split.live, kind, *recipe, rounds=fit.rounds)
-        for kind, fit in judged.items()
-    }
     rows = {part: rows_of(training_set, dates) for part, dates in asdict(split).items()}
-    holdout = rows["holdout"]
+    holdout, recipe = rows["holdout"], Recipe.of(params)
+    judged, live, unseen = {}, {}, rows["live"].select(["as_of", "label"])
     names = ("as_of", "customer_id", "label", "country")
     predictions = holdout.select([name for name in names if name in holdout.column_names])
-    for kind, fit in judged.items():
-        probability = score(holdout, fit, reasons=0)["probability"]
-        predictions = predictions.append_column(f"p_{kind}", probability)
+    for kind in KINDS:
+        judged[kind] = fit_model(training_set, split.fit, kind, recipe)
+        live[kind], promised = fit_and_score_unseen(training_set, split.live, kind, recipe)
+        probability = score(holdout, judged[kind], reasons=0)["probability"]
+        predictions = predictions.append_column(f"{JUDGED}{kind}", probability)
+        # The holdout has the newest dates, so its rows are the last.
+        newest = pa.array(promised[-holdout.num_rows :])
+        predictions = predictions.append_column(f"{LIVE}{kind}", newest)
+        unseen = unseen.append_column(f"{LIVE}{kind}", pa.array(promised))
 
     counts = {part: table.num_rows for part, table in rows.items()}
     with replacing(artifacts / "model") as fresh:
@@ -55,12 +59,10 @@ def run(params: Params, artifacts: Path) -> dict:
                 fit.write(fresh / kind / name)
         as_of = {part: [str(day) for day in days] for part, days in asdict(split).items()}
         write_json(fresh / "split.json", {"as_of": as_of, "rows": counts})
-        pq.write_table(
-            predictions.replace_schema_metadata(None).combine_chunks(),
-            fresh / "holdout_predictions.parquet",
-            compression="zstd",
-        )
-    return {"trees": judged[XGBOOST].rounds, "rows": counts}
+        for name, table in (("holdout", predictions), ("unseen", unseen)):
+            table = table.replace_schema_metadata(None).combine_chunks()
+            pq.write_table(table, fresh / f"{name}_predictions.parquet", compression="zstd")
+    return {"trees": live[XGBOOST].rounds, "rows": counts}
 
 
 def main(_arguments) -> dict:

@@ -24,7 +24,12 @@ RECENCY_FEATURE = "recency_days"
 RARE_ROWS = 50
 
 
-def fit_recency(matrix: np.ndarray, label: np.ndarray, schema: Sequence[Feature]) -> Additive:
+def fit_recency(
+    matrix: np.ndarray,
+    label: np.ndarray,
+    schema: Sequence[Feature],
+    weight: np.ndarray | None = None,
+) -> Additive:
     """A table of the share of buyers by days since the last purchase, which never rises.
 
     A customer without a last purchase is like the average one.
@@ -35,10 +40,10 @@ def fit_recency(matrix: np.ndarray, label: np.ndarray, schema: Sequence[Feature]
     # A step on which nobody or everybody bought would claim certainty.
     edge = 1.0 / (len(label) + 2)
     if not known.any():
-        share = np.clip(label.mean(), edge, 1 - edge)
+        share = np.clip(np.average(label, weights=weight), edge, 1 - edge)
         return Additive(RECENCY, names, float(_log_odds(share)), {})
     steps = IsotonicRegression(increasing=False, y_min=edge, y_max=1 - edge)
-    steps.fit(days[known], label[known])
+    steps.fit(days[known], label[known], sample_weight=None if weight is None else weight[known])
     shares = steps.y_thresholds_
     first = np.flatnonzero(np.diff(shares, prepend=np.nan) != 0)
     given = _log_odds(shares[first])
@@ -48,7 +53,12 @@ def fit_recency(matrix: np.ndarray, label: np.ndarray, schema: Sequence[Feature]
     return Additive(RECENCY, names, float(average), {RECENCY_FEATURE: term})
 
 
-def fit_logistic(matrix: np.ndarray, label: np.ndarray, schema: Sequence[Feature]) -> Additive:
+def fit_logistic(
+    matrix: np.ndarray,
+    label: np.ndarray,
+    schema: Sequence[Feature],
+    weight: np.ndarray | None = None,
+) -> Additive:
     """A logistic regression on all features.
 
     Counts and amounts are long-tailed, so the regression gets their logarithm, scaled; missing
@@ -67,7 +77,8 @@ def fit_logistic(matrix: np.ndarray, label: np.ndarray, schema: Sequence[Feature
     # One thread, so that the order of additions does not follow the machine's number of cores.
     with threadpool_limits(1):
         fitted = LogisticRegression(max_iter=2000)
-        fitted.fit(np.column_stack([part.columns for part in parts]), label)
+        columns = np.column_stack([part.columns for part in parts])
+        fitted.fit(columns, label, sample_weight=weight)
     [weights], [start] = fitted.coef_.astype(np.float64), fitted.intercept_.astype(np.float64)
     terms, used = {}, 0
     for name, part in zip(names, parts, strict=True):

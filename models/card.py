@@ -140,12 +140,11 @@ def _data(description: dict) -> Section:
                 first_number=2,
             ),
             f"The model, {_kind(description)}, was fitted twice by one recipe. The judged fit "
-            "learnt from the first part; between it and the holdout lies a gap of one horizon, and "
-            "the holdout was used for nothing but the choice of the kind and the figures below, "
-            "which are all of the judged fit. The live fit learnt from all dates; it is what "
-            "scores, and threshold, drift reference and golden rows are its own. Each is "
-            "calibrated (Platt scaling) on its newest dates, every customer by a fit that had not "
-            "seen them.",
+            "learnt from the first part; between it and the holdout lies a gap of one horizon. The "
+            "figures below are the judged fit's, unless they say otherwise. The live fit learnt "
+            "from all dates; it is what scores, and threshold, drift reference and golden rows are "
+            "its own. Each is calibrated (Platt scaling) on its newest dates, every customer by a "
+            "fit that had not seen them.",
             "On the newest date the second fit alone changes who is contacted for "
             f"{second['moved_share']:.1%} of the customers, and a probability by "
             f"{second['mean_change']:.3f} on average.",
@@ -190,6 +189,10 @@ def _quality(metrics: dict, question: Question) -> Section:
             ),
             "All three learnt from the same rows and were calibrated on the same dates.",
             *choice_blocks(metrics),
+            "For these customers the live fit of that kind has a ROC AUC of "
+            f"{metric_cell(metrics['live']['model']['roc_auc'])}. It did not have to look a "
+            "horizon ahead, as the judged fit had to, so its figure is the kinder one; where the "
+            "two differ by much, customers have changed their ways since the judged fit learnt.",
             _control(metrics.get("control"), question),
         ],
     )

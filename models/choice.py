@@ -4,6 +4,11 @@ from models.metrics import KINDS, METRICS, PAIRS, difference_text, is_clearly_be
 from models.sections import Block, Points, Section, Table, sections_text
 from params import Question
 
+COMPARED = (
+    "What chooses is how the live fit of each kind serves customers of the same rows whom it has "
+    "not seen: it is what will score, and has learnt what happened last."
+)
+
 
 def choice_text(metrics: dict, question: Question) -> str:
     """What a training ends with on a terminal: the candidates side by side, and the choice.
@@ -27,12 +32,12 @@ def choice_text(metrics: dict, question: Question) -> str:
 
 
 def choice_blocks(metrics: dict) -> list[Block]:
-    """How the candidates compare, two by two, and which is chosen."""
-    compared = []
+    """How the live fits of the candidates compare, two by two, and which kind is chosen."""
+    live, compared = metrics["live"], []
     for name, (rival, simpler) in PAIRS.items():
-        verdict = "clearly better" if is_clearly_better(metrics[name]) else "not clearly better"
+        verdict = "clearly better" if is_clearly_better(live[name]) else "not clearly better"
         compared.append(
-            f"{KINDS[rival]} beside {KINDS[simpler]}: {verdict} ({difference_text(metrics[name])})"
+            f"{KINDS[rival]} beside {KINDS[simpler]}: {verdict} ({difference_text(live[name])})"
         )
     alike = [
         f"The {KINDS[kind]} gives everybody the same score, so it is no candidate."
@@ -40,13 +45,13 @@ def choice_blocks(metrics: dict) -> list[Block]:
     ]
     if len(alike) == len(KINDS):
         untold = "No kind tells customers apart: nothing was learnt that says who is likelier."
-        return [Points(compared), f"{untold} The gate lets no such model score."]
+        return [COMPARED, Points(compared), f"{untold} The gate lets no such model score."]
     chosen = (
         f"Chosen: {KINDS[metrics['chosen']]}, the simplest that no more complex one clearly beats. "
         "Clearly better is a model whose whole 95 % interval of the difference is on the "
         "better side for log loss (below zero) or PR AUC (above), and for neither on the worse."
     )
-    return [Points(compared), " ".join([*alike, chosen])]
+    return [COMPARED, Points(compared), " ".join([*alike, chosen])]
 
 
 def _figure(value: float | None) -> str:

@@ -75,6 +75,27 @@ class FittedModel:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a model is fitted, whatever it is fitted on.
+
+    ``calibration_count`` is how many of the newest dates calibrate, ``half_life_days`` after how
+    many days a date teaches half as much (None: all alike), ``model`` that section of the
+    parameters, ``seed`` that of the folds, and of the sampling of rows and columns.
+    """
+
+    calibration_count: int
+    half_life_days: int | None
+    model: params.Model
+    seed: int
+
+    @classmethod
+    def of(cls, asked: params.Params) -> "Recipe":
+        """The recipe that the parameters ask for."""
+        training = asked.training
+        return cls(training.calibration_count, training.half_life_days, asked.model, training.seed)
+
+
 class OneOutcome(ValueError):
     """Rows that are to teach a model show only one outcome."""
 
@@ -105,15 +126,9 @@ def labels(rows: pa.Table) -> np.ndarray:
 
 
 def fit_model(
-    training_set: pa.Table,
-    dates: Sequence[date],
-    kind: str,
-    calibration_count: int,
-    model: params.Model,
-    seed: int,
-    rounds: int | None = None,
+    training_set: pa.Table, dates: Sequence[date], kind: str, recipe: Recipe
 ) -> FittedModel:
-    """The model that these dates and the parameters ask for; other rows are not looked at.
+    """The model that these dates and the recipe ask for; other rows are not looked at.
 
     Customers are dealt into folds, and those of a fold are scored by a model that the others have
     taught. What these scores say of the newest dates calibrates the model, and finds the number of
@@ -123,67 +138,95 @@ def fit_model(
         training_set: As-of date, customer, features and label.
         dates: The as-of dates to learn from.
         kind: One of ``models.metrics.KINDS``.
-        calibration_count: How many of them, the newest, calibrate.
-        model: The ``model`` section of the parameters.
-        seed: Of the folds, and of the sampling of rows and columns.
-        rounds: The number of trees; None to find it.
+        recipe: How.
+
+    Raises:
+        OneOutcome: If the labels of one part are all equal.
+    """
+    return fit_and_score_unseen(training_set, dates, kind, recipe)[0]
+
+
+def fit_and_score_unseen(
+    training_set: pa.Table, dates: Sequence[date], kind: str, recipe: Recipe
+) -> tuple[FittedModel, np.ndarray]:
+    """The model of ``fit_model``, and how it serves customers whom it has not seen.
+
+    Returns:
+        The model, and a probability for each row of the dates in the order of ``rows_of``: that
+        of the fold which left the customer out, by the model's calibration.
 
     Raises:
         OneOutcome: If the labels of one part are all equal.
     """
     rows = rows_of(training_set, dates)
-    rows_of(training_set, sorted(dates)[-calibration_count:])
+    newest = sorted(dates)[-recipe.calibration_count :]
+    rows_of(training_set, newest)
     schema = describe_features(
         rows, [name for name in training_set.column_names if name not in KEYS]
     )
-    teach = partial(_teach, kind=kind, schema=schema, model=model, seed=seed)
+    teach = partial(_teach, kind=kind, schema=schema, recipe=recipe)
     matrix, label = feature_matrix(rows, schema), labels(rows)
-    folds = _folds(rows["customer_id"], seed)
-    newest = pc.is_in(rows["as_of"], pa.array(sorted(dates)[-calibration_count:], pa.date32()))
-    newest = newest.to_numpy(zero_copy_only=False)
+    weight = _weights(rows["as_of"], recipe.half_life_days)
+    folds = _folds(rows["customer_id"], recipe.seed)
+    calibrates = pc.is_in(rows["as_of"], pa.array(newest, pa.date32()))
+    calibrates = calibrates.to_numpy(zero_copy_only=False)
 
     margin, found = np.empty(len(label)), []
     for fold in range(FOLDS):
-        held = newest & (folds == fold)
-        others = folds != fold
-        stopping = (matrix[held], label[held]) if rounds is None and held.any() else None
-        fitted = teach(matrix[others], label[others], stopping=stopping, rounds=rounds)
-        margin[held] = fitted.margin(matrix[held])
+        own, others = folds == fold, folds != fold
+        held = calibrates & own
+        stopping = (matrix[held], label[held]) if held.any() else None
+        fitted = teach(matrix[others], label[others], weight[others], stopping=stopping)
+        margin[own] = fitted.margin(matrix[own])
         found.append(fitted.rounds if isinstance(fitted, Trees) else 0)
-    estimator = teach(matrix, label, rounds=sorted(found)[FOLDS // 2])
-    return FittedModel(schema, estimator, calibrate(margin[newest], label[newest]))
+    estimator = teach(matrix, label, weight, rounds=sorted(found)[FOLDS // 2])
+    calibration = calibrate(margin[calibrates], label[calibrates])
+    return FittedModel(schema, estimator, calibration), calibration.probability(margin)
 
 
 def _teach(
     matrix: np.ndarray,
     label: np.ndarray,
+    weight: np.ndarray,
     *,
     kind: str,
     schema: Sequence[Feature],
-    model: params.Model,
-    seed: int,
-    rounds: int | None,
+    recipe: Recipe,
     stopping: tuple[np.ndarray, np.ndarray] | None = None,
+    rounds: int | None = None,
 ) -> Estimator:
-    """An estimator of these rows; trees stop when those of ``stopping`` are served no better."""
+    """An estimator of these rows: of so many trees, or they stop when the rows of ``stopping`` are
+    served no better."""
     if kind == RECENCY:
-        return fit_recency(matrix, label, schema)
+        return fit_recency(matrix, label, schema, weight)
     if kind == LOGISTIC:
-        return fit_logistic(matrix, label, schema)
+        return fit_logistic(matrix, label, schema, weight)
     options = {}
     if stopping:
         options = {
             "evals": [(_matrix(*stopping), "held")],
-            "early_stopping_rounds": model.early_stopping_rounds,
+            "early_stopping_rounds": recipe.model.early_stopping_rounds,
         }
     booster = xgboost.train(
-        _xgboost_params(model, seed),
-        _matrix(matrix, label),
-        num_boost_round=rounds or model.max_rounds,
+        _xgboost_params(recipe.model, recipe.seed),
+        _matrix(matrix, label, weight),
+        num_boost_round=rounds or recipe.model.max_rounds,
         verbose_eval=False,
         **options,
     )
     return Trees(booster[: booster.best_iteration + 1] if stopping else booster)
+
+
+def _weights(as_of: pa.ChunkedArray, half_life_days: int | None) -> np.ndarray:
+    """How much each row teaches: half as much for every half-life that its date is older than the
+    newest one; all the same without a half-life."""
+    if half_life_days is None:
+        return np.ones(len(as_of), dtype=np.float32)
+    encoded = as_of.combine_chunks().dictionary_encode()
+    dates = encoded.dictionary.to_pylist()
+    # One power for each date, by Python: numpy's may differ in the last bit between processors.
+    taught = [0.5 ** ((max(dates) - day).days / half_life_days) for day in dates]
+    return np.array(taught, dtype=np.float32)[encoded.indices.to_numpy()]
 
 
 def _folds(customers: pa.ChunkedArray, seed: int) -> np.ndarray:
@@ -196,8 +239,10 @@ def _folds(customers: pa.ChunkedArray, seed: int) -> np.ndarray:
     return np.array(dealt, dtype=np.int8)[encoded.indices.to_numpy()]
 
 
-def _matrix(matrix: np.ndarray, label: np.ndarray) -> xgboost.DMatrix:
-    return xgboost.DMatrix(matrix, label, missing=np.nan, nthread=THREADS)
+def _matrix(
+    matrix: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None
+) -> xgboost.DMatrix:
+    return xgboost.DMatrix(matrix, label, weight=weight, missing=np.nan, nthread=THREADS)
 
 
 def _xgboost_params(model: params.Model, seed: int) -> dict:

@@ -42,6 +42,9 @@ LOWER_IS_BETTER = ("log_loss", "brier", "expected_calibration_error")
 # Single rows may hold an infinite number, which gets no score; more of them is an ill model.
 SCORED_SHARE = 0.99
 
+AS_CALIBRATED = 1.1
+"""Up to this multiple of its error a challenger is as well calibrated as the champion."""
+
 REFUSED_SHARE = 0.05
 """Of challengers that are nowhere worse, at most this share is refused for a slice, by chance."""
 
@@ -454,16 +457,19 @@ def _slices_condition(slices: Sequence[SliceResult], margin: float) -> Condition
 
 
 def _calibration_condition(metrics: dict, bound: float) -> Condition:
-    error = metrics["challenger"]["expected_calibration_error"]["value"]
-    others = metrics.get("champion", {}).get("expected_calibration_error")
-    beside = f" (champion {others['value']:.4f})" if others else ""
-    is_met = error <= bound
+    error, others = (
+        metrics[name]["expected_calibration_error"]["value"] for name in ("challenger", "champion")
+    )
+    # Where customers have changed, both are off, and the one that is no worse may take over.
+    allowed = max(bound, AS_CALIBRATED * others)
+    is_met = error <= allowed
     return Condition(
         "calibrated",
         is_met,
-        f"{error:.4f}{beside}",
-        f"expected calibration error at the most {bound:g}",
-        f"its calibration error is {error:.4f}, {'within' if is_met else 'beyond'} {bound:g}",
+        f"{error:.4f} (champion {others:.4f})",
+        f"expected calibration error at the most {bound:g}, or {AS_CALIBRATED:g} times the "
+        "champion's",
+        f"its calibration error is {error:.4f}, {'within' if is_met else 'beyond'} {allowed:.4g}",
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from intervals import DIGITS, rounded, with_intervals
 from models.control import is_control
-from models.metrics import KINDS, METRICS, PAIRS, choose
+from models.metrics import JUDGED, KINDS, LIVE, METRICS, PAIRS, choose
 
 CALIBRATION_BINS = 10
 
@@ -22,8 +22,9 @@ def judge(predictions: pd.DataFrame, rounds: int, seed: int, control_share: floa
 
     Args:
         predictions: ``as_of``, ``customer_id``, ``label`` (0 or 1), ``country`` if the source has
-            it and, by each kind of model, ``p_recency``, ``p_logistic``, ``p_xgboost``; one row per
-            customer and date.
+            it and, by each kind of model, ``p_recency``, ``p_logistic``, ``p_xgboost`` of the
+            judged fits and ``live_...`` of the live fits for customers that they have not seen;
+            one row per customer and date.
         rounds: Of the bootstrap. Customers are drawn, not rows: the rows of one customer are
             alike, and counting them as independent would make intervals too narrow.
         seed: Of the bootstrap.
@@ -31,45 +32,51 @@ def judge(predictions: pd.DataFrame, rounds: int, seed: int, control_share: floa
 
     Returns:
         ``holdout`` (its size), one entry per kind, one for each of ``PAIRS`` (the more complex
-        kind minus the simpler), ``alike`` (the kinds that give everybody the same score),
-        ``chosen`` (a kind), ``model`` (that kind's entry once more), ``control`` (``customers``,
-        ``buyers`` and ``model``, of the control alone; null where it shows one outcome only), and
-        ``slices`` (by country group and as-of date; the same below each). A metric is
+        kind minus the simpler), all of the judged fits; ``live`` (the same of the live fits),
+        ``alike`` (the kinds that give everybody the same score), ``chosen`` (a kind, by ``live``),
+        ``model`` (that kind's entry once more), ``control`` (``customers``, ``buyers``, ``model``
+        and ``live``, of the control alone; null where it shows one outcome only), and ``slices``
+        (by country group and as-of date; of the judged fits, the same below each). A metric is
         ``{"value", "low", "high"}`` with the ends of its 95 % interval, null where one outcome is
         absent. Rounded to six digits. ``expected_calibration_error`` has no interval: its
         bootstrap is biased upwards.
     """
     # Float sums depend on their order, the result must not.
     predictions = predictions.sort_values(["as_of", "customer_id"], ignore_index=True)
-    overall = _judge_rows(predictions, rounds, seed)
-    alike = [kind for kind in KINDS if predictions[f"p_{kind}"].nunique() == 1]
-    chosen = choose(overall, alike)
+    overall, live = (_judge_rows(predictions, fit, rounds, seed) for fit in (JUDGED, LIVE))
+    alike = [
+        kind
+        for kind in KINDS
+        if any(predictions[f"{fit}{kind}"].nunique() == 1 for fit in (JUDGED, LIVE))
+    ]
+    chosen = choose(live, alike)
     slices = {
-        name: _judge_rows(predictions[rows], rounds, seed)
+        name: _judge_rows(predictions[rows], JUDGED, rounds, seed)
         for name, rows in country_and_date_slices(predictions).items()
     }
-    for each in (overall, *slices.values()):
+    for each in (overall, live, *slices.values()):
         each["model"] = each[chosen]
     control = predictions[is_control(predictions["customer_id"], control_share)]
-    of_control = _judge_control(control, f"p_{chosen}", rounds, seed)
-    verdict = {"alike": alike, "chosen": chosen, "control": of_control}
+    of_control = _judge_control(control, chosen, rounds, seed)
+    verdict = {"live": live, "alike": alike, "chosen": chosen, "control": of_control}
     return rounded(overall | {"slices": slices} | verdict)
 
 
-def _judge_control(rows: pd.DataFrame, scores: str, rounds: int, seed: int) -> dict | None:
+def _judge_control(rows: pd.DataFrame, kind: str, rounds: int, seed: int) -> dict | None:
     if rows["label"].nunique() < 2:
         return None
+    fits = {"model": JUDGED, "live": LIVE}
     judged = judge_rows(
         rows["label"].to_numpy(dtype=np.float64),
         rows["customer_id"].to_numpy(),
-        {"model": rows[scores].to_numpy(dtype=np.float64)},
+        {name: rows[f"{fit}{kind}"].to_numpy(dtype=np.float64) for name, fit in fits.items()},
         {},
         rounds,
         seed,
     )
     buyers = rows.loc[rows["label"] == 1, "customer_id"].nunique()
     customers = rows["customer_id"].nunique()
-    return {"customers": customers, "buyers": buyers, "model": judged["model"]}
+    return {"customers": customers, "buyers": buyers} | {name: judged[name] for name in fits}
 
 
 def country_and_date_slices(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -188,7 +195,7 @@ def lift_curve(predictions: pd.DataFrame) -> pd.DataFrame:
     label = predictions["label"].to_numpy(dtype=np.float64)
     curves = []
     for kind in KINDS:
-        ranking = _Ranking.of(predictions[f"p_{kind}"].to_numpy(), label)
+        ranking = _Ranking.of(predictions[f"{JUDGED}{kind}"].to_numpy(), label)
         rows, buyers = ranking.cumulated(np.ones(len(label)))
         captured = _buyers_among(shares * rows[-1], rows, buyers) / buyers[-1]
         columns = {"contacted_share": shares, "lift": captured / shares, "captured_share": captured}
@@ -196,11 +203,11 @@ def lift_curve(predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True).round(DIGITS)
 
 
-def _judge_rows(predictions: pd.DataFrame, rounds: int, seed: int) -> dict:
+def _judge_rows(predictions: pd.DataFrame, fit: str, rounds: int, seed: int) -> dict:
     return judge_rows(
         predictions["label"].to_numpy(dtype=np.float64),
         predictions["customer_id"].to_numpy(),
-        {kind: predictions[f"p_{kind}"].to_numpy(dtype=np.float64) for kind in KINDS},
+        {kind: predictions[f"{fit}{kind}"].to_numpy(dtype=np.float64) for kind in KINDS},
         PAIRS,
         rounds,
         seed,

@@ -13,6 +13,10 @@ KINDS = {
 }
 """The kinds of model that a training tries, the simplest first, and what people call them."""
 
+JUDGED, LIVE = "p_", "live_"
+"""What the predictions of the holdout are called, before the kind: those of the judged fit, and
+those of the live fit's recipe for customers that it has not seen."""
+
 PAIRS = {f"{rival}_over_{simpler}": (rival, simpler) for simpler, rival in combinations(KINDS, 2)}
 """The comparisons of a more complex kind with a simpler one, by name."""
 

@@ -18,6 +18,7 @@ from models.bundle import JUDGED_MODEL, JUDGED_PROBABILITY, LIVE_MODEL
 from models.card import model_card
 from models.fit import FittedModel
 from models.judge import calibration_curve, judge_groups
+from models.metrics import JUDGED
 from models.schema import schema_to_json
 from params import Params
 
@@ -90,7 +91,7 @@ def write_bundle(
     # Whom to contact goes by the order of the customers; that the live fit has seen their labels
     # changes the order, not how many a share of them is.
     threshold = contact_threshold(after, share)
-    chosen = predictions[f"p_{live.kind}"]
+    chosen = predictions[f"{JUDGED}{live.kind}"]
     judged_threshold = contact_threshold(chosen.to_numpy(), share)
     description = {
         "kind": live.kind,

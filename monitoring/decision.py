@@ -15,7 +15,10 @@ SAYS_NOTHING = ("unknown", "incident", "too_few", "too_few_rows")
 """Findings that are neither for nor against a change."""
 
 Verdict = Literal["retrain", "wait", "alarm", "ignore"]
-Trigger = Literal["performance", "drift", "schedule", "labels"]
+Trigger = Literal["performance", "drift", "follow_up", "schedule", "labels"]
+
+OF_A_CHANGE = ("performance", "drift", "follow_up")
+"""What asks for a retraining because customers behave otherwise than the champion has learnt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Evidence:
         new_labels: Customers whose labels have matured since; one cohort a horizon counts, as
             cohorts of successive days hold the same purchases.
         last_asked: The night that asked for a retraining last; null if none did.
+        learnt_for: What asked for the training of the champion; null if a person did, or if a
+            retraining was asked for since, of which it is not known to be better.
         asked_this_month: How many nights of this calendar month asked for a retraining.
         in_flight: What is under way already (a training, a challenger), in words; null if nothing.
     """
@@ -53,6 +58,7 @@ class Evidence:
     performance: str | None = None
     new_labels: int = 0
     last_asked: date | None = None
+    learnt_for: str | None = None
     asked_this_month: int = 0
     in_flight: str | None = None
 
@@ -91,8 +97,9 @@ def decide(evidence: Evidence, rules: Retraining) -> Decision:
 
     In this order: a past night decides nothing; wrong data call a person and never retrain,
     because a model must not learn them; a loss of performance, measured or estimated under drift,
-    asks for a retraining, and so do age and new labels; a retraining that is asked for waits while
-    another is under way, for labels, for the cool-down and for the month's budget. Drift alone
+    asks for a retraining, and so does a champion that knows only the first of a change, and so do
+    age and new labels; a retraining that is asked for waits while another is under way, for
+    labels, for the cool-down and for the month's budget. Drift alone
     calls a person: inputs move with every season, and a model that still ranks well is not mended
     by learning again.
     """
@@ -129,6 +136,12 @@ def find_trigger(evidence: Evidence, rules: Retraining) -> tuple[Trigger | None,
         )
 
     age = (evidence.score_date - evidence.trained_until).days
+    is_of_a_change = evidence.learnt_for in OF_A_CHANGE
+    if is_of_a_change and rules.follow_up_days is not None and age >= rules.follow_up_days:
+        return "follow_up", (
+            "the champion was trained because customers had changed, on data until "
+            f"{age} days ago: it knows only the first of the change",
+        )
     if rules.max_age_days is not None and age >= rules.max_age_days:
         return "schedule", (f"the champion was trained on data until {age} days ago",)
     if rules.max_new_labels is not None and evidence.new_labels >= rules.max_new_labels:

@@ -5,7 +5,7 @@ customers with the same score and decision; a row of n customers gives exactly w
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
@@ -220,9 +220,11 @@ def _around(value: float, error: float) -> dict[str, float | None]:
 
 @dataclass(frozen=True, slots=True)
 class Bias:
-    """How far an estimate was from the labels where both are known, and how surely that is known.
+    """How far estimates are from the labels where both are known.
 
-    ``value`` is estimate minus measured, ``reach`` half of the measured interval, by metric.
+    ``value`` is estimate minus measured, on average over dates, by metric. ``reach`` is how far 95
+    of 100 dates lie from that beyond what chance in their labels does: the season, and whatever
+    else the model does not know.
     """
 
     value: Mapping[str, float]
@@ -234,34 +236,47 @@ class Bias:
 
 
 def estimate_bias(
-    probabilities: np.ndarray,
-    contacted: np.ndarray,
-    buyers: np.ndarray,
+    dates: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
     rules: Performance,
     seed: int | Sequence[int],
 ) -> Bias:
-    """What ``estimate`` says of rows whose labels are known, less what these say.
+    """What ``estimate`` says of dates whose labels are known, less what these say.
 
-    A model that is a little too sure promises a better ranking than it has.
+    A model that is a little too sure promises a better ranking than it has, and one that is told
+    no season promises the same in each. A metric is left out that two dates do not have.
+
+    Args:
+        dates: Of each, probability, decision and 0 or 1 of its customers.
+        rules: As for ``measure``.
+        seed: Of the drawn labels.
     """
-    promised = estimate(probabilities, contacted, rules, seed).metrics
-    found = measure(probabilities, contacted, buyers, rules, seed).metrics
+    errors: dict[str, list[tuple[float, float]]] = {name: [] for name in METRICS}
+    without_draws = rules.model_copy(update={"bootstrap_rounds": 1})
+    for probabilities, contacted, buyers in dates:
+        promised = estimate(probabilities, contacted, rules, seed).metrics
+        found = measure(probabilities, contacted, buyers, without_draws, seed).metrics
+        for name in METRICS:
+            said, low, high = (promised[name][end] for end in ("value", "low", "high"))
+            true = found[name]["value"]
+            if said is None or low is None or high is None or true is None:
+                continue
+            errors[name].append((said - true, (high - low) / 2))
     value, reach = {}, {}
-    for name in METRICS:
-        said, true = promised[name]["value"], found[name]["value"]
-        low, high = found[name]["low"], found[name]["high"]
-        if said is None or true is None or low is None or high is None:
+    for name, known in errors.items():
+        if len(known) < 2:
             continue
-        value[name] = round(said - true, DIGITS)
-        reach[name] = round((high - low) / 2, DIGITS)
+        error, by_chance = np.array(known).T
+        value[name] = round(float(error.mean()), DIGITS)
+        beyond = (NORMAL_REACH * error.std(ddof=1)) ** 2 - (by_chance**2).mean()
+        reach[name] = round(math.sqrt(max(beyond, 0.0)), DIGITS)
     return Bias(value, reach)
 
 
 def corrected(estimated: Measured, bias: Bias) -> Measured:
-    """The estimate without the bias that the holdout shows.
+    """The estimate without the bias that the training's dates show.
 
-    The bias is known no better than the holdout was measured, so the interval becomes wider by
-    that, as errors of two independent sources add up.
+    The interval becomes wider by how much the dates differ, as errors of two independent sources
+    add up.
     """
     metrics = {}
     for name, found in estimated.metrics.items():
@@ -305,6 +320,21 @@ def is_spoilt(
     return score_date in wrong_days or among_labels > rules.wrong_label_share * horizon_days
 
 
+def accepted(judged: Mapping[str, Mapping], live: Mapping[str, Mapping]) -> dict:
+    """What a model was accepted with: the metrics of its judged fit, and of the two ROC AUCs, its
+    own and the live fit's for customers not seen, the one whose interval begins higher.
+
+    After customers have changed their ways the judged fit knows nothing of them, while the live
+    fit, which scores, does: a cohort that falls back to the former has lost.
+
+    Args:
+        judged: Metrics with intervals, as the bundle has them.
+        live: The same.
+    """
+    ranks = [found["roc_auc"] for found in (judged, live)]
+    return {**judged, "roc_auc": max(ranks, key=lambda found: found["low"])}
+
+
 def judge_cohort(
     measured: Measured, reference: Mapping[str, Mapping], rules: Performance
 ) -> Performed:
@@ -318,7 +348,7 @@ def judge_cohort(
 
     Args:
         measured: Of all customers of the cohort.
-        reference: The bundle's ``metrics.json["model"]``.
+        reference: What the model was ``accepted`` with.
         rules: Margins.
     """
     if min(measured.buyers, measured.customers - measured.buyers) < rules.min_buyers:

@@ -15,6 +15,7 @@ from warehouse.connection import (
 from warehouse.content import PredictionsBroken, sha256_as_published
 from warehouse.decisions import (
     RecordedDecision,
+    asked_for_by,
     decision_of,
     record_decision,
     retrainings_asked,
@@ -137,6 +138,7 @@ __all__ = [
     "WarehouseLost",
     "append_audit",
     "approval_answers",
+    "asked_for_by",
     "audit_head",
     "check_audit",
     "check_kept",

@@ -10,6 +10,7 @@ from warehouse.connection import writing
 from warehouse.tables import (
     MODEL_VERSIONS,
     RETRAINING_DECISIONS,
+    RETRAININGS,
 )
 
 
@@ -56,6 +57,18 @@ def retrainings_asked(engine: sa.Engine, until: date) -> list[date]:
     )
     with engine.connect() as connection:
         return list(connection.scalars(nights))
+
+
+def asked_for_by(engine: sa.Engine, name: str, version: str) -> tuple[date, str] | None:
+    """The night that asked for the training of that model, and what made it; None if a person
+    did."""
+    c = RETRAININGS.c
+    asked = sa.select(c.score_date, c.trigger).where(
+        c.name == name, c.version == version, c.score_date.is_not(None)
+    )
+    with engine.connect() as connection:
+        found = connection.execute(asked).one_or_none()
+    return (found.score_date, found.trigger) if found else None
 
 
 def decision_of(engine: sa.Engine, run_id: str) -> RecordedDecision | None:

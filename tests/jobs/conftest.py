@@ -19,10 +19,10 @@ from jobs.build_bundle import quiet_thresholds
 from lake import write_json
 from models.apply import score
 from models.bundle_hash import bundle_sha256
-from models.fit import fit_model, rows_of
+from models.fit import Recipe, fit_model, rows_of
 from models.git import git
 from models.judge import judge
-from models.metrics import KINDS, XGBOOST
+from models.metrics import JUDGED, KINDS, LIVE, XGBOOST
 from models.packing import Origin, write_bundle
 from models.registry import Registry, Trained
 from models.split import split_by_time
@@ -57,16 +57,16 @@ def write_model(
     training_set = pa.concat_tables(parts)
 
     split = split_by_time(dates, horizon_days=30, holdout_count=1)
-    judged, live = (
-        fit_model(training_set, days, kind, 2, PARAMS.model, seed=1, rounds=3)
-        for days in (split.fit, split.live)
-    )
+    recipe = Recipe(2, None, PARAMS.model.model_copy(update={"max_rounds": 3}), seed=1)
+    judged, live = (fit_model(training_set, days, kind, recipe) for days in (split.fit, split.live))
     holdout = rows_of(training_set, split.holdout)
     predictions = holdout.select(["as_of", "customer_id", "label", "country"]).to_pandas()
     probability = score(holdout, judged, reasons=0)["probability"].to_numpy()
     # The others give everybody the same score, so this kind is chosen.
     scored = dict.fromkeys(KINDS, 0.5) | {kind: probability}
-    predictions = predictions.assign(**{f"p_{name}": p for name, p in scored.items()})
+    predictions = predictions.assign(
+        **{f"{fit}{name}": p for fit in (JUDGED, LIVE) for name, p in scored.items()}
+    )
     golden = folder.with_name(f"{folder.name}-golden")
     golden.mkdir()
     for name in ("golden_activity.parquet", "golden_features.parquet"):

@@ -130,6 +130,27 @@ def test_three_cohorts_in_a_row_that_lost_ask_for_a_retraining_once(deployed):
     assert decided(deployed, tomorrow)["decision"] == "wait"
 
 
+def test_a_champion_trained_for_a_loss_is_followed_until_a_training_does_not_pass(deployed):
+    """Asked for on NIGHT, champion 13 nights later; what is asked for then never becomes one."""
+    decided(deployed, nights_until(deployed, 3, cohort="loss"))
+    engine = warehouse.connect(deployed.warehouse_url)
+
+    class Second(Version):
+        version, token, training_until = "v1.1.0", f"performance__{NIGHT}", NIGHT
+
+    warehouse.record_version(engine, Second())
+
+    def on(day: int) -> tuple[str, str | None]:
+        night = a_night(deployed, NIGHT + timedelta(days=day), model_version="v1.1.0")
+        facts = decided(deployed, night)
+        return facts["decision"], facts["trigger"]
+
+    assert on(59) == ("ignore", None)
+    assert on(60) == ("retrain", "follow_up")
+    assert on(61) == ("ignore", None)
+    assert on(160) == ("ignore", None)
+
+
 def test_the_row_holds_the_evidence(deployed):
     record = nights_until(deployed, 3, drift="drift")
     decided(deployed, record)

@@ -13,7 +13,7 @@ from models import tree_shap
 from models.apply import ReasonsWrong, feature_contributions, score
 from models.calibration import Calibration
 from models.estimators import Trees
-from models.fit import fit_model
+from models.fit import Recipe, fit_model
 from models.metrics import XGBOOST
 from models.schema import Feature, FeatureMismatch, describe_features, feature_matrix
 from models.split import split_by_time
@@ -27,7 +27,7 @@ RECENCY = Feature("recency_days", "number", (), 0.0, 300.0, 0.0)
 @pytest.fixture(scope="module")
 def model(small_training_set):
     split = split_by_time(small_training_set["as_of"].unique().to_pylist(), 30, 2)
-    return fit_model(small_training_set, split.fit, XGBOOST, 2, MODEL, seed=1)
+    return fit_model(small_training_set, split.fit, XGBOOST, Recipe(2, None, MODEL, seed=1))
 
 
 @pytest.fixture

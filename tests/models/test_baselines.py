@@ -15,19 +15,19 @@ from models.apply import ReasonsWrong, score
 from models.baselines import fit_logistic, fit_recency
 from models.calibration import Calibration
 from models.explain import attribute
-from models.fit import FittedModel, fit_model, labels, rows_of
+from models.fit import FittedModel, Recipe, fit_model, labels, rows_of
 from models.metrics import LOGISTIC, RECENCY
 from models.schema import Feature, describe_features, feature_matrix
 from params import read_params
 from tests.models.conftest import AS_OF
 
-MODEL = read_params().model
+RECIPE = Recipe(2, None, read_params().model, seed=1)
 DAYS = Feature("recency_days", "number", (), 0.0, 300.0, 0.0)
 
 
 @pytest.fixture(scope="module", params=[RECENCY, LOGISTIC])
 def fitted(request, small_training_set) -> FittedModel:
-    return fit_model(small_training_set, AS_OF[:5], request.param, 2, MODEL, seed=1)
+    return fit_model(small_training_set, AS_OF[:5], request.param, RECIPE)
 
 
 def column(*values: float) -> np.ndarray:
@@ -164,7 +164,7 @@ def test_only_the_dates_of_the_fit_teach(fitted, small_training_set):
     turned = pc.if_else(is_fit, small_training_set["label"], 0).cast("int32")
     position = small_training_set.column_names.index("label")
     changed = small_training_set.set_column(position, "label", turned)
-    assert fit_model(changed, AS_OF[:5], fitted.kind, 2, MODEL, seed=1) == fitted
+    assert fit_model(changed, AS_OF[:5], fitted.kind, RECIPE) == fitted
 
 
 def test_calibration_moves_the_level_and_not_the_order(fitted, small_training_set):

@@ -16,9 +16,9 @@ from lake import read_json, write_json
 from models.apply import score
 from models.bundle import read_bundle, read_holdout
 from models.bundle_hash import BundleRefused, bundle_sha256
-from models.fit import fit_model, rows_of
+from models.fit import Recipe, fit_model, rows_of
 from models.judge import judge
-from models.metrics import KINDS, XGBOOST
+from models.metrics import JUDGED, KINDS, LIVE, XGBOOST
 from models.packing import Origin, contact_threshold, threshold_version, write_bundle
 from models.split import split_by_time
 from params import FIRST_QUESTION, read_params
@@ -39,13 +39,15 @@ HOLDOUT = split_by_time(AS_OF, 30, 2).holdout
 def write(training_set: pa.Table, folder: Path, kind: str = XGBOOST) -> Path:
     """A bundle of the training set, made from the beginning."""
     split = split_by_time(training_set["as_of"].unique().to_pylist(), 30, 2)
-    judged = fit_model(training_set, split.fit, kind, 2, PARAMS.model, seed=1)
-    live = fit_model(training_set, split.live, kind, 2, PARAMS.model, seed=1, rounds=judged.rounds)
+    recipe = Recipe(2, None, PARAMS.model, seed=1)
+    judged, live = (fit_model(training_set, days, kind, recipe) for days in (split.fit, split.live))
     holdout = rows_of(training_set, split.holdout)
     predictions = holdout.select(["as_of", "customer_id", "label", "country"]).to_pandas()
     probability = score(holdout, judged, reasons=0)["probability"].to_numpy()
     scored = dict.fromkeys(KINDS, 0.4) | {kind: probability}
-    predictions = predictions.assign(**{f"p_{name}": p for name, p in scored.items()})
+    predictions = predictions.assign(
+        **{f"{fit}{name}": p for fit in (JUDGED, LIVE) for name, p in scored.items()}
+    )
     golden = folder.with_name(f"{folder.name}-golden")
     golden.mkdir()
     for name in ("golden_activity.parquet", "golden_features.parquet"):

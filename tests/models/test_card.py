@@ -30,7 +30,7 @@ def metrics() -> dict:
     return {
         "holdout": size,
         **dict.fromkeys(["model", *KINDS], predictor),
-        **dict.fromkeys(PAIRS, entry),
+        "live": {"model": predictor, **dict.fromkeys(PAIRS, entry)},
         "alike": [],
         "chosen": "xgboost",
         "slices": {

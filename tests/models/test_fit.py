@@ -7,11 +7,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from scipy.special import expit
+from sklearn.metrics import roc_auc_score
 
 from models.apply import score
 from models.calibration import Calibration, calibrate
-from models.fit import FittedModel, OneOutcome, _folds, fit_model, rows_of
-from models.metrics import XGBOOST
+from models.fit import (
+    FittedModel,
+    OneOutcome,
+    Recipe,
+    _folds,
+    fit_and_score_unseen,
+    fit_model,
+    labels,
+    rows_of,
+)
+from models.metrics import RECENCY, XGBOOST
+from models.schema import feature_matrix
 from models.split import split_by_time
 from params import read_params
 
@@ -22,8 +34,11 @@ def split_of(training_set):
     return split_by_time(training_set["as_of"].unique().to_pylist(), 30, 2)
 
 
-def trees(training_set, dates, model=MODEL, rounds=None) -> FittedModel:
-    return fit_model(training_set, dates, XGBOOST, 2, model, seed=1, rounds=rounds)
+RECIPE = Recipe(calibration_count=2, half_life_days=None, model=MODEL, seed=1)
+
+
+def trees(training_set, dates, recipe=RECIPE) -> FittedModel:
+    return fit_model(training_set, dates, XGBOOST, recipe)
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +59,43 @@ def test_the_holdout_leaves_no_trace_in_the_model(small_training_set, fitted):
     assert other.calibration == fitted.calibration
 
 
-def test_the_second_fit_has_as_many_trees_and_learns_from_all_dates(small_training_set, fitted):
-    split = split_of(small_training_set)
-    live = trees(small_training_set, split.live, rounds=fitted.rounds)
-    assert live.estimator.booster.num_boosted_rounds() == live.rounds == fitted.rounds
-    assert live.estimator.booster.save_raw("ubj") != fitted.estimator.booster.save_raw("ubj")
+def test_a_date_teaches_half_as_much_after_every_half_life(small_training_set):
+    """The oldest date says the opposite: it is believed as far as its weight goes."""
+    oldest, *_, newest = sorted(small_training_set["as_of"].unique().to_pylist())
+    rows = rows_of(small_training_set, [newest])
+    turned = rows.set_column(
+        rows.column_names.index("as_of"), "as_of", pa.array([oldest] * len(rows), pa.date32())
+    )
+    at = turned.column_names.index("label")
+    turned = turned.set_column(at, "label", pc.subtract(1, turned["label"]))
+    both = pa.concat_tables([turned.cast(rows.schema), rows])
+    days = (newest - oldest).days
+
+    def share(half_life: int | None) -> float:
+        """What the table of recency says on average, where every customer did both."""
+        recipe = replace(RECIPE, calibration_count=1, half_life_days=half_life)
+        model = fit_model(both, [oldest, newest], RECENCY, recipe)
+        return float(expit(model.estimator.margin(feature_matrix(rows, model.schema))).mean())
+
+    bought = labels(rows).mean()
+    assert share(None) == pytest.approx(0.5, abs=0.02)
+    assert share(days) == pytest.approx((2 * bought + (1 - bought)) / 3, abs=0.02)
+    assert share(1) == pytest.approx(bought, abs=0.02)
+
+
+def test_customers_are_scored_by_a_fit_that_has_not_seen_them(small_training_set):
+    """Labels without meaning are learnt by heart, of customers that were seen."""
+    random = np.random.default_rng(8)
+    label = pa.array((random.random(small_training_set.num_rows) < 0.3).astype("int32"))
+    at = small_training_set.column_names.index("label")
+    noise = small_training_set.set_column(at, "label", label)
+    by_heart = MODEL.model_copy(update={"max_depth": 8, "min_child_weight": 1})
+    dates = split_of(noise).live
+    model, unseen = fit_and_score_unseen(noise, dates, XGBOOST, replace(RECIPE, model=by_heart))
+    rows = rows_of(noise, dates)
+    seen = model.estimator.margin(feature_matrix(rows, model.schema))
+    assert roc_auc_score(labels(rows), seen) > 0.6
+    assert roc_auc_score(labels(rows), unseen) == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_model_of_labels_that_mean_nothing_is_calibrated_to_say_nothing(small_training_set):
@@ -59,7 +106,7 @@ def test_a_model_of_labels_that_mean_nothing_is_calibrated_to_say_nothing(small_
     noise = small_training_set.set_column(column, "label", label)
     by_heart = MODEL.model_copy(update={"max_depth": 8, "min_child_weight": 1})
     split = split_of(noise)
-    model = trees(noise, split.fit, by_heart, rounds=60)
+    model = trees(noise, split.fit, replace(RECIPE, model=by_heart))
     probability = score(rows_of(noise, split.holdout), model, reasons=0)["probability"].to_numpy()
     assert np.abs(probability - 0.3).max() < 0.1
 

@@ -16,7 +16,7 @@ from models.apply import score
 from models.bundle import Bundle, Judged
 from models.calibration import Calibration
 from models.control import is_control
-from models.fit import fit_model, rows_of
+from models.fit import Recipe, fit_model, rows_of
 from models.gate import (
     REFUSED_SHARE,
     GateVerdict,
@@ -44,8 +44,9 @@ GOLDEN = GoldenRun(seconds=3.0, mebibytes=300.0, error=None)
 
 
 def fitted(training_set: pa.Table, rounds: int, split: Split = SPLIT) -> Bundle:
-    """A model of ``rounds`` trees, as it would be read from its bundle; one fit stands for both."""
-    model = fit_model(training_set, split.fit, XGBOOST, 2, PARAMS.model, seed=1, rounds=rounds)
+    """A model of at most ``rounds`` trees, as read from its bundle; one fit stands for both."""
+    grown = PARAMS.model.model_copy(update={"max_rounds": rounds})
+    model = fit_model(training_set, split.fit, XGBOOST, Recipe(2, None, grown, seed=1))
     holdout = rows_of(training_set, split.holdout)
     probability = score(holdout, model, reasons=0)["probability"].to_numpy()
     threshold = contact_threshold(probability, 0.2)
@@ -242,6 +243,18 @@ def test_a_challenger_of_the_wrong_level_is_not_calibrated(strong, weak, rows):
     verdict = judged(calibrated(strong, calibration), weak, rows)
     assert "calibrated" in broken(verdict)
     assert f"beyond {PARAMS.gate.calibration_bound}" in " ".join(verdict.reasons)
+
+
+def test_a_challenger_may_be_as_badly_calibrated_as_a_champion_that_knows_no_better(
+    strong, weak, rows
+):
+    """Customers have changed: the level of both is wrong, and about as wrong."""
+    off, worse = (
+        calibrated(bundle, Calibration(bundle.calibration.slope, bundle.calibration.intercept + by))
+        for bundle, by in ((strong, 1.0), (weak, 1.2))
+    )
+    assert "calibrated" not in broken(judged(off, worse, rows))
+    assert "calibrated" in broken(judged(off, weak, rows))
 
 
 def test_a_constant_score_breaks_the_promises_about_predictions(strong, weak, rows):

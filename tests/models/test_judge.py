@@ -6,7 +6,8 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from models.choice import choice_text
-from models.judge import GroupUnknown, calibration_curve, judge, judge_groups, lift_curve
+from models.judge import GroupUnknown, calibration_curve, judge_groups, lift_curve
+from models.judge import judge as judge_both
 from models.metrics import KINDS
 from params import FIRST_QUESTION
 
@@ -32,6 +33,12 @@ def holdout(customers=400, dates=2, seed=0, model_noise=0.5, decimals=2) -> pd.D
             "p_logistic": predicted(1.5),
         }
     )
+
+
+def judge(rows: pd.DataFrame, *args, **kwargs) -> dict:
+    """Both fits say the same."""
+    live = {f"live_{kind}": rows[f"p_{kind}"] for kind in KINDS}
+    return judge_both(rows.assign(**live), *args, **kwargs)
 
 
 def test_metrics_equal_those_of_scikit_learn():
@@ -100,6 +107,18 @@ def test_of_two_that_are_equal_the_simpler_one_is_chosen():
     equal = rows.assign(p_logistic=rows["p_xgboost"])
     assert judge(equal, rounds=100, seed=1)["chosen"] == "logistic"
     assert judge(rows.assign(p_recency=rows["p_xgboost"]), 100, seed=1)["chosen"] == "recency"
+
+
+def test_what_chooses_is_the_live_fit_and_what_answers_for_quality_the_judged_one():
+    """Customers have changed: the judged trees know nothing of it, the live ones do."""
+    rows = holdout()
+    lost = rows.assign(**{f"live_{kind}": rows[f"p_{kind}"] for kind in KINDS})
+    lost["p_xgboost"] = np.random.default_rng(1).permutation(lost["p_xgboost"])
+    metrics = judge_both(lost, rounds=200, seed=1)
+    assert metrics["chosen"] == "xgboost"
+    assert metrics["model"]["roc_auc"]["value"] == pytest.approx(0.5, abs=0.05)
+    expected = roc_auc_score(rows["label"], rows["p_xgboost"])
+    assert metrics["live"]["model"]["roc_auc"]["value"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_better_ranking_with_a_wrong_level_is_not_clearly_better():

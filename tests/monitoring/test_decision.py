@@ -18,6 +18,7 @@ RULES = Retraining(
     max_a_month=2,
     max_age_days=180,
     max_new_labels=50_000,
+    follow_up_days=60,
 )
 NIGHT = date(2026, 6, 15)
 QUIET = Evidence(
@@ -108,6 +109,22 @@ CASES = {
     ),
     "an old champion": ({"trained_until": days_ago(180)}, "retrain", "schedule", "180 days ago"),
     "many new labels": ({"new_labels": 50_000}, "retrain", "labels", "50,000 labels"),
+    "a champion that knows the first of a change": (
+        {"learnt_for": "performance"},
+        *("retrain", "follow_up", "knows only the first of the change"),
+    ),
+    "and one that was trained to follow it": (
+        {"learnt_for": "follow_up"},
+        *("retrain", "follow_up", "on data until 60 days ago"),
+    ),
+    "a champion that knows the first of a change, a day early": (
+        {"learnt_for": "drift", "trained_until": days_ago(59)},
+        *("ignore", None, "inputs steady"),
+    ),
+    "a champion that was trained for its age": (
+        {"learnt_for": "schedule"},
+        *("ignore", None, "inputs steady"),
+    ),
     "an old champion in the cool-down": (
         {"trained_until": days_ago(200), "last_asked": days_ago(3)},
         *("wait", "schedule", "cool-down"),
@@ -126,8 +143,9 @@ def test_the_decision_is(case):
 
 
 def test_age_and_labels_ask_for_nothing_where_they_are_switched_off():
-    rules = RULES.model_copy(update={"max_age_days": None, "max_new_labels": None})
-    old = replace(QUIET, trained_until=days_ago(2000), new_labels=10**9)
+    off = dict.fromkeys(["follow_up_days", "max_age_days", "max_new_labels"])
+    rules = RULES.model_copy(update=off)
+    old = replace(QUIET, trained_until=days_ago(2000), new_labels=10**9, learnt_for="performance")
     assert decide(old, rules).decision == "ignore"
 
 
@@ -151,6 +169,7 @@ evidence = st.builds(
     realised=findings,
     new_labels=st.integers(0, 100_000),
     last_asked=st.none() | st.integers(0, 90).map(days_ago),
+    learnt_for=st.sampled_from([None, "performance", "follow_up", "labels"]),
     asked_this_month=st.integers(0, 3),
     in_flight=st.sampled_from([None, "a retraining is running"]),
 )

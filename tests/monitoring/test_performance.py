@@ -12,6 +12,7 @@ from models.judge import judge
 from monitoring import performance
 from monitoring.performance import (
     Measured,
+    accepted,
     compare,
     conclude,
     corrected,
@@ -77,6 +78,7 @@ def test_the_metrics_are_those_that_judged_the_model():
     label = (random.random(500) < probability).astype(int)
     rows = pd.DataFrame({"as_of": "2026-03-02", "customer_id": range(500), "country": "Norway"})
     rows = rows.assign(label=label, p_xgboost=probability, p_recency=0.5, p_logistic=0.5)
+    rows = rows.assign(live_xgboost=probability, live_recency=0.5, live_logistic=0.5)
     expected = judge(rows, rounds=1, seed=1)["model"]
     found = measure(probability, probability > 0.5, label, QUICK, 1).metrics
     for metric in ("roc_auc", "pr_auc", "log_loss", "brier", "expected_calibration_error"):
@@ -233,17 +235,17 @@ def test_a_loss_of_unknown_cause_is_still_said():
 
 def test_a_change_of_behaviour_at_the_same_inputs_is_seen_in_the_labels_and_nowhere_else():
     probability, contacted, label = calibrated(2000, seed=1)
-    accepted = measure(*calibrated(2000, seed=2), RULES, 1).metrics
+    known = measure(*calibrated(2000, seed=2), RULES, 1).metrics
     random = np.random.default_rng(3)
     # From some day on, half of the customers do the opposite of what they did.
     changed = np.where(random.random(2000) < 0.5, random.permutation(label), label)
 
     def finding(labels):
         measured = measure(probability, contacted, labels, RULES, 1)
-        return conclude(judge_cohort(measured, accepted, RULES), "steady", COHORT).finding
+        return conclude(judge_cohort(measured, known, RULES), "steady", COHORT).finding
 
     assert (finding(label), finding(changed)) == ("works", "concept_drift")
-    assert judge_cohort(estimate(probability, contacted, RULES, 1), accepted, RULES) == "holds"
+    assert judge_cohort(estimate(probability, contacted, RULES, 1), known, RULES) == "holds"
 
 
 def test_two_models_are_compared_in_pairs_as_draws_of_the_customers_say():
@@ -259,7 +261,11 @@ def test_two_models_are_compared_in_pairs_as_draws_of_the_customers_say():
 
     frame = pd.DataFrame(
         {"as_of": 0, "customer_id": np.arange(3000), "label": bought, "country": "Norway"}
-    ).assign(p_xgboost=challenger, p_recency=champion, p_logistic=champion)
+    )
+    scores = {"xgboost": challenger, "recency": champion, "logistic": champion}
+    frame = frame.assign(
+        **{f"{fit}{kind}": scored for fit in ("p_", "live_") for kind, scored in scores.items()}
+    )
     drawn = judge(frame, rounds=300, seed=1)["xgboost_over_recency"]
     for metric in ("roc_auc", "log_loss"):
         one, other = found[f"{metric}_difference"], drawn[metric]
@@ -289,16 +295,23 @@ def test_without_both_outcomes_there_is_no_difference():
     assert {metric["value"] for metric in found.values()} == {None}
 
 
-def test_a_model_that_is_too_sure_promises_no_more_than_its_holdout_shows():
-    """Its log-odds are half too large, on the holdout and on the night."""
+Date = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def too_sure(customers: int, seed: int, times: float = 1.5) -> Date:
+    """As ``calibrated``, but the log-odds are that many times too large."""
+    probability, contacted, bought = calibrated(customers, seed)
+    odds = (probability / (1 - probability)) ** times
+    return odds / (1 + odds), contacted, bought
+
+
+def test_a_model_that_is_too_sure_promises_no_more_than_it_keeps_on_the_dates_it_learnt_from():
     right, wrong = 0, 0
+    bias = estimate_bias([too_sure(1500, seed) for seed in range(100, 120)], QUICK, 1)
     for seed in range(20):
-        probability, contacted, bought = calibrated(3000, seed)
-        odds = (probability / (1 - probability)) ** 1.5
-        sure = odds / (1 + odds)
-        bias = estimate_bias(sure[:1500], contacted[:1500], bought[:1500], QUICK, 1)
-        promised = estimate(sure[1500:], contacted[1500:], QUICK, 1)
-        truth = measure(sure[1500:], contacted[1500:], bought[1500:], QUICK, 1)
+        sure, contacted, bought = too_sure(1500, seed)
+        promised = estimate(sure, contacted, QUICK, 1)
+        truth = measure(sure, contacted, bought, QUICK, 1)
         value = truth.metrics["roc_auc"]["value"]
         low, high = interval(corrected(promised, bias).metrics["roc_auc"])
         right += low <= value <= high
@@ -306,6 +319,36 @@ def test_a_model_that_is_too_sure_promises_no_more_than_its_holdout_shows():
         wrong += low <= value <= high
     assert wrong < 10
     assert right >= 17
+
+
+def test_an_estimate_reaches_as_far_as_dates_differ_from_each_other():
+    """A season that the model is not told of: on every other date it is as sure again as it may."""
+    seasons = [too_sure(1500, seed, times) for seed in range(20) for times in (0.8, 1.6)]
+    bias = estimate_bias(seasons, QUICK, 1)
+    alike = estimate_bias([too_sure(1500, seed, 0.8) for seed in range(40)], QUICK, 1)
+    assert bias.reach["roc_auc"] > 0.05
+    assert alike.reach["roc_auc"] < 0.02
+
+    right = {"both": 0, "one": 0}
+    for seed in range(100, 120):
+        sure, contacted, bought = too_sure(1500, seed, 1.6)
+        promised = estimate(sure, contacted, QUICK, 1)
+        value = measure(sure, contacted, bought, QUICK, 1).metrics["roc_auc"]["value"]
+        for name, known in (("both", bias), ("one", alike)):
+            low, high = interval(corrected(promised, known).metrics["roc_auc"])
+            right[name] += low <= value <= high
+    assert right["both"] >= 19
+    assert right["one"] == 0
+
+
+def test_of_a_single_date_nothing_is_said_about_how_far_estimates_are_off():
+    assert estimate_bias([calibrated(1500, 1)], QUICK, 1).value == {}
+
+
+def test_a_model_is_held_against_the_better_of_what_its_two_fits_reached():
+    judged, live = ({"roc_auc": {"low": low}, "brier": low} for low in (0.7, 0.8))
+    assert accepted(judged, live) == {"roc_auc": {"low": 0.8}, "brier": 0.7}
+    assert accepted(live, judged) == live
 
 
 @pytest.mark.parametrize(
