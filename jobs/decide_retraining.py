@@ -133,7 +133,7 @@ def gather(
         performance=performance["sentence"] if performance else None,
         new_labels=warehouse.customers_scored(engine, fresh_cohorts(night, horizon, trained_until)),
         last_asked=asked[0] if asked else None,
-        learnt_for=asked_by[1] if asked_by and asked_by[0] == asked[0] else None,
+        learnt_for=asked_by[1] if asked_by and asked[:1] == [asked_by[0]] else None,
         asked_this_month=sum((day.year, day.month) == (night.year, night.month) for day in asked),
         in_flight=in_flight
         or (

@@ -32,7 +32,8 @@ def fit_recency(
 ) -> Additive:
     """A table of the share of buyers by days since the last purchase, which never rises.
 
-    A customer without a last purchase is like the average one.
+    A customer without a last purchase is like the average one. ``weight`` says how much each row
+    teaches; without it all teach alike.
     """
     names = tuple(feature.name for feature in schema)
     days = matrix[:, names.index(RECENCY_FEATURE)].astype(np.float64)
@@ -62,7 +63,8 @@ def fit_logistic(
     """A logistic regression on all features.
 
     Counts and amounts are long-tailed, so the regression gets their logarithm, scaled; missing
-    numbers become the median beside a flag; categories become one column each.
+    numbers become the median beside a flag; categories become one column each. ``weight`` as for
+    ``fit_recency``.
     """
     names = tuple(feature.name for feature in schema)
     if label.min() == label.max():

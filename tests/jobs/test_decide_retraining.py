@@ -149,6 +149,8 @@ def test_a_champion_trained_for_a_loss_is_followed_until_a_training_does_not_pas
     assert on(60) == ("retrain", "follow_up")
     assert on(61) == ("ignore", None)
     assert on(160) == ("ignore", None)
+    # An old night that is run again, by a model that was asked for after it.
+    assert on(-5) == ("ignore", None)
 
 
 def test_the_row_holds_the_evidence(deployed):
