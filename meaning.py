@@ -1,6 +1,7 @@
 """What a piece of code means: its syntax tree without comments and docstrings, hashed."""
 
 import ast
+import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,7 @@ def code_sha256(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def source_meaning(source: str) -> str:
     """The source as Python writes it by itself, without comments and docstrings.
 

@@ -38,6 +38,8 @@ def start(folder: Path, *codes: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", f"from tests.side_by_side import main; main({', '.join(parts)})"],
         cwd=PROJECT_ROOT,
+        # They need no plugin, and loading all there are takes a second.
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

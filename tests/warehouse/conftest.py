@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,23 +30,57 @@ def server() -> str:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.e2e)])
-def empty_url(request, tmp_path) -> str:
-    """The URL of a database without tables."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/warehouse.db"
-        return
-    server, name = request.getfixturevalue("server"), f"test_{uuid4().hex}"
-    yield postgres.create_database(server, name)
+@contextmanager
+def database(server: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a new database on the server, a copy of ``template``."""
+    name = f"test_{uuid4().hex}"
     with sa.create_engine(server, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(sa.text(f"create database {name} template {template}"))
+        yield postgres.create_database(server, name)
         connection.execute(sa.text(f"drop database {name} with (force)"))
 
 
+@pytest.fixture(scope="session")
+def migrated_database(server) -> str:
+    """The name of a database with all tables, to be copied."""
+    warehouse.migrate(postgres.create_database(server, "migrated"))
+    return "migrated"
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory) -> Path:
+    """A SQLite file with all tables, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "warehouse.db"
+    warehouse.migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.e2e)])
+def backend(request) -> str:
+    """The kind of the warehouse."""
+    return request.param
+
+
 @pytest.fixture
-def url(empty_url) -> str:
+def empty_url(request, backend, tmp_path) -> Iterator[str]:
+    """The URL of a database without tables."""
+    if backend == "sqlite":
+        yield f"sqlite:///{tmp_path}/warehouse.db"
+        return
+    with database(request.getfixturevalue("server")) as url:
+        yield url
+
+
+@pytest.fixture
+def url(request, backend, tmp_path) -> Iterator[str]:
     """The URL of a warehouse that is up to date and empty."""
-    warehouse.migrate(empty_url)
-    return empty_url
+    if backend == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path)
+        yield f"sqlite:///{tmp_path}/warehouse.db"
+        return
+    template = request.getfixturevalue("migrated_database")
+    with database(request.getfixturevalue("server"), template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -154,7 +154,7 @@ FORGERIES = {
 }
 
 
-@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES.keys())
 @pytest.mark.parametrize("setting", ["on", "off"])
 def test_no_row_of_the_log_can_be_replaced_by_a_writer_of_sqlite(engine, forgery, setting):

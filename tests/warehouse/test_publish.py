@@ -392,7 +392,7 @@ def test_two_runs_of_a_night_published_at_once_leave_one_whole_winner(engine):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_a_connection_lost_before_the_commit_is_an_error_and_leaves_nothing(engine):
     def cut():
         yield BOTH
@@ -412,7 +412,7 @@ def test_a_connection_lost_before_the_commit_is_an_error_and_leaves_nothing(engi
     assert all(count(engine, table) == 0 for table in tables.METADATA.sorted_tables)
 
 
-@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_a_full_disk_is_told_without_customers_and_leaves_nothing(engine):
     [(pages,)] = read(engine, "pragma page_count")
     small = warehouse.connect(engine.url)
@@ -439,13 +439,13 @@ def test_what_the_database_refuses_is_told_without_customers(engine, columns):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_a_connection_lost_in_a_short_transaction_says_what_was_kept(engine):
     with pytest.raises(warehouse.WarehouseLost, match="readers still see what was published"):
         read(engine, "select pg_terminate_backend(pg_backend_pid())")
 
 
-@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_a_writer_that_never_ends_is_told_of(engine, monkeypatch):
     monkeypatch.setattr("warehouse.connection.SQLITE_WAIT_SECONDS", 0)
     with warehouse.writing(engine), pytest.raises(warehouse.WarehouseBusy, match="See which one"):

@@ -275,7 +275,7 @@ def test_of_a_users_query_only_so_many_rows_are_fetched(engine):
     assert answer.is_cut
 
 
-@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("sql", ["attach '{}' as other", "vacuum into '{}'"])
 def test_a_users_query_makes_no_file(engine, tmp_path, sql):
     publish(engine)
@@ -285,7 +285,7 @@ def test_a_users_query_makes_no_file(engine, tmp_path, sql):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_a_users_query_sees_what_a_reader_sees(engine):
     publish(engine)
     with pytest.raises(warehouse.QueryRefused, match="permission denied for table predictions"):
@@ -297,7 +297,7 @@ def test_a_slip_in_a_users_query_is_told_in_the_databases_words(engine):
         warehouse.look_up(engine, "selec 1")
 
 
-@pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_a_warehouse_file_is_not_for_everybody(url, engine):
     publish(engine)
     file = Path(engine.url.database)

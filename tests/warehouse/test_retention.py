@@ -174,7 +174,7 @@ def test_a_restated_night_is_judged_by_a_run_that_readers_do_not_see(engine):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_who_may_drop_scores_may_do_nothing_else_and_the_jobs_may_not(connect_as, published):
     remover, writer = connect_as("remover"), connect_as("writer")
     warehouse.check_migrated(remover)

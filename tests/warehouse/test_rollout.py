@@ -293,7 +293,7 @@ def test_rows_from_before_there_were_challengers_keep_their_values(empty_url):
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_readers_do_not_see_the_scores_of_both_models_and_writers_can_take_back(connect_as, engine):
     reader, writer = connect_as("reader"), connect_as("writer")
     publish(writer, a_run())

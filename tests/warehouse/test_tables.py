@@ -285,7 +285,7 @@ def test_the_database_itself_refuses_to_change_history(engine, table, change):
         other.execute(sa.text(change.format(table, f'"{key}"')))
 
 
-postgresql_only = pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+postgresql_only = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 
 
 @pytest.mark.e2e
