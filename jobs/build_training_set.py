@@ -208,7 +208,7 @@ def main(_arguments: argparse.Namespace) -> dict:
     # Every row is looked at for every date.
     rows = sum(entry["rows"] for entry in listed) * params.training.as_of_count
     engine = choose_engine(settings.spark, rows)
-    with job_session(settings, "build_training_set", engine) as spark:
+    with job_session(settings, "build_training_set", engine, rows) as spark:
         return run(spark, settings, params, artifacts)
 
 

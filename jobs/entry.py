@@ -9,7 +9,9 @@ What a job writes is for its user and group: the lake and the warehouse hold cus
 """
 
 import argparse
+import atexit
 import errno
+import gc
 import json
 import logging
 import os
@@ -126,6 +128,8 @@ def writable(text: str) -> Path:
 
 def start(parser: argparse.ArgumentParser, job: Callable[[argparse.Namespace], dict]) -> None:
     """Parse the command line, do the job, print its result, and exit by the codes above."""
+    # Python would look for garbage once more as it ends, among all that was imported.
+    atexit.register(gc.freeze)
     started = getattr(sys.modules["__main__"], "__spec__", None)
     parser.prog = f"python -m {started.name}" if started else parser.prog
     arguments = parser.parse_args()

@@ -44,6 +44,9 @@ SAME_VALUES = {
 # Apache Spark would else put rows that are in the order of their groups into a hash table, twice.
 IN_ORDER = {"spark.sql.execution.replaceHashWithSortAgg": "true"}
 
+# Else each expression looks up the line of code that wrote it, in case an error wants to name it.
+WITHOUT_CALL_SITES = {"spark.python.sql.dataFrameDebugging.enabled": "false"}
+
 LOGGING = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}"
 
 log = logging.getLogger("jobs.session")
@@ -152,6 +155,8 @@ def _embedded(settings: Settings) -> Iterator[SparkSession]:
     _, port = server.listening_address
     name = f"Sail {importlib.metadata.version('pysail')}, embedded"
     spark = _connect(f"sc://127.0.0.1:{port}", name, retries=2)
+    for key, value in WITHOUT_CALL_SITES.items():
+        spark.conf.set(key, value)
     try:
         yield spark
     finally:
@@ -177,6 +182,7 @@ def _apache(
     version = importlib.metadata.version("pyspark")
     options: dict[str, Any] = SAME_VALUES | {
         **IN_ORDER,
+        **WITHOUT_CALL_SITES,
         ENGINE: f"Apache Spark {version}, {master}",
         "spark.driver.memory": settings.spark_driver_memory,
         "spark.driver.extraJavaOptions": f"{java_options} {LOGGING}",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.java import JAVA_OPTIONS, java_home
+from jobs.java import FEW_ROWS_OPTIONS, java_home
 from jobs.session import session
 from local.airflow.processes import free_port
 from settings import PROJECT_ROOT, Settings
@@ -23,7 +23,8 @@ def start_connect_server(log: Path, port: int) -> subprocess.Popen:
     command = [
         Path(sys.executable).parent / "spark-submit",
         *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer"),
-        *("--master", "local[2]", "--driver-memory", "2g", "--driver-java-options", JAVA_OPTIONS),
+        *("--master", "local[2]", "--driver-memory", "2g"),
+        *("--driver-java-options", FEW_ROWS_OPTIONS),
         *("--conf", f"spark.connect.grpc.binding.port={port}"),
         *("--conf", "spark.connect.grpc.binding.address=127.0.0.1"),
         *("--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=3"),
