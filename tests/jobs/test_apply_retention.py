@@ -28,9 +28,9 @@ OLD_NIGHTS_GO = params(night_days=90)
 
 
 @pytest.fixture
-def shop(settings):
+def shop(settings, empty_warehouse):
     """Three nights, one of them with two runs; each run has ten bytes of each dataset."""
-    warehouse.migrate(settings.warehouse_url)
+    shutil.copy(empty_warehouse, settings.data_root)
     engine = warehouse.connect(settings.warehouse_url)
     for name, night in RUNS.items():
         before = warehouse.pointer_of(engine, night)

@@ -86,8 +86,8 @@ def params() -> Params:
 
 
 @pytest.fixture
-def engine(settings):
-    warehouse.migrate(settings.warehouse_url)
+def engine(settings, empty_warehouse):
+    shutil.copy(empty_warehouse, settings.data_root)
     return warehouse.connect(settings.warehouse_url)
 
 

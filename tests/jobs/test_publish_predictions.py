@@ -1,5 +1,6 @@
 """Tests of the job that publishes a run out of the lake."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import date
 
@@ -66,8 +67,8 @@ class Lake:
 
 
 @pytest.fixture
-def lake(settings) -> Lake:
-    warehouse.migrate(settings.warehouse_url)
+def lake(settings, empty_warehouse) -> Lake:
+    shutil.copy(empty_warehouse, settings.data_root)
     return Lake(settings)
 
 

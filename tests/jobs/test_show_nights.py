@@ -1,6 +1,7 @@
 """Tests of the summary that a person reads."""
 
 import io
+import shutil
 from datetime import date
 from types import SimpleNamespace
 
@@ -16,8 +17,8 @@ from tests.warehouse.nights import a_run, predictions
 
 
 @pytest.fixture
-def engine(settings):
-    warehouse.migrate(settings.warehouse_url)
+def engine(settings, empty_warehouse):
+    shutil.copy(empty_warehouse, settings.data_root)
     return warehouse.connect(settings.warehouse_url)
 
 
