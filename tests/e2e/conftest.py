@@ -93,13 +93,14 @@ def ask(port: str) -> dict:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A master and two workers."""
+    """A master and two workers, which leave their files in ``work``."""
 
     url: str
+    work: Path
     workers: dict[str, subprocess.Popen]
 
     def kill_a_busy_worker(self) -> None:
-        """Wait until a worker has an executor of a job, and kill both."""
+        """Wait until a worker has an executor of a job, and kill both; the other goes on."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             for page, worker in self.workers.items():
@@ -111,10 +112,10 @@ class Cluster:
         raise AssertionError("no worker got work")
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """A cluster whose workers leave their files in ``tmp_path / "work"``."""
-    with running_cluster(tmp_path) as cluster:
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    """A cluster that all tests share: one of its workers may have been killed."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 
@@ -122,12 +123,13 @@ def cluster(tmp_path):
 def running_cluster(folder: Path) -> Iterator[Cluster]:
     """A master with two workers, by the very commands of docker-compose.yaml."""
     services = yaml.safe_load((PROJECT_ROOT / "docker-compose.yaml").read_text())["services"]
+    work = folder / "work"
     master, master_page, *worker_pages = (str(free_port()) for _ in range(4))
     here = {
         "spark-master": "127.0.0.1",
         "7077": master,
         "8081": master_page,
-        "/tmp/spark": str(folder / "work"),  # noqa: S108
+        "/tmp/spark": str(work),  # noqa: S108
         "spark://spark-master:7077": f"spark://127.0.0.1:{master}",
     }
     environment = {
@@ -156,7 +158,7 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
             assert not ended, f"{ended} ended: {(folder / 'spark-worker.log').read_text()}"
             assert time.monotonic() < deadline, "master and workers did not find each other"
             time.sleep(0.2)
-        yield Cluster(f"spark://127.0.0.1:{master}", workers)
+        yield Cluster(f"spark://127.0.0.1:{master}", work, workers)
     finally:
         for node in reversed(nodes):
             with suppress(ProcessLookupError):

@@ -30,7 +30,7 @@ from local.airflow.nights import RunFailed, run_nights
 from local.airflow.paused import unpause_what_runs_by_hand, what_waits
 from local.airflow.processes import run_cli, running
 from settings import PROJECT_ROOT, Settings
-from tests.e2e.conftest import Cluster, commands_below, running_cluster
+from tests.e2e.conftest import Cluster, commands_below
 from tests.inbox import Inbox, open_inbox
 from warehouse import connect, current_run
 from warehouse.tables import (
@@ -53,23 +53,32 @@ BAD_NIGHT = date(2026, 4, 2)
 NIGHT_IN_SHADOW = date(2026, 4, 3)
 UNDELIVERED_NIGHT = date(2026, 4, 9)
 
-# Jobs of a night that share a session, because each start of Spark on a cluster takes ten seconds
-# of the processor.
+# The jobs of a night that compute, in one session, because each start of Spark on a cluster takes
+# ten seconds of the processor. Each says its name before it begins.
 JOBS = """
 import sys
 from datetime import date
 from importlib import import_module
+from jobs import publish_predictions
 from jobs.session import session
 from params import read_params
 from records import RunRecord
 from settings import Settings
 
-score_date, run_id, *names = sys.argv[1:]
+score_date, run_id = sys.argv[1:]
 settings, params = Settings(), read_params()
 record = RunRecord.read(settings.data_root, date.fromisoformat(score_date), run_id)
-with session(settings, "several jobs", settings.spark) as spark:
+
+def run(*names):
     for name in names:
-        import_module(f"jobs.{name}").run(spark, settings, params, record)
+        job = import_module(f"jobs.{name}")
+        print(name, flush=True)
+        job.run(spark, settings, params, record)
+
+with session(settings, "a night", settings.spark, rows=1000) as spark:
+    run("validate_delivery", "summarise_activity", "build_features", "score_customers")
+    publish_predictions.run(settings, record)
+    run("measure_quality", "measure_performance")
 """
 
 RESTATEMENT = {
@@ -137,16 +146,24 @@ def inbox() -> Iterator[Inbox]:
 
 
 @pytest.fixture(scope="module")
-def airflow(deployment, before_the_nights, inbox) -> Iterator[Client]:  # noqa: ARG001
+def ui(deployment, before_the_nights, inbox, tmp_path_factory):  # noqa: ARG001
+    """The command that runs Airflow for all tests; the last one leaves it."""
     environment = {
         "SCORING_RETRY_SECONDS": "0.5",
-        "SCORING_POLL_SECONDS": "60",
+        "SCORING_POLL_SECONDS": "15",
         "AIRFLOW_CONN_APPRISE_DEFAULT": inbox.connection,
     }
-    with running(deployment, environment=environment) as client:
+    said, address = tmp_path_factory.mktemp("ui") / "said", "airflow/address.json"
+    with begun(deployment, said, "local.airflow", "ui", **environment) as process:
+        await_that(lambda: process.poll() is not None or (deployment.data_root / address).exists())
+        assert process.poll() is None, said.read_text()
+        yield process
+
+
+@pytest.fixture(scope="module")
+def airflow(ui, deployment) -> Iterator[Client]:  # noqa: ARG001
+    with running(deployment) as client:
         client.pause("nightly_scoring", False)
-        # A test before has left in the middle of a night.
-        end_runs(client, ["manual"])
         yield client
 
 
@@ -186,21 +203,6 @@ def test_a_signal_at_the_start_leaves_no_process_behind(deployment, tmp_path, co
     assert left_of(deployment) == []
 
 
-def test_a_night_without_a_delivery_says_at_once_until_when_it_waits_and_can_be_left(
-    deployment, tmp_path
-):
-    """Left while a job runs, which is a group of processes of its own."""
-    said = tmp_path / "said"
-    night = (f"--from={UNDELIVERED_NIGHT}", f"--until={UNDELIVERED_NIGHT}")
-    with begun(deployment, said, "local.airflow", "nights", *night) as process:
-        await_that(lambda: "  waits until 20" in said.read_text())
-        assert f"{UNDELIVERED_NIGHT}  no delivery at {deployment.data_root}" in said.read_text()
-        await_that(lambda: any("jobs.await_delivery" in line for line in left_of(deployment)))
-        process.terminate()
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
-    assert left_of(deployment) == []
-
-
 @pytest.fixture(scope="module")
 def good_night(airflow, deployment) -> KilledNight:
     """Asked for through the API with fields of the form, without a logical date."""
@@ -215,36 +217,43 @@ def good_night(airflow, deployment) -> KilledNight:
 
 
 @pytest.fixture(scope="module")
-def cluster_night(good_night, top, deployment, before_the_nights) -> Iterator[Future[Settings]]:  # noqa: ARG001
+def cluster_night(
+    good_night,  # noqa: ARG001
+    cluster,
+    top,
+    deployment,
+    before_the_nights,
+) -> Iterator[Future[Settings]]:
     """The same night on a Spark cluster that loses a worker, while other tests wait for Airflow."""
     root = top / "cluster"
-    shutil.copytree(before_the_nights, root / "data")
-    shutil.copytree(deployment.data_root / "incoming", root / "data" / "incoming")
-    with running_cluster(root) as cluster:
-        there = Settings(
-            data_root=root / "data",
-            registry_url=deployment.registry_url,
-            model_store_url=deployment.model_store_url,
-            spark=cluster.url,
-            spark_executor_memory="512m",
-        )
-        pool = ThreadPoolExecutor()
-        yield pool.submit(run_on_cluster, cluster, there)
-        pool.shutdown(wait=False, cancel_futures=True)
+    shutil.copytree(before_the_nights, root)
+    shutil.copytree(deployment.data_root / "incoming", root / "incoming")
+    there = Settings(
+        data_root=root,
+        registry_url=deployment.registry_url,
+        model_store_url=deployment.model_store_url,
+        spark=cluster.url,
+        spark_executor_memory="512m",
+    )
+    pool = ThreadPoolExecutor()
+    yield pool.submit(run_on_cluster, cluster, there)
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 def run_on_cluster(cluster: Cluster, there: Settings) -> Settings:
     """Run the good night by hand, and kill a worker at work; the deployment it was run in."""
     night = ("--score-date", str(GOOD_NIGHT))
     run_id = job(there, "open_run", *night)["run_id"]
-    python(there, "-c", JOBS, str(GOOD_NIGHT), run_id, "validate_delivery", "summarise_activity")
-    with ThreadPoolExecutor() as pool:
-        working = pool.submit(job, there, "build_features", *night, "--run-id", run_id)
-        cluster.kill_a_busy_worker()
-        working.result()
-    for name in ("score_customers", "publish_predictions"):
-        job(there, name, *night, "--run-id", run_id)
-    python(there, "-c", JOBS, str(GOOD_NIGHT), run_id, "measure_quality", "measure_performance")
+    command = [sys.executable, "-c", JOBS, str(GOOD_NIGHT), run_id]
+    with subprocess.Popen(
+        command, cwd=PROJECT_ROOT, env=environment_of(there), stdout=subprocess.PIPE, text=True
+    ) as process:
+        begun = []
+        for line in process.stdout:
+            begun.append(line.strip())
+            if begun[-1] == "build_features":
+                cluster.kill_a_busy_worker()
+    assert (process.returncode, begun[-1]) == (0, "measure_performance")
     for name in ("report_drift", "advance_rollout", "decide_retraining"):
         job(there, name, *night, "--run-id", run_id)
     return there
@@ -432,7 +441,6 @@ def test_a_challenger_in_shadow_scores_everybody_and_is_seen_by_nobody(
     airflow, challenger, deployment
 ):
     warehouse = connect(deployment.warehouse_url)
-    # After a backfill the schedule begins today's night, which would await its delivery here.
     end_runs(airflow, ["scheduled"])
     # The delivery of the night before was refused.
     form = {"accept_missing_days": True}
@@ -490,6 +498,24 @@ def test_what_airflow_keeps_is_closed_to_other_users(deployment):
     assert modes == {".": 0o700, "secrets.json": 0o600}
 
 
+def test_a_night_without_a_delivery_says_at_once_until_when_it_waits_and_can_be_left(
+    airflow, ui, deployment, tmp_path
+):
+    """The last test: Airflow is left while a job runs, which is a group of processes of its own."""
+    end_runs(airflow, ["scheduled"])
+    said = tmp_path / "said"
+    night = (f"--from={UNDELIVERED_NIGHT}", f"--until={UNDELIVERED_NIGHT}")
+    with begun(deployment, said, "local.airflow", "nights", *night) as nights:
+        await_that(lambda: "  waits until 20" in said.read_text())
+        assert f"{UNDELIVERED_NIGHT}  no delivery at {deployment.data_root}" in said.read_text()
+        nights.terminate()
+        assert nights.wait(timeout=60) == 128 + signal.SIGTERM
+    await_that(lambda: any("jobs.await_delivery" in line for line in left_of(deployment)))
+    ui.terminate()
+    assert ui.wait(timeout=60) == 128 + signal.SIGTERM
+    assert left_of(deployment) == []
+
+
 # ------------------------------------------------------------------------------------ helpers
 
 
@@ -523,11 +549,10 @@ def job(settings: Settings, name: str, *flags: str) -> dict:
 
 def python(settings: Settings, *arguments: str) -> str:
     """What a Python process of this deployment prints."""
-    ours = {f"SCORING_{key.upper()}": str(value) for key, value in settings}
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=PROJECT_ROOT,
-        env=os.environ | ours | {"SPARK_LOCAL_IP": "127.0.0.1"},
+        env=environment_of(settings),
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -535,9 +560,19 @@ def python(settings: Settings, *arguments: str) -> str:
     return done.stdout
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    ours = {f"SCORING_{key.upper()}": str(value) for key, value in settings}
+    return os.environ | ours | {"SPARK_LOCAL_IP": "127.0.0.1"}
+
+
 def await_run(airflow: Client, run_id: str, dag_id: str = "nightly_scoring") -> str:
-    """How the run ended; an error after ten minutes."""
+    """How the run ended; an error after ten minutes.
+
+    Whenever it finds the time the schedule begins today's night, which would await its delivery
+    here and keep all others waiting.
+    """
     for _ in range(600):
+        end_runs(airflow, ["scheduled"])
         state = airflow.run(dag_id, run_id)["state"]
         if state in ("success", "failed"):
             return state
@@ -650,14 +685,15 @@ def put_back(deployment: Settings, copy: Path) -> None:
 
 
 @contextlib.contextmanager
-def begun(settings: Settings, said: Path, *command: str) -> Iterator[subprocess.Popen]:
+def begun(
+    settings: Settings, said: Path, *command: str, **variables: str
+) -> Iterator[subprocess.Popen]:
     """A command of ours in that deployment, which says into ``said`` what it has to say."""
-    ours = {f"SCORING_{key.upper()}": str(value) for key, value in settings}
     with said.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=PROJECT_ROOT,
-            env=os.environ | ours | {"SCORING_POLL_SECONDS": "1"},
+            env=environment_of(settings) | variables,
             stderr=output,
             start_new_session=True,
         )

@@ -40,6 +40,7 @@ def test_a_job_runs_on_the_cluster_with_our_python_and_our_modules(cluster, tmp_
         "SCORING_SPARK_EXECUTOR_MEMORY": "512m",
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
+    before = set(cluster.work.glob("app-*/0"))
     done = subprocess.run(
         [sys.executable, "-c", JOB, str(tmp_path / "rows"), str(tmp_path / "counts")],
         env=environment,
@@ -61,4 +62,4 @@ def test_a_job_runs_on_the_cluster_with_our_python_and_our_modules(cluster, tmp_
         "here": f"{sys.executable} {PROJECT_ROOT / 'catalog.py'} PASSIVE",
         "count": 1000,
     }
-    assert list((tmp_path / "work").glob("app-*/0"))
+    assert set(cluster.work.glob("app-*/0")) - before
