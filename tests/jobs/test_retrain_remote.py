@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import socket
 import subprocess
@@ -44,6 +43,15 @@ pathlib.Path("artifacts/window.json").write_text("{}")
 
 BUCKET = "models"
 SERVER_BYTES = 2 * 2**30
+# It bounds itself: done between fork and exec, the bound is that of a copy of the tests' own
+# process, which may take more and then cannot do anything any more.
+SERVER = """
+import resource, runpy, sys
+
+most = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+runpy.run_module("moto.server", run_name="__main__")
+"""
 
 
 class Line:
@@ -105,8 +113,7 @@ def s3_server() -> Iterator[int]:
     """The port of an S3 server of our own, with bounded memory and an empty bucket."""
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (SERVER_BYTES, SERVER_BYTES)),
+        [sys.executable, "-c", SERVER, str(SERVER_BYTES), "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
