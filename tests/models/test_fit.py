@@ -83,30 +83,31 @@ def test_a_date_teaches_half_as_much_after_every_half_life(small_training_set):
     assert share(1) == pytest.approx(bought, abs=0.02)
 
 
-def test_customers_are_scored_by_a_fit_that_has_not_seen_them(small_training_set):
-    """Labels without meaning are learnt by heart, of customers that were seen."""
+@pytest.fixture(scope="module")
+def noise(small_training_set) -> pa.Table:
+    """Labels that mean nothing."""
     random = np.random.default_rng(8)
     label = pa.array((random.random(small_training_set.num_rows) < 0.3).astype("int32"))
-    at = small_training_set.column_names.index("label")
-    noise = small_training_set.set_column(at, "label", label)
-    by_heart = MODEL.model_copy(update={"max_depth": 8, "min_child_weight": 1})
+    column = small_training_set.column_names.index("label")
+    return small_training_set.set_column(column, "label", label)
+
+
+BY_HEART = replace(RECIPE, model=MODEL.model_copy(update={"max_depth": 8, "min_child_weight": 1}))
+"""A recipe that learns the rows by heart: only customers it has not seen can tell."""
+
+
+def test_customers_are_scored_by_a_fit_that_has_not_seen_them(noise):
     dates = split_of(noise).live
-    model, unseen = fit_and_score_unseen(noise, dates, XGBOOST, replace(RECIPE, model=by_heart))
+    model, unseen = fit_and_score_unseen(noise, dates, XGBOOST, BY_HEART)
     rows = rows_of(noise, dates)
     seen = model.estimator.margin(feature_matrix(rows, model.schema))
     assert roc_auc_score(labels(rows), seen) > 0.6
     assert roc_auc_score(labels(rows), unseen) == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_model_of_labels_that_mean_nothing_is_calibrated_to_say_nothing(small_training_set):
-    """Its trees learn the rows by heart: only customers they have not seen can tell."""
-    random = np.random.default_rng(8)
-    label = pa.array((random.random(small_training_set.num_rows) < 0.3).astype("int32"))
-    column = small_training_set.column_names.index("label")
-    noise = small_training_set.set_column(column, "label", label)
-    by_heart = MODEL.model_copy(update={"max_depth": 8, "min_child_weight": 1})
+def test_a_model_of_labels_that_mean_nothing_is_calibrated_to_say_nothing(noise):
     split = split_of(noise)
-    model = trees(noise, split.fit, replace(RECIPE, model=by_heart))
+    model = trees(noise, split.fit, BY_HEART)
     probability = score(rows_of(noise, split.holdout), model, reasons=0)["probability"].to_numpy()
     assert np.abs(probability - 0.3).max() < 0.1
 
