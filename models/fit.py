@@ -1,7 +1,7 @@
 """Fitting a model: on all rows, calibrated by what it says of customers it has not seen."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -222,21 +222,25 @@ def _weights(as_of: pa.ChunkedArray, half_life_days: int | None) -> np.ndarray:
     newest one; all the same without a half-life."""
     if half_life_days is None:
         return np.ones(len(as_of), dtype=np.float32)
-    encoded = as_of.combine_chunks().dictionary_encode()
-    dates = encoded.dictionary.to_pylist()
+    newest = pc.max(as_of).as_py()
     # One power for each date, by Python: numpy's may differ in the last bit between processors.
-    taught = [0.5 ** ((max(dates) - day).days / half_life_days) for day in dates]
-    return np.array(taught, dtype=np.float32)[encoded.indices.to_numpy()]
+    return _of_each(as_of, lambda day: 0.5 ** ((newest - day).days / half_life_days), np.float32)
 
 
 def _folds(customers: pa.ChunkedArray, seed: int) -> np.ndarray:
     """The fold of each row, 0 to FOLDS - 1: all rows of a customer are in one."""
-    encoded = customers.combine_chunks().dictionary_encode()
-    dealt = [
-        hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()[0] % FOLDS
-        for name in encoded.dictionary.to_pylist()
-    ]
-    return np.array(dealt, dtype=np.int8)[encoded.indices.to_numpy()]
+
+    def dealt(name: str) -> int:
+        return hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()[0] % FOLDS
+
+    return _of_each(customers, dealt, np.int8)
+
+
+def _of_each(values: pa.ChunkedArray, given: Callable, dtype: type[np.generic]) -> np.ndarray:
+    """What ``given`` makes of the value of each row, asked once for each different value."""
+    encoded = values.combine_chunks().dictionary_encode()
+    made = [given(value) for value in encoded.dictionary.to_pylist()]
+    return np.array(made, dtype=dtype)[encoded.indices.to_numpy()]
 
 
 def _matrix(

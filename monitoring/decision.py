@@ -98,10 +98,9 @@ def decide(evidence: Evidence, rules: Retraining) -> Decision:
     In this order: a past night decides nothing; wrong data call a person and never retrain,
     because a model must not learn them; a loss of performance, measured or estimated under drift,
     asks for a retraining, and so does a champion that knows only the first of a change, and so do
-    age and new labels; a retraining that is asked for waits while another is under way, for
-    labels, for the cool-down and for the month's budget. Drift alone
-    calls a person: inputs move with every season, and a model that still ranks well is not mended
-    by learning again.
+    age and new labels; a retraining that is asked for waits while another is under way, for labels,
+    for the cool-down and for the month's budget. Drift alone calls a person: inputs move with every
+    season, and a model that still ranks well is not mended by learning again.
     """
     if evidence.is_past:
         why = (
