@@ -381,6 +381,7 @@ class Training(_Section):
     holdout_count: int = Field(ge=1)
     calibration_count: int = Field(ge=1)
     half_life_days: int | None = Field(None, ge=1)
+    seasonal_prior: bool = True
     wrong_day_reach: int = Field(ge=0)
     bootstrap_rounds: int = Field(ge=1)
     seed: int

@@ -51,6 +51,7 @@ from models.bundle import Bundle, read_bundle, read_holdout
 from models.bundle_hash import bundle_sha256
 from models.gate import GateVerdict, judge_challenger
 from models.golden import run_golden_rows
+from models.season import moved
 from monitoring.decision import Evidence, decide
 from monitoring.drift import (
     DRIFT_THRESHOLDS,
@@ -403,7 +404,8 @@ class Deployment:
         """What measure_quality, report_drift and measure_performance would find."""
         bundle, params = self.champion, self.params
         current = with_scores(customers.drop(columns="label"), bundle)
-        probability, contacted = (current[name].to_numpy() for name in PREDICTION_COLUMNS)
+        scores, contacted = (current[name].to_numpy() for name in PREDICTION_COLUMNS)
+        probability = moved(scores, bundle.season.step(night))
         self.current[night] = current
         self.scored[night] = customers[["label"]].assign(p=probability, contacted=contacted)
         self.version[night] = bundle.sha256
@@ -564,7 +566,7 @@ class Deployment:
 
 
 def with_scores(features: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
-    """The features with what the model says of them."""
+    """The features with what the model says of them before the season moves it."""
     probability = score(features, bundle, reasons=0)["probability"].to_numpy()
     return features.assign(probability=probability, is_contacted=probability >= bundle.threshold)
 

@@ -28,6 +28,33 @@ def label_outcomes(activity: DataFrame, as_of: Sequence[date], question: Questio
     return dated.groupBy("as_of", "customer_id").agg(came_true.cast("int").alias("label"))
 
 
+def count_outcomes(
+    activity: DataFrame, as_of: Sequence[date], active_days: int, question: Question
+) -> DataFrame:
+    """How many customers were active on each as-of date, and for how many the outcome came true.
+
+    Args:
+        activity: As for ``label_outcomes``.
+        as_of: The dates.
+        active_days: Who is active, as for ``build_features``.
+        question: What the outcome is.
+
+    Returns:
+        ``as_of``, ``customers bigint``, ``came_true bigint``; no row for a date on which nobody was
+        active.
+    """
+    dated = activity.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
+    days_ago = F.date_diff("as_of", "activity_on")
+    bought = (F.col("purchase_lines") > 0) & days_ago.between(0, active_days - 1)
+    counted = F.when(_is_within(F.col("as_of"), question), _counted(question)).otherwise(0)
+    customers = dated.groupBy("as_of", "customer_id").agg(
+        F.max(bought.cast("int")).alias("is_active"),
+        (F.sum(counted) >= _least(question)).cast("int").alias("came_true"),
+    )
+    active = customers.where(F.col("is_active") == 1).groupBy("as_of")
+    return active.agg(F.count("*").alias("customers"), F.sum("came_true").alias("came_true"))
+
+
 def known_after(activity: DataFrame, as_of: date, question: Question) -> DataFrame:
     """For each customer for whom the outcome came true, how long it took until that was known.
 

@@ -1,9 +1,9 @@
 """Describe active customers on each as-of date, with what came after.
 
 Reads exactly the files that artifacts/training_window.json lists, after checking each against it;
-writes artifacts/training_set: training_set.parquet, which as-of dates were left out and why, and
-some customers with their features by which every night checks that it computes the same. Started by
-DVC.
+writes artifacts/training_set: training_set.parquet, which as-of dates were left out and why, how
+the share for whom the outcome came true moved over the seasons, and some customers with their
+features by which every night checks that it computes the same. Started by DVC.
 """
 
 import argparse
@@ -23,12 +23,13 @@ from errors import BadData
 from features.activity import Interval, is_known, read_activity
 from features.build import CATEGORICAL, build_features, names_of
 from features.golden import write_golden
-from features.labels import label_outcomes
+from features.labels import count_outcomes, label_outcomes
 from jobs.engine import choose_engine
 from jobs.entry import job_parser, start
 from jobs.session import job_session
 from lake import Piece, PieceFile, read_json, replacing, write_json
 from models.as_of import as_of_dates, left_out
+from models.season import SEASON, YEAR
 from models.split import split_by_time
 from params import Params, Training, read_params
 from settings import Settings
@@ -88,6 +89,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, artifacts: Path
         counts = write_training_set(labelled, as_of, schema, fresh / "training_set.parquet", root)
         write_golden(activity, fresh, as_of[-1], active_days, source)
         write_json(fresh / "left_out.json", without)
+        write_json(fresh / SEASON, count_seasons(activity, window, params))
     return {"as_of": counts, "left_out": without}
 
 
@@ -98,14 +100,47 @@ def usable_dates(window: dict, training: Training) -> tuple[list[date], dict[str
         TooFewDates: If they are too few to be split.
     """
     asked = as_of_dates(date.fromisoformat(window["training_until"]), training)
-    first = min(date.fromisoformat(entry["known_on"]) for entry in window["files"])
-    wrong = {date.fromisoformat(day): what for day, what in window["wrong_days"].items()}
-    without = left_out(asked, training, first, wrong)
+    without = left_out(asked, training, *history_of(window))
     if without:
         log.info("%s", said_of(without, len(asked)))
     usable = [day for day in asked if day not in without]
     split_by_time(usable, training.horizon_days, training.holdout_count, without)
     return usable, {str(day): reason for day, reason in without.items()}
+
+
+def history_of(window: dict) -> tuple[date, dict[date, str]]:
+    """The first day that the lake holds, and the days that must not teach, with the reason."""
+    first = min(date.fromisoformat(entry["known_on"]) for entry in window["files"])
+    return first, {date.fromisoformat(day): what for day, what in window["wrong_days"].items()}
+
+
+def count_seasons(activity: DataFrame, window: dict, params: Params) -> dict[str, dict[str, int]]:
+    """How many customers were active and for how many the outcome came true, by date; nothing
+    where no prior is asked for.
+
+    The dates go on from those of the training to a year before the first of them, as far back as
+    half the days are known in which a customer counts as active. As they are known at the end of
+    the window, and of a sample of the customers if there are many.
+    """
+    training, active_days = params.training, params.population.active_days
+    until = date.fromisoformat(window["training_until"])
+    newest, first = (as_of_dates(until, training)[n] for n in (-1, 0))
+    steps = ((newest - first) + YEAR).days // training.as_of_step_days
+    asked = as_of_dates(until, training.model_copy(update={"as_of_count": steps + 1}))
+    least = training.model_copy(update={"history_days": active_days // 2})
+    without = left_out(asked, least, *history_of(window))
+    dates = [day for day in asked if day not in without]
+    if not training.seasonal_prior or not dates:
+        return {}
+    drawn = drawn_customers(activity, [newest], training.rows_per_date, training.seed)
+    if drawn is not None:
+        activity = activity.join(drawn.select("customer_id"), on="customer_id", how="left_semi")
+    final = activity.where(is_known(F.lit(until)))
+    counts = count_outcomes(final, dates, active_days, training.question)
+    return {
+        str(row["as_of"]): {name: row[name] for name in ("customers", "came_true")}
+        for row in sorted(counts.collect(), key=lambda row: row["as_of"])
+    }
 
 
 def said_of(without: Mapping[date, str], asked: int) -> str:

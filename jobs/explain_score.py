@@ -76,6 +76,7 @@ class Seen:
     features: pa.Table
     score: warehouse.CustomerScore | None = None
     threshold: float | None = None
+    season_step: float = 0.0
     attribution: Attribution | None = None
 
 
@@ -147,7 +148,7 @@ def sections_of(
             change_section(settings, engine, seen, score, customer),
         ]
         if attribution is not None:
-            sections.append(why_section(attribution, score))
+            sections.append(why_section(attribution, score, seen.season_step))
     if activity:
         sections.append(window_section(seen, activity))
     return [*sections, origin_section(root, record, activity), *unused_section(unused)]
@@ -172,7 +173,8 @@ def look(settings: Settings, engine: sa.Engine, record: RunRecord, customer: str
         return Seen(record, features)
     bundle = arm_bundle(settings, record, score)
     attribution = attribute(features, bundle) if score.status == "scored" else None
-    return Seen(record, features, score, bundle.threshold, attribution)
+    step = bundle.season.step(record.score_date)
+    return Seen(record, features, score, bundle.threshold, step, attribution)
 
 
 def again(record: RunRecord) -> str:
@@ -204,15 +206,15 @@ def unpublished_score(
 
 
 def arm_bundle(settings: Settings, record: RunRecord, score: warehouse.CustomerScore) -> Bundle:
-    """The model whose score the customer has."""
+    """The model whose score the customer has, as it scores that night."""
     sha256 = record.bundle_sha256
     if score.arm == "challenger" and record.challenger is not None:
         sha256 = record.challenger.bundle_sha256
     folder = settings.data_root / "bundles" / sha256
     if folder.exists():
-        return read_bundle(folder, sha256)
+        return read_bundle(folder, sha256).on(record.score_date)
     registry = open_registry(settings, read_params())
-    return usable_bundle(settings, registry.resolve(score.model_version))
+    return usable_bundle(settings, registry.resolve(score.model_version)).on(record.score_date)
 
 
 # ------------------------------------------------------------------------------- with a score
@@ -247,12 +249,20 @@ def score_section(seen: Seen, score: warehouse.CustomerScore, published: str | N
     return Section("Score", blocks)
 
 
-def why_section(attribution: Attribution, score: warehouse.CustomerScore) -> Section:
+def why_section(
+    attribution: Attribution, score: warehouse.CustomerScore, season_step: float
+) -> Section:
     """What every feature adds, and whether the sum is the score."""
     parts = attribution.contributions
     is_same = attribution.adds_up and abs(attribution.probability - score.probability) <= EXACT
     verdict = "the score" if is_same else f"NOT the score, {score.probability:.6f}"
     total = sum(each.log_odds for each in parts)
+    season = ""
+    if season_step:
+        season = (
+            f", of which {season_step:+.4f} for the season (as the odds changed a year ago, from "
+            "the weeks of the calibration to this one)"
+        )
     table = Table(
         ["feature", "value", "adds"],
         [[each.feature, each.value, f"{each.log_odds:+.2f}"] for each in parts],
@@ -264,7 +274,7 @@ def why_section(attribution: Attribution, score: warehouse.CustomerScore) -> Sec
             f"{attribution.start:+.4f} (start) {total:+.4f} (features) = "
             f"{attribution.log_odds:+.4f} log-odds = {attribution.summed:.6f}: {verdict}. "
             f"Calibrated: the model's contributions times {attribution.slope:.4f}; "
-            f"{attribution.intercept:+.4f} is in the start.",
+            f"{attribution.intercept:+.4f} is in the start{season}.",
         ],
     )
 
@@ -290,7 +300,7 @@ def change_section(
     if was is None:
         return Section(title, [f"No score on {night}: the customer was not in its population."])
     difference = score.probability - was.probability
-    rules = rules_changed(rules_used(before.record, was), rules_used(seen.record, score))
+    rules = rules_changed(rules_used(before, was), rules_used(seen, score))
     changed = [*rules, *values_changed(before, seen)]
     return Section(
         title,
@@ -301,12 +311,14 @@ def change_section(
     )
 
 
-def rules_used(record: RunRecord, score: warehouse.CustomerScore) -> dict[str, str]:
+def rules_used(seen: Seen, score: warehouse.CustomerScore) -> dict[str, str]:
     """Whose score it is, and by which rules and code, by name."""
+    record = seen.record
     return {
         "model": f"{score.arm} {score.model_version}",
         "status": score.status,
         "rule of the decision": score.threshold_version,
+        "season, of the log-odds": f"{seen.season_step:+.4f}",
         "parameters": record.params_sha256[:HASH_DIGITS],
         "code of features/": record.features_sha256[:HASH_DIGITS],
         "code of the night": record.code_sha256[:HASH_DIGITS],

@@ -1,8 +1,9 @@
 """Compare tonight's customers with those the model was judged on, and with those of weeks before.
 
-Reads the run's features and predictions, the reference and the thresholds in the model's bundle,
-and the trailing nights of the same weekday; writes the drift page, drift.json and the warehouse's
-`drift` rows of the run.
+Scores are compared as they are before the season moves them: by how much it does is known, and no
+news of the customers. Reads the run's features and predictions, the reference and the thresholds in
+the model's bundle, and the trailing nights of the same weekday; writes the drift page, drift.json
+and the warehouse's `drift` rows of the run.
 """
 
 import argparse
@@ -124,9 +125,10 @@ def sample(root: Path, params: Params, record: RunRecord, bundle: Bundle) -> pd.
         params.drift.sample_rows,
         params.drift.seed,
     )
-    if record.bundle_sha256 == bundle.sha256 and record.challenger is None:
+    is_by_this_one = record.bundle_sha256 == bundle.sha256 and record.challenger is None
+    if is_by_this_one and bundle.season.step(record.score_date) == 0.0:
         return rows
-    # Readers got another model's scores, for all of the customers or for some.
+    # Readers got another model's scores, for all of the customers or for some, or they were moved.
     probability = score(rows, bundle, reasons=0)["probability"].to_numpy()
     return rows.assign(probability=probability, is_contacted=probability >= bundle.threshold)
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -87,7 +88,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
     """
     root = settings.data_root
     with recorded(root, record, "score_customers", engine_of(spark)) as stage:
-        champion = pinned_bundle(root, record.bundle_sha256)
+        champion = pinned_bundle(root, record.bundle_sha256, record.score_date)
         built = StageRecord.read(root, record, "build_features").pieces
         described = built["features"]
         remedy = f"Make them again: {record.command('build_features')}"
@@ -112,6 +113,7 @@ def run(spark: SparkSession, settings: Settings, params: Params, record: RunReco
             predictions, docs, night=record.score_date, population=described.rows
         )
         stage.facts = describe(predictions, champion) | {"findings": findings} | written.facts
+        stage.facts["season_step"] = champion.season.step(record.score_date)
     return stage.facts
 
 
@@ -123,15 +125,17 @@ def same_question(root: Path, record: RunRecord) -> str | None:
     return name
 
 
-def pinned_bundle(root: Path, sha256: str) -> Bundle:
-    """The bundle that open_run has put there."""
-    return read_bundle(root / "bundles" / sha256, sha256)
+def pinned_bundle(root: Path, sha256: str, night: date) -> Bundle:
+    """The bundle that open_run has put there, as it scores that night."""
+    return read_bundle(root / "bundles" / sha256, sha256).on(night)
 
 
 def score_alone(spark: SparkSession, night: Night) -> Written:
     """Write the champion's predictions."""
     champion = night.champion
-    scorer = batch_scorer(champion.folder, champion.sha256, reason_count(night.params))
+    scorer = batch_scorer(
+        champion.folder, champion.sha256, night.record.score_date, reason_count(night.params)
+    )
     with (
         scores_of(spark, night, marked(scorer, night.rejected), SCORES_SCHEMA) as scores,
         gaps_filled(scores, night) as filled,
@@ -143,10 +147,12 @@ def score_alone(spark: SparkSession, night: Night) -> Written:
 def score_beside(spark: SparkSession, night: Night, challenger: Challenger) -> Written:
     """Write the predictions, and what both models make of everybody, scored in one pass."""
     champion = night.champion
-    challenger_bundle = pinned_bundle(night.root, challenger.bundle_sha256)
+    day = night.record.score_date
+    challenger_bundle = pinned_bundle(night.root, challenger.bundle_sha256, day)
     scorer = pair_scorer(
         (champion.folder, champion.sha256),
         (challenger_bundle.folder, challenger_bundle.sha256),
+        day,
         reason_count(night.params),
     )
     marking = marked(scorer, night.rejected, challenger)
@@ -161,6 +167,7 @@ def score_beside(spark: SparkSession, night: Night, challenger: Challenger) -> W
             control_share=night.params.decision.control_share,
         )
         found = compare(both, challenger_bundle, challenger, night.params)
+        found["season_step"] = challenger_bundle.season.step(day)
         predictions = serve(both, challenger.version, found["percent"])
         arm_scores = both.select(*catalog.ARM_SCORES.columns)
         pieces = {

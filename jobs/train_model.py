@@ -3,7 +3,8 @@
 Reads artifacts/training_set, writes artifacts/model: both fits of each kind, which dates they were
 made from, holdout_predictions.parquet, and unseen_predictions.parquet: of all dates, what the live
 fit says of customers that it has not seen (each is scored by a fit of the same recipe which left
-the customer out). Started by DVC: dvc repro train_model.
+the customer out). All as on the night of the row's date, moved by the season. Started by DVC: dvc
+repro train_model.
 """
 
 import logging
@@ -18,6 +19,7 @@ from lake import replacing, write_json
 from models.apply import score
 from models.fit import Recipe, fit_and_score_unseen, fit_model, rows_of
 from models.metrics import JUDGED, KINDS, LIVE, XGBOOST
+from models.season import SEASON, Season, read_levels
 from models.split import split_by_time
 from params import Params, read_params
 
@@ -30,6 +32,7 @@ def run(params: Params, artifacts: Path) -> dict:
     """Train on ``artifacts/training_set``; the facts are the dates and the number of trees."""
     training = params.training
     training_set = pq.read_table(artifacts / "training_set" / "training_set.parquet")
+    levels = read_levels(artifacts / "training_set" / SEASON)
     split = split_by_time(
         training_set["as_of"].unique().to_pylist(), training.horizon_days, training.holdout_count
     )
@@ -44,8 +47,12 @@ def run(params: Params, artifacts: Path) -> dict:
     for kind in KINDS:
         judged[kind] = fit_model(training_set, split.fit, kind, recipe)
         live[kind], promised = fit_and_score_unseen(training_set, split.live, kind, recipe)
+        season = Season(levels, judged[kind].calibrated_on)
         probability = score(holdout, judged[kind], reasons=0)["probability"]
-        predictions = predictions.append_column(f"{JUDGED}{kind}", probability)
+        probability = season.move(probability.to_numpy(zero_copy_only=False), holdout["as_of"])
+        predictions = predictions.append_column(f"{JUDGED}{kind}", pa.array(probability))
+        season = Season(levels, live[kind].calibrated_on)
+        promised = season.move(promised, unseen["as_of"])
         # The holdout has the newest dates, so its rows are the last.
         newest = pa.array(promised[-holdout.num_rows :])
         predictions = predictions.append_column(f"{LIVE}{kind}", newest)

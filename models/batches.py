@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 
@@ -92,22 +93,25 @@ def _mark(
     return batch.append_column("in_share", pa.array(in_share, pa.bool_()))
 
 
-def batch_scorer(folder: Path, sha256: str, reasons: int) -> Scorer:
-    """A function of the batches of a chunk; the workers read the bundle from ``folder``.
+def batch_scorer(folder: Path, sha256: str, night: date, reasons: int) -> Scorer:
+    """A function of the batches of a chunk; the workers read the bundle from ``folder``, and score
+    as it does on that night.
 
     It takes ``customer_id``, ``is_scorable`` and the features, and gives the columns of
     ``SCORES_SCHEMA`` for every row: all null but the customer where the row is not scorable.
     """
 
     def score_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        bundle = loaded_bundle(folder, sha256)
+        bundle = loaded_bundle(folder, sha256).on(night)
         for batch in batches:
             yield _score_batch(batch, bundle, reasons)
 
     return score_batches
 
 
-def pair_scorer(champion: tuple[Path, str], challenger: tuple[Path, str], reasons: int) -> Scorer:
+def pair_scorer(
+    champion: tuple[Path, str], challenger: tuple[Path, str], night: date, reasons: int
+) -> Scorer:
     """As :func:`batch_scorer`, for two models given by folder and hash, in the same pass.
 
     It takes also ``in_share``: only these customers get reasons from the challenger. Where the
@@ -115,12 +119,12 @@ def pair_scorer(champion: tuple[Path, str], challenger: tuple[Path, str], reason
     """
 
     def score_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        champion_bundle = loaded_bundle(*champion)
+        champion_bundle = loaded_bundle(*champion).on(night)
         for batch in batches:
             columns = _columns(_score_batch(batch, champion_bundle, reasons))
             columns |= {
                 f"{CHALLENGER_PREFIX}{name}": values
-                for name, values in _score_challenger(batch, challenger, reasons).items()
+                for name, values in _score_challenger(batch, challenger, night, reasons).items()
             }
             yield pa.RecordBatch.from_pydict(columns)
 
@@ -128,7 +132,7 @@ def pair_scorer(champion: tuple[Path, str], challenger: tuple[Path, str], reason
 
 
 def _score_challenger(
-    batch: pa.RecordBatch, challenger: tuple[Path, str], reasons: int
+    batch: pa.RecordBatch, challenger: tuple[Path, str], night: date, reasons: int
 ) -> dict[str, pa.Array]:
     nothing = pa.nulls(batch.num_rows, pa.string())
     columns = {"probability": pa.nulls(batch.num_rows, pa.float64())}
@@ -137,6 +141,7 @@ def _score_challenger(
         bundle = _challenger_bundle(*challenger)
     if bundle is None:
         return columns
+    bundle = bundle.on(night)
     in_share = batch["in_share"].to_numpy(zero_copy_only=False)
     try:
         probability = _score_batch(batch, bundle, reasons=0)["probability"]

@@ -1,6 +1,7 @@
 """A bundle: a model with all that is needed to use it, to judge it and to refuse it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from models.calibration import Calibration
 from models.estimators import Estimator, read_estimator
 from models.metrics import XGBOOST
 from models.schema import Feature, schema_from_json
+from models.season import SEASON, Season, moved, read_levels
 from params import Question
 
 # Margins are added up in a fixed order, so they are equal everywhere; the exponential after them
@@ -27,6 +29,10 @@ LIVE_MODEL, JUDGED_MODEL = "model", "judged"
 """The names of the files of the two fits, without the suffix that follows from their kind."""
 
 JUDGED_PROBABILITY = "judged_probability"
+
+# A customer exactly at the threshold is so on every night: moved score and moved threshold are
+# rounded on different ways. Two scores that differ do so by far more.
+TIE_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Judged:
     estimator: Estimator
     calibration: Calibration
     threshold: float
+    season: Season
     learnt_on: tuple[date, ...]
 
     def unseen_from(self, horizon_days: int) -> date:
@@ -57,7 +64,8 @@ class Bundle:
     ``threshold`` is the probability from which a customer is contacted, ``threshold_version``
     the name of that rule, ``contact_share`` the share of the newest date's customers that reached
     it. ``base_rate`` is the share in the holdout for whom the outcome came true: the answer for a
-    customer of whom nothing usable is known.
+    customer of whom nothing usable is known. ``season`` says by how much all of this moves on a
+    night, see ``on``.
     """
 
     folder: Path
@@ -71,7 +79,24 @@ class Bundle:
     threshold: float
     threshold_version: str
     contact_share: float
+    season: Season
     judged: Judged
+
+    def on(self, night: date) -> "Bundle":
+        """As it scores that night: probabilities, threshold and base rate moved by the season.
+
+        The same customers reach the threshold, whatever the step.
+        """
+        step = self.season.step(night)
+        if step == 0.0:
+            return self
+        base_rate, threshold = moved(np.array([self.base_rate, self.threshold]), step)
+        return replace(
+            self,
+            calibration=self.calibration.moved(step),
+            base_rate=float(base_rate),
+            threshold=float(threshold) - TIE_TOLERANCE,
+        )
 
     @property
     def kind(self) -> str:
@@ -115,6 +140,7 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
         )
     if description["kind"] == XGBOOST:
         _check_libraries(folder, description["libraries"])
+    levels = read_levels(folder / SEASON)
     bundle = Bundle(
         folder=folder,
         sha256=expected_sha256,
@@ -127,19 +153,27 @@ def read_bundle(folder: Path, expected_sha256: str) -> Bundle:
         threshold=description["threshold"],
         threshold_version=description["threshold_version"],
         contact_share=description["contact_share"],
-        judged=_judged(folder, description),
+        season=_season(levels, description),
+        judged=_judged(folder, description, levels),
     )
     _check_golden_rows(bundle)
     return bundle
 
 
-def _judged(folder: Path, description: dict) -> Judged:
+def _season(levels: Mapping[date, float], described: dict) -> Season:
+    # Bundles of older code do not say it, and have no levels either.
+    days = described.get("calibrated_on", [])
+    return Season(levels, tuple(date.fromisoformat(day) for day in days))
+
+
+def _judged(folder: Path, description: dict, levels: Mapping[date, float]) -> Judged:
     judged = description["judged"]
     return Judged(
         schema=schema_from_json(judged["schema"]),
         estimator=read_estimator(description["kind"], folder / JUDGED_MODEL),
         calibration=Calibration(**judged["calibration"]),
         threshold=judged["threshold"],
+        season=_season(levels, judged),
         learnt_on=tuple(date.fromisoformat(day) for day in description["origin"]["as_of"]["fit"]),
     )
 

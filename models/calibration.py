@@ -27,6 +27,10 @@ class Calibration:
         """The log-odds of the probabilities, as float64."""
         return self.slope * margin.astype(np.float64) + self.intercept
 
+    def moved(self, step: float) -> "Calibration":
+        """With all log-odds moved by ``step``."""
+        return Calibration(self.slope, self.intercept + step)
+
 
 def calibrate(margin: np.ndarray, label: np.ndarray) -> Calibration:
     """The calibration under which ``label`` (0 or 1, both present) is likeliest.

@@ -1,5 +1,6 @@
 """The model card: what a person should know before trusting a score. As Markdown and as a page."""
 
+import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ def card_sections(description: dict, metrics: dict) -> list[Section]:
         _slices(metrics["slices"], question),
         _fairness(metrics["groups"], question),
         _calibration(metrics, question),
+        _season(description.get("season"), description.get("calibrated_on", [])),
         _features(description["schema"]),
         _hears(description["hears"]),
         _limits(description),
@@ -276,6 +278,31 @@ def _calibration(metrics: dict, question: Question) -> Section:
                     for bin in metrics["calibration_curve"]
                 ],
                 first_number=0,
+            ),
+        ],
+    )
+
+
+def _season(steps: dict[str, float] | None, calibrated_on: list[str]) -> Section:
+    if steps is None:
+        return Section(
+            "Season",
+            [
+                "Probabilities have the level of the newest weeks all year round: the same weeks a "
+                "year before are not known, or training.seasonal_prior is off."
+            ],
+        )
+    return Section(
+        "Season",
+        [
+            f"Probabilities have the level of the weeks of calibration, {_dates(calibrated_on)}. "
+            "For a night the odds of everybody are multiplied by one number: how the odds changed "
+            "a year ago from those weeks to that night's. Threshold and base rate move along, so "
+            "who is contacted does not depend on it.",
+            Table(
+                ["night", "odds times"],
+                [[day, f"{math.exp(step):.2f}"] for day, step in steps.items()],
+                first_number=1,
             ),
         ],
     )

@@ -38,11 +38,12 @@ FOLDS = 3
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A calibrated model, not yet judged."""
+    """A calibrated model, not yet judged; ``calibrated_on`` are the dates that calibrated it."""
 
     schema: tuple[Feature, ...]
     estimator: Estimator
     calibration: Calibration
+    calibrated_on: tuple[date, ...]
 
     @property
     def kind(self) -> str:
@@ -61,6 +62,7 @@ class FittedModel:
             "kind": self.kind,
             "schema": schema_to_json(self.schema),
             "calibration": asdict(self.calibration),
+            "calibrated_on": [str(day) for day in self.calibrated_on],
         }
         write_json(folder / "fit.json", description)
 
@@ -72,6 +74,7 @@ class FittedModel:
             schema_from_json(description["schema"]),
             read_estimator(description["kind"], folder / "model"),
             Calibration(**description["calibration"]),
+            tuple(date.fromisoformat(day) for day in description["calibrated_on"]),
         )
 
 
@@ -181,7 +184,8 @@ def fit_and_score_unseen(
         found.append(fitted.rounds if isinstance(fitted, Trees) else 0)
     estimator = teach(matrix, label, weight, rounds=sorted(found)[FOLDS // 2])
     calibration = calibrate(margin[calibrates], label[calibrates])
-    return FittedModel(schema, estimator, calibration), calibration.probability(margin)
+    model = FittedModel(schema, estimator, calibration, tuple(newest))
+    return model, calibration.probability(margin)
 
 
 def _teach(

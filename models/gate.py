@@ -238,10 +238,12 @@ def gate_page(verdict: GateVerdict, version: str, champion: str | None, question
 
 
 def _scored(rows: pa.Table, models: Mapping[str, Bundle]) -> pd.DataFrame:
-    """The rows and, by each model's judged fit, ``p_<name>``; NaN where it gives none."""
+    """The rows and, by each model's judged fit on the night of the row's date, ``p_<name>``; NaN
+    where it gives none."""
     probabilities = {
-        f"p_{name}": score(rows, model.judged, reasons=0)["probability"].to_numpy(
-            zero_copy_only=False
+        f"p_{name}": model.judged.season.move(
+            score(rows, model.judged, reasons=0)["probability"].to_numpy(zero_copy_only=False),
+            rows["as_of"],
         )
         for name, model in models.items()
     }
@@ -249,7 +251,8 @@ def _scored(rows: pa.Table, models: Mapping[str, Bundle]) -> pd.DataFrame:
 
 
 def _live_scores(rows: pa.Table | pd.DataFrame, model: Bundle) -> np.ndarray:
-    """What nights would get; NaN where there is no score."""
+    """What nights would get before the season moves scores and threshold alike; NaN where there is
+    no score."""
     return score(rows, model, reasons=0)["probability"].to_numpy(zero_copy_only=False)
 
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from models.fit import FittedModel
 from models.judge import calibration_curve, judge_groups
 from models.metrics import JUDGED
 from models.schema import schema_to_json
+from models.season import SEASON, YEAR, Season, read_levels
 from params import Params
 
 GOLDEN_FEATURES = ("golden_activity.parquet", "golden_features.parquet")
@@ -59,7 +61,7 @@ def write_bundle(
     judged: FittedModel,
     holdout: pa.Table,
     predictions: pd.DataFrame,
-    golden_features: Path,
+    training_set: Path,
     metrics: dict,
     origin: Origin,
     hears: dict,
@@ -74,8 +76,9 @@ def write_bundle(
         holdout: As-of date, customer, features and label, ordered by date and customer. Those of
             the newest date become the reference for drift and the golden rows; a sample of all,
             customers by number, is what this model and another will be judged on.
-        predictions: Of the same rows: ``label`` and, by kind, the judged model's probability.
-        golden_features: Folder with the golden files of the features.
+        predictions: Of the same rows: ``label`` and, by kind, the judged model's probability on
+            the night of the row's date.
+        training_set: Folder with the golden files of the features, and the season.
         metrics: What ``judge`` found.
         origin: What went in.
         hears: ``power``, ``deaf`` and ``fading``: which changes its monitors notice, for the card.
@@ -88,6 +91,8 @@ def write_bundle(
     newest = holdout.filter(pc.equal(holdout["as_of"], pc.max(holdout["as_of"])))
     probability, before = (score(newest, fit, reasons=0)["probability"] for fit in (live, judged))
     after, earlier = (each.to_numpy(zero_copy_only=False) for each in (probability, before))
+    levels = read_levels(training_set / SEASON)
+    season, judged_season = (Season(levels, fit.calibrated_on) for fit in (live, judged))
     # Whom to contact goes by the order of the customers; that the live fit has seen their labels
     # changes the order, not how many a share of them is.
     threshold = contact_threshold(after, share)
@@ -100,6 +105,8 @@ def write_bundle(
         "question": params.training.question.model_dump(),
         "schema": schema_to_json(live.schema),
         "calibration": asdict(live.calibration),
+        "calibrated_on": [str(day) for day in live.calibrated_on],
+        "season": _steps_to_come(season, newest["as_of"][0].as_py()),
         "rounds": live.rounds,
         "base_rate": float(predictions["label"].mean()),
         "contact_share": share,
@@ -108,9 +115,12 @@ def write_bundle(
         "judged": {
             "schema": schema_to_json(judged.schema),
             "calibration": asdict(judged.calibration),
+            "calibrated_on": [str(day) for day in judged.calibrated_on],
             "threshold": judged_threshold,
         },
-        "second_fit": _second_fit(earlier, after, share),
+        "second_fit": _second_fit(
+            judged_season.move(earlier, newest["as_of"]), season.move(after, newest["as_of"]), share
+        ),
         "hears": hears,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "origin": asdict(origin),
@@ -131,8 +141,8 @@ def write_bundle(
     write_json(folder / "metrics.json", metrics)
     for name, fit in ((LIVE_MODEL, live), (JUDGED_MODEL, judged)):
         fit.estimator.write((folder / name).with_suffix(fit.estimator.suffix))
-    for file in GOLDEN_FEATURES:
-        shutil.copyfile(golden_features / file, folder / file)
+    for file in (*GOLDEN_FEATURES, SEASON):
+        shutil.copyfile(training_set / file, folder / file)
     (folder / "model_card.md").write_text(model_card(description, metrics), encoding="utf-8")
 
     features = newest.select([feature.name for feature in live.schema])
@@ -143,6 +153,16 @@ def write_bundle(
     _write_parquet(sample, folder / "reference.parquet")
     to_judge = _sample(_without_identity(holdout), HOLDOUT_ROWS, params.training.seed)
     _write_parquet(to_judge, folder / "holdout.parquet")
+
+
+def _steps_to_come(season: Season, newest: date) -> dict[str, float] | None:
+    """By the first days of the months of the year after the newest date, the step of that night;
+    None if the season is not known."""
+    if not season.is_known:
+        return None
+    months = [newest.year * 12 + newest.month + n for n in range(12)]
+    days = [date(month // 12, month % 12 + 1, 1) for month in months]
+    return {str(day): season.step(day) for day in days if day <= newest + YEAR}
 
 
 def _second_fit(before: np.ndarray, after: np.ndarray, share: float) -> dict[str, float]:

@@ -158,6 +158,7 @@ def test_what_is_trained_is_a_bundle_of_trees_that_have_beaten_the_simpler_kinds
         "model.ubj",
         "model_card.md",
         "reference.parquet",
+        "season.json",
     }
 
 

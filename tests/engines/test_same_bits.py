@@ -21,7 +21,7 @@ from expectations.repeats import mark_repeated
 from expectations.split import Layout, split_lines
 from features.activity import summarise_activity
 from features.build import build_features
-from features.labels import known_after, label_outcomes
+from features.labels import count_outcomes, known_after, label_outcomes
 from jobs import measure_performance, measure_quality, score_customers
 from lake import write_deliveries, write_sorted
 from models.arms import bucket_column
@@ -286,6 +286,7 @@ def test_features_and_labels(same, history):
             rows(described),
             *[rows(label_outcomes(frame, AS_OFS, question)) for question in QUESTIONS],
             *[rows(known_after(frame, AS_OFS[0], question)) for question in QUESTIONS],
+            *[rows(count_outcomes(frame, AS_OFS, 365, question)) for question in QUESTIONS],
             rows(unscorable(spark, described.drop("as_of"))),
         )
 

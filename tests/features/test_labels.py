@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from features.labels import known_after, label_outcomes
+from features.build import build_features
+from features.labels import count_outcomes, known_after, label_outcomes
 from params import FIRST_QUESTION, Question
 from tests.features.visits import AS_OF, activity, visit
 
@@ -34,6 +35,35 @@ def test_each_as_of_date_has_a_label_of_its_own(spark):
     days = [AS_OF - timedelta(1), AS_OF, AS_OF + timedelta(10)]
     labels = label_outcomes(activity(spark, rows), days, FIRST_QUESTION).collect()
     assert {row.as_of: row.label for row in labels} == dict(zip(days, (1, 0, 1), strict=True))
+
+
+@pytest.mark.parametrize("question", [FIRST_QUESTION, SPEND, RETURN])
+def test_counted_is_who_has_features_and_whose_label_is_one(spark, question):
+    """Customers of whom one is active until 300 days later, one sends back and one never bought."""
+    rows = [
+        visit("often", on=AS_OF + timedelta(days), micros=60_000_000)
+        for days in (-300, -20, 0, 1, 12)
+    ]
+    rows += [visit("once", on=AS_OF - timedelta(65))]
+    rows += [
+        visit("sends back", on=AS_OF - timedelta(3)),
+        visit("sends back", on=AS_OF + timedelta(9), invoices=(), return_micros=5),
+        visit("never bought", on=AS_OF, invoices=(), return_micros=5),
+        visit("new", on=AS_OF + timedelta(5), micros=60_000_000),
+    ]
+    frame = activity(spark, rows)
+    days = [AS_OF + timedelta(n) for n in (-10, 0, 300)]
+    described = build_features(frame, days, 365).select("as_of", "customer_id")
+    labels = label_outcomes(frame, days, question)
+    expected = {}
+    for row in described.join(labels, on=["as_of", "customer_id"]).collect():
+        customers, came_true = expected.get(row.as_of, (0, 0))
+        expected[row.as_of] = (customers + 1, came_true + row.label)
+
+    counts = count_outcomes(frame, days, 365, question).collect()
+    assert {row.as_of: (row.customers, row.came_true) for row in counts} == expected
+    assert expected[AS_OF][0] == 3
+    assert expected[AS_OF][1] == 1
 
 
 def test_of_a_spend_all_purchases_within_the_horizon_count_together(spark):

@@ -25,6 +25,7 @@ from models.judge import judge
 from models.metrics import JUDGED, KINDS, LIVE, XGBOOST
 from models.packing import Origin, write_bundle
 from models.registry import Registry, Trained
+from models.season import SEASON
 from models.split import split_by_time
 from monitoring.drift import DRIFT_THRESHOLDS
 from monitoring.performance import ESTIMATE_BIAS
@@ -71,6 +72,7 @@ def write_model(
     golden.mkdir()
     for name in ("golden_activity.parquet", "golden_features.parquet"):
         pq.write_table(holdout.slice(0, 3), golden / name)
+    write_json(golden / SEASON, {})
     folder.mkdir()
     write_bundle(
         folder,

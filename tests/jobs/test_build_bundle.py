@@ -1,5 +1,6 @@
 """From a training set to a bundle: the simplest kind that is not clearly beaten, of any shop."""
 
+import math
 from datetime import date, timedelta
 
 import numpy as np
@@ -12,10 +13,12 @@ from jobs import build_bundle, evaluate_model, train_model
 from lake import read_json, write_json
 from models.apply import score
 from models.bundle import read_bundle, read_holdout
+from models.bundle_hash import bundle_sha256
 from models.fit import FittedModel
 from models.gate import judge_challenger
 from models.golden import GoldenRun
-from models.metrics import KINDS
+from models.metrics import JUDGED, KINDS
+from models.season import SEASON, YEAR, moved
 from params import Params, read_params
 
 
@@ -57,7 +60,9 @@ def certain(recency: np.ndarray, _spend: np.ndarray) -> np.ndarray:
     return (recency < 100).astype(float)
 
 
-def write_inputs(artifacts, chance=hump, customers: int = 500) -> None:
+def write_inputs(
+    artifacts, chance=hump, customers: int = 500, season: dict[str, dict] | None = None
+) -> None:
     """A training set in which ``chance`` says who buys."""
     random = np.random.default_rng(2)
     parts = []
@@ -85,6 +90,7 @@ def write_inputs(artifacts, chance=hump, customers: int = 500) -> None:
     window = {"source": "generated", "training_until": "2026-05-31"}
     write_json(artifacts / "training_window.json", window)
     write_json(folder / "left_out.json", {"2025-12-02": "12 of 365 days of deliveries"})
+    write_json(folder / SEASON, season or {})
 
 
 def train(artifacts) -> dict:
@@ -104,6 +110,45 @@ def test_trees_that_know_more_become_a_bundle(tmp_path):
     assert description["origin"]["as_of"]["live"][-1] == "2026-05-01"
     card = (tmp_path / "bundle" / "model_card.md").read_text()
     assert "Left out, neither teaching nor judging: 2025-12-02, too little history." in card
+
+
+def seasons() -> dict[str, dict[str, int]]:
+    """A year before the dates of training: a quarter bought, then more every 30 days."""
+    days = [date(2026, 1, 1) + timedelta(30 * n) - YEAR for n in range(17)]
+    return {
+        str(day): {"customers": 4000, "came_true": 1000 + 100 * n} for n, day in enumerate(days)
+    }
+
+
+def test_a_season_is_in_the_bundle_and_on_its_card_and_moves_what_is_judged(tmp_path):
+    write_inputs(tmp_path / "plain")
+    write_inputs(tmp_path / "seasonal", season=seasons())
+    train(tmp_path / "plain")
+    train(tmp_path / "seasonal")
+    folder = tmp_path / "seasonal" / "bundle"
+    bundle = read_bundle(folder, bundle_sha256(folder))
+    assert bundle.season.calibrated_on == tuple(
+        date.fromisoformat(day) for day in read_json(folder / "bundle.json")["calibrated_on"]
+    )
+
+    steps = read_json(folder / "bundle.json")["season"]
+    assert next(iter(steps)) == "2026-06-01"
+    assert list(steps.values()) == sorted(steps.values())
+    assert list(steps)[-1] == "2027-04-01"
+    assert bundle.season.step(date(2026, 6, 1)) == steps["2026-06-01"] > 0
+    card = (folder / "model_card.md").read_text()
+    assert f"| 2026-12-01 | {math.exp(steps['2026-12-01']):.2f} |" in card
+    plain = (tmp_path / "plain" / "bundle" / "model_card.md").read_text()
+    assert "Probabilities have the level of the newest weeks all year round" in plain
+
+    kind = f"{JUDGED}{bundle.kind}"
+    before, after = (
+        pq.read_table(tmp_path / name / "model" / "holdout_predictions.parquet")[kind].to_numpy()
+        for name in ("plain", "seasonal")
+    )
+    step = bundle.judged.season.step(date(2026, 5, 1))
+    assert step > 0
+    assert after == pytest.approx(moved(before, step), abs=1e-12)
 
 
 def test_the_live_fit_has_learnt_what_happened_last_and_the_judged_one_has_not(tmp_path):

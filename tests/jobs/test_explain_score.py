@@ -9,13 +9,16 @@ import pytest
 import sqlalchemy as sa
 
 import warehouse
-from jobs import explain_score, load_history
+from jobs import explain_score, load_history, score_customers
 from jobs.explain_score import NothingToExplain, explain
 from lake import rows_where
+from models.bundle_hash import bundle_sha256
 from models.sections import SCREEN, sections_page, sections_text
 from records import RunRecord, StageRecord
 from settings import PROJECT_ROOT
 from tests.jobs.small_shop import NIGHTS, PARAMS, bought, deliver, run_night
+from tests.records import finish
+from tests.seasons import with_season
 
 NEWEST = NIGHTS[-1]
 
@@ -90,6 +93,25 @@ def test_a_score_that_is_not_what_the_model_says_is_shouted_at(shop):
     assert "NOT the score, 0.123456" in joined(screen(shop, "ada"))
 
 
+def test_a_score_moved_by_the_season_adds_up_and_says_by_how_much(spark, shop):
+    root = shop.data_root
+    engine = warehouse.connect(shop.warehouse_url)
+    record = RunRecord.read(root, NEWEST, warehouse.current_run(engine, NEWEST))
+    champion = root / "bundles" / record.bundle_sha256
+    seasonal = with_season(champion, root / "bundles" / "seasonal", NEWEST)
+    sha256 = bundle_sha256(seasonal)
+    seasonal.rename(root / "bundles" / sha256)
+    again = record.model_copy(update={"run_id": "seasonal", "bundle_sha256": sha256})
+    again.write(root)
+    built = StageRecord.read(root, record, "build_features")
+    finish(root, again, "build_features", **built.pieces)
+    score_customers.run(spark, shop, PARAMS, again)
+    text = joined(screen(shop, "ada", run_id="seasonal"))
+    assert "NOT the score" not in text
+    assert "of which +1.0973 for the season" in text
+    assert "season, of the log-odds: +0.0000 -> +1.0973" in text
+
+
 def test_a_version_that_was_asked_for_by_name_is_not_shown_as_the_champion(shop):
     run_id = warehouse.current_run(warehouse.connect(shop.warehouse_url), NEWEST)
     record = RunRecord.read(shop.data_root, NEWEST, run_id)
@@ -118,9 +140,11 @@ def test_a_changed_model_and_rule_are_named(shop_settings):
     )
     score = replace(seen.score, model_version="v1.1.0", arm="challenger")
     record = seen.record.model_copy(update={"params_sha256": "f" * 64})
-    before = explain_score.rules_used(seen.record, seen.score)
-    assert explain_score.rules_changed(before, explain_score.rules_used(record, score)) == [
+    later = replace(seen, record=record, season_step=0.25)
+    before = explain_score.rules_used(seen, seen.score)
+    assert explain_score.rules_changed(before, explain_score.rules_used(later, score)) == [
         "model: champion v1.0.0 -> challenger v1.1.0",
+        "season, of the log-odds: +0.0000 -> +0.2500",
         f"parameters: {seen.record.params_sha256[:12]} -> {'f' * 12}",
     ]
 

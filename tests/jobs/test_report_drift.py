@@ -16,11 +16,13 @@ from jobs import report_drift
 from lake import read_json
 from models.bundle import read_bundle
 from models.bundle_hash import bundle_sha256
+from models.season import moved
 from monitoring.quality import QualityFinding
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from tests.harm import HARMS
 from tests.records import finish, put_dataset, run_record
+from tests.seasons import with_season
 from tests.warehouse.nights import a_run, predictions
 from warehouse.tables import DRIFT
 
@@ -36,13 +38,18 @@ def published(deployed, model_shop):
     """Publishes a run over customers with the features of the model's reference, or others."""
 
     def publish(
-        run_id="r1", is_published=True, night=NIGHT, challenger=None, **changed
+        run_id="r1",
+        is_published=True,
+        night=NIGHT,
+        challenger=None,
+        model=model_shop / "fitting",
+        **changed,
     ) -> RunRecord:
-        sha256 = bundle_sha256(model_shop / "fitting")
+        sha256 = bundle_sha256(model)
         folder = deployed.data_root / "bundles" / sha256
         if not folder.exists():
             folder.parent.mkdir()
-            folder.symlink_to(model_shop / "fitting")
+            folder.symlink_to(model)
         bundle = read_bundle(folder, sha256)
         record = run_record(night, run_id=run_id, bundle_sha256=sha256, challenger=challenger)
         reference = pq.read_table(folder / "reference.parquet")
@@ -54,7 +61,9 @@ def published(deployed, model_shop):
         probability = reference["probability"].to_pylist()
         if challenger:
             probability = [0.01] * len(ids)
-        contacted = [value >= bundle.threshold for value in probability]
+        step = bundle.season.step(night)
+        probability = [moved(value, step) for value in probability]
+        contacted = [value >= bundle.on(night).threshold for value in probability]
         batch = predictions(*ids, probability=probability, is_contacted=contacted)
         root = deployed.data_root
         customers = features.append_column("customer_id", [ids])
@@ -90,6 +99,21 @@ def test_the_customers_of_the_reference_are_steady(deployed, published):
     assert {finding["value"] for finding in told["reference"]["findings"]} == {0.0}
     assert told["same_weekday"] is None
     assert set(kept_drift(deployed, record).values()) == {"steady"}
+
+
+def test_what_the_season_moves_is_no_drift(deployed, published, model_shop, tmp_path):
+    """The odds of everybody are three times those of the reference, as a year ago."""
+    model = with_season(model_shop / "fitting", tmp_path / "seasonal", NIGHT)
+    record = published(model=model)
+    piece = StageRecord.read(deployed.data_root, record, "score_customers").pieces["predictions"]
+    told = pq.read_table(deployed.data_root / piece.files[0].path)["probability"].to_numpy()
+    reference = pq.read_table(model / "reference.parquet")["probability"].to_numpy()
+    assert told.mean() > 1.2 * reference.mean()
+
+    facts = report_drift.run(deployed, PARAMS, record)
+    assert facts["verdict"] == "steady"
+    page = deployed.data_root / f"reports/{NIGHT}/r1/drift/drift.json"
+    assert {each["value"] for each in read_json(page)["reference"]["findings"]} == {0.0}
 
 
 def test_page_file_warehouse_and_record_agree_on_a_column_that_moved(deployed, published):

@@ -1,5 +1,6 @@
 """Scoring a night: everyone gets a score, the same on any cluster, and one can tell where from."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -29,11 +30,13 @@ from models.batches import batch_scorer, pair_scorer
 from models.bundle import read_bundle
 from models.bundle_hash import BundleRefused, bundle_sha256
 from models.control import control_column, is_control
+from models.season import SEASON, moved
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from settings import Settings
 from tests.harm import HARMS
 from tests.records import finish, put_dataset, run_record
+from tests.seasons import with_season
 from tests.warehouse.nights import predictions as published_predictions
 
 NIGHT = date(2026, 8, 1)
@@ -78,6 +81,7 @@ def bundle(tmp_path_factory) -> Path:
     for name in ("golden_activity.parquet", "golden_features.parquet"):
         pq.write_table(parts[0].slice(0, 3), training_set / name)
     write_json(training_set / "left_out.json", {})
+    write_json(training_set / SEASON, {})
     window = {"source": "generated", "training_until": "2026-05-31"}
     write_json(artifacts / "training_window.json", window)
     train_model.run(PARAMS, artifacts)
@@ -184,6 +188,51 @@ def test_everyone_gets_the_score_of_the_bundle_in_the_order_of_their_ids(night, 
         if i != 7:
             assert row.items() >= (expected[i] | {"status": "scored"}).items()
     assert len(found) == 300
+
+
+@pytest.fixture(scope="module")
+def seasonal(bundle, tmp_path_factory) -> Path:
+    """The same model, with three times the odds on this night."""
+    return with_season(bundle, tmp_path_factory.mktemp("season") / "bundle", NIGHT)
+
+
+def test_a_season_moves_every_probability_and_leaves_places_decisions_and_reasons_alone(
+    spark, night, seasonal
+):
+    record = open_run(spark, night.settings, seasonal, night.customers, run_id="seasonal")
+    facts = score_customers.run(spark, night.settings, PARAMS, record)
+    assert facts["season_step"] == pytest.approx(math.log(3), abs=0.01)
+    before = night.predictions
+    after = predictions(night.settings, record).to_pandas()
+    assert after["status"].tolist() == before["status"].tolist()
+    expected = moved(before["probability"].to_numpy(), facts["season_step"])
+    assert after["probability"].to_numpy() == pytest.approx(expected, abs=1e-12)
+    same = ["customer_id", "decile", "is_contacted", *score_customers.REASONS]
+    pd.testing.assert_frame_equal(after[same], before[same])
+
+    threshold = moved(night.facts["threshold"], facts["season_step"])
+    assert facts["threshold"] == pytest.approx(threshold, abs=1e-11)
+    assert facts["threshold_version"] == night.facts["threshold_version"]
+    assert night.facts["season_step"] == 0.0
+
+
+def test_each_of_two_models_is_moved_by_its_own_season(spark, night, bundle, seasonal):
+    record = open_run(
+        spark,
+        *(night.settings, bundle, night.customers),
+        run_id="of two",
+        challenger=(seasonal, 50),
+    )
+    facts = score_customers.run(spark, night.settings, PARAMS, record)
+    both = predictions(night.settings, record, catalog.ARM_SCORES).to_pandas()
+    step = facts["challenger"]["season_step"]
+    assert (facts["season_step"], step) == (0.0, pytest.approx(math.log(3), abs=0.01))
+    expected = moved(both["champion_probability"].to_numpy(), step)
+    assert both["challenger_probability"].to_numpy() == pytest.approx(expected, abs=1e-12)
+    contacted = both["champion_is_contacted"].tolist()
+    assert both["challenger_is_contacted"].tolist() == contacted
+    assert any(contacted)
+    assert facts["challenger"]["unfit"] == []
 
 
 def test_who_cannot_be_scored_and_has_no_history_gets_the_prior(night, bundle):
@@ -382,7 +431,8 @@ def test_workers_read_the_features_and_the_model_once(
 @pytest.mark.parametrize("reasons", [0, 1, 3])
 def test_a_batch_has_as_many_reasons_as_asked_for(bundle, reasons):
     rows = pa.table({**customers(30, seed=7), "is_scorable": [True] * 29 + [False]})
-    [scored] = batch_scorer(bundle, bundle_sha256(bundle), reasons)(iter(rows.to_batches()))
+    scorer = batch_scorer(bundle, bundle_sha256(bundle), NIGHT, reasons)
+    [scored] = scorer(iter(rows.to_batches()))
     for rank in (1, 2, 3):
         assert scored[f"reason_{rank}"].null_count == (1 if rank <= reasons else 30)
     assert scored["probability"].null_count == 1
@@ -517,8 +567,8 @@ def test_a_challenger_that_fails_while_scoring_scores_nobody_and_the_champion_ev
     rows = pa.table(
         {**customers(30, seed=7), "is_scorable": [True] * 30, "in_share": [True] * 30}
     ).to_batches()
-    [alone] = batch_scorer(*trusted, 3)(iter(rows))
-    [paired] = pair_scorer(trusted, (bundle, "not its hash"), 3)(iter(rows))
+    [alone] = batch_scorer(*trusted, NIGHT, 3)(iter(rows))
+    [paired] = pair_scorer(trusted, (bundle, "not its hash"), NIGHT, 3)(iter(rows))
     for name in alone.schema.names:
         assert paired[name] == alone[name]
     for name in ("probability", "reason_1", "reason_3"):
@@ -534,7 +584,7 @@ def test_a_challenger_that_cannot_be_loaded_is_tried_once_not_with_every_batch(
         {**customers(30, seed=7), "is_scorable": [True] * 30, "in_share": [True] * 30}
     ).to_batches(max_chunksize=10)
     for _ in range(2):
-        for paired in pair_scorer(trusted, absent, 3)(iter(rows)):
+        for paired in pair_scorer(trusted, absent, NIGHT, 3)(iter(rows)):
             assert paired["challenger_probability"].null_count == 10
     assert caplog.text.count("cannot be loaded") == 1
     assert "BundleRefused" in caplog.text

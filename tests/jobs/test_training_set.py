@@ -268,6 +268,7 @@ def test_the_same_window_gives_the_same_bytes_in_another_process_on_another_engi
         "golden_activity.parquet",
         "golden_features.parquet",
         "left_out.json",
+        "season.json",
         "training_set.parquet",
     ]
 
@@ -315,6 +316,45 @@ def test_dates_whose_windows_begin_before_the_lake_are_left_out_and_named(
     assert facts["left_out"] == without
     assert list(facts["as_of"]) == [str(UNTIL - timedelta(10)), str(UNTIL - timedelta(5))]
     assert json.loads((tmp_path / "training_set/left_out.json").read_text()) == without
+
+
+def counts_of(artifacts) -> dict[str, dict[str, int]]:
+    return json.loads((artifacts / "training_set/season.json").read_text())
+
+
+@pytest.mark.usefixtures("lake")
+def test_the_season_is_counted_on_the_dates_with_half_of_the_days_in_which_one_is_active(
+    spark, settings, params, tmp_path
+):
+    """Of twelve who buy every n-th day, and of one who stops, by the definition of the label."""
+    list_training_window.run(settings, params, tmp_path)
+    build_training_set.run(spark, settings, params, tmp_path)
+    first = FIRST + timedelta(ACTIVE_DAYS // 2 - 1)
+    dates = [UNTIL - timedelta(days) for days in (25, 20, 15, 10, 5)]
+    assert dates[0] >= first > dates[0] - timedelta(5)
+    bought = {(one["customer_id"], one["activity_on"]) for one in known_visits()}
+    expected = {}
+    for day in dates:
+        active = {name for name, on in bought if day - timedelta(ACTIVE_DAYS) < on <= day}
+        buyers = {name for name, on in bought if day < on <= day + timedelta(HORIZON_DAYS)}
+        expected[str(day)] = {"customers": len(active), "came_true": len(active & buyers)}
+    assert counts_of(tmp_path) == expected
+
+
+@pytest.mark.usefixtures("lake")
+def test_where_no_prior_is_asked_for_no_season_is_counted(spark, settings, params, tmp_path):
+    list_training_window.run(settings, params, tmp_path)
+    build_training_set.run(spark, settings, with_training(params, seasonal_prior=False), tmp_path)
+    assert counts_of(tmp_path) == {}
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_date_whose_outcome_an_incident_spoils_is_not_counted(spark, settings, params, tmp_path):
+    an_incident(settings, UNTIL - timedelta(18), "transactions", "customer_id")
+    list_training_window.run(settings, params, tmp_path)
+    build_training_set.run(spark, settings, with_training(params, wrong_day_reach=1), tmp_path)
+    counted = [str(UNTIL - timedelta(days)) for days in (25, 15, 10, 5)]
+    assert list(counts_of(tmp_path)) == counted
 
 
 @pytest.mark.usefixtures("lake")

@@ -20,6 +20,7 @@ from models.fit import Recipe, fit_model, rows_of
 from models.judge import judge
 from models.metrics import JUDGED, KINDS, LIVE, XGBOOST
 from models.packing import Origin, contact_threshold, threshold_version, write_bundle
+from models.season import SEASON
 from models.split import split_by_time
 from params import FIRST_QUESTION, read_params
 from tests.models.conftest import AS_OF
@@ -52,6 +53,7 @@ def write(training_set: pa.Table, folder: Path, kind: str = XGBOOST) -> Path:
     golden.mkdir()
     for name in ("golden_activity.parquet", "golden_features.parquet"):
         pq.write_table(pa.table({"customer_id": ["c1"]}), golden / name)
+    write_json(golden / SEASON, {})
     folder.mkdir()
     write_bundle(
         folder,

@@ -1,6 +1,7 @@
 """The gate: who may score beside the champion, on rows that neither has seen, and why not."""
 
 import json
+import math
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from markupsafe import escape
+from sklearn.metrics import log_loss
 
 from models.apply import score
 from models.bundle import Bundle, Judged
@@ -29,6 +31,7 @@ from models.golden import GoldenRun
 from models.judge import judge_rows
 from models.metrics import XGBOOST
 from models.packing import contact_threshold
+from models.season import YEAR, Season, moved
 from models.split import Split, split_by_time
 from params import FIRST_QUESTION, Question, read_params
 from tests.models.conftest import AS_OF
@@ -62,7 +65,10 @@ def fitted(training_set: pa.Table, rounds: int, split: Split = SPLIT) -> Bundle:
         threshold=threshold,
         threshold_version="12345678",
         contact_share=0.2,
-        judged=Judged(model.schema, model.estimator, model.calibration, threshold, split.fit),
+        season=Season(),
+        judged=Judged(
+            model.schema, model.estimator, model.calibration, threshold, Season(), split.fit
+        ),
     )
 
 
@@ -119,6 +125,25 @@ def test_a_tie_keeps_the_champion(strong, rows):
     verdict = judged(strong, strong, rows)
     assert broken(verdict) == ["clearly better"]
     assert "no clear improvement, so the champion stays" in verdict.reasons[0]
+
+
+def test_each_is_judged_with_the_level_of_its_own_season(strong, rows):
+    """On the newest date the champion's odds are three times what they should be."""
+    newest = max(SPLIT.holdout)
+    levels = {day - YEAR: 0.0 for day in (*SPLIT.fit, *SPLIT.holdout)} | {
+        newest - YEAR: math.log(3)
+    }
+    season = Season(levels, SPLIT.fit)
+    wrong = replace(strong, judged=replace(strong.judged, season=season))
+    verdict = judged(strong, wrong, rows)
+    assert verdict.metrics["difference"]["log_loss"]["high"] < 0
+    assert verdict.is_passed
+
+    probability = score(rows, strong.judged, reasons=0)["probability"].to_numpy()
+    is_newest = np.array([day == newest for day in rows["as_of"].to_pylist()])
+    expected = np.where(is_newest, moved(probability, math.log(3)), probability)
+    found = verdict.metrics["champion"]["log_loss"]["value"]
+    assert found == pytest.approx(log_loss(rows["label"].to_numpy(), expected), abs=1e-5)
 
 
 @pytest.fixture(scope="module")
