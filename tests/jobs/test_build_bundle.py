@@ -17,7 +17,7 @@ from models.bundle_hash import bundle_sha256
 from models.fit import FittedModel
 from models.gate import judge_challenger
 from models.golden import GoldenRun
-from models.metrics import JUDGED, KINDS
+from models.metrics import JUDGED, KINDS, LIVE
 from models.season import SEASON, YEAR, moved
 from params import Params, read_params
 
@@ -149,6 +149,15 @@ def test_a_season_is_in_the_bundle_and_on_its_card_and_moves_what_is_judged(tmp_
     step = bundle.judged.season.step(date(2026, 5, 1))
     assert step > 0
     assert after == pytest.approx(moved(before, step), abs=1e-12)
+
+    before, after = (
+        pq.read_table(tmp_path / name / "model" / "unseen_predictions.parquet")
+        for name in ("plain", "seasonal")
+    )
+    kind = f"{LIVE}{bundle.kind}"
+    expected = bundle.season.move(before[kind].to_numpy(), before["as_of"])
+    assert after[kind].to_numpy() == pytest.approx(expected, abs=1e-12)
+    assert after[kind].to_numpy().mean() < before[kind].to_numpy().mean()
 
 
 def test_the_live_fit_has_learnt_what_happened_last_and_the_judged_one_has_not(tmp_path):
