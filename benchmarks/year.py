@@ -418,7 +418,7 @@ class Deployment:
         self.incidents[night] = self.find_incidents(night, current)
         reference = pd.read_parquet(bundle.folder / "reference.parquet")
         reference["is_contacted"] = reference["probability"] >= bundle.threshold
-        thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
+        thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS)).on(night)
         before = self.weeks_before(night)
         found = find_drift_of_both(
             reference, before, current, thresholds, params.drift, bundle.categories

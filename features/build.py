@@ -37,6 +37,10 @@ FEATURES = (
 
 CATEGORICAL = ("country",)
 
+SEASONAL = ("purchase_days_year_ago_30d",)
+"""Features that tell the season: how they move over a year is what happened a year ago, and no news
+of the customers."""
+
 
 def names_of(source: Source | None) -> tuple[str, ...]:
     """The features of a source: all but those over columns that it has not.

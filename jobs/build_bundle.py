@@ -6,6 +6,7 @@ writes artifacts/bundle. Started by DVC.
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.build import FEATURES, features_sha256, names_of
+from features.build import FEATURES, SEASONAL, features_sha256, names_of
 from jobs.entry import job_parser, start
 from lake import file_sha256, read_json, replacing, value_sha256, write_json
 from models.apply import score
@@ -119,7 +120,12 @@ def quiet_thresholds(rows: pa.Table, model: FittedModel, params: Params) -> Thre
     described = rows.select(["as_of", *names]).to_pandas()
     described["probability"] = score(rows, model, reasons=0)["probability"].to_numpy()
     categories = [feature.name for feature in model.schema if feature.kind == "category"]
-    return placebo_thresholds(described, params.drift, categories, params.training.horizon_days)
+    found = placebo_thresholds(described, params.drift, categories, params.training.horizon_days)
+    return replace(
+        found,
+        seasonal=[name for name in SEASONAL if name in names],
+        seen_on=[str(day) for day in sorted(set(described["as_of"]))],
+    )
 
 
 def training_params_sha256(params: Params, source: str) -> str:

@@ -29,6 +29,7 @@ NIGHT_CODE = (
     "models/estimators.py",
     "models/reasons.py",
     "models/schema.py",
+    "models/season.py",
     "models/tree_shap.py",
     "monitoring/rollout.py",
 )

@@ -7,6 +7,7 @@ two nights can be compared. Bins are cut on the reference, and a null is a value
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,10 @@ SMALLEST_SHARE = 1e-4
 # Categories rarer than this in the reference are one bin: many tiny bins add up to a distance
 # between two samples of the same customers.
 RARE_SHARE = 0.01
+
+# How far from a date of the training, in days of the year, its season is known.
+SEASON_REACH_DAYS = 28
+YEAR_DAYS = 365
 
 DRIFT_THRESHOLDS = "drift.json"
 """The file of a bundle with the thresholds that its nights are held to."""
@@ -80,7 +85,8 @@ class Thresholds:
     ``least_missing`` the smallest. ``power`` is, by column and change, the share of nights that
     such a change makes drifted when it is new, null where it cannot be made. ``deaf`` names the
     columns that could lose their meaning unnoticed; ``fading`` those of which a change is heard
-    only while the weeks before were without it.
+    only while the weeks before were without it. ``seasonal`` are columns that tell the season,
+    ``seen_on`` the dates that quiet nights were drawn from, as text.
     """
 
     columns: Mapping[str, float]
@@ -93,6 +99,28 @@ class Thresholds:
     deaf: Sequence[str] = ()
     same_weekday: Mapping[str, Mapping[str, float]] | None = None
     fading: Sequence[str] = ()
+    seasonal: Sequence[str] = ()
+    seen_on: Sequence[str] = ()
+
+    def on(self, night: date) -> "Thresholds":
+        """As they judge that night: seasonal columns only inform, and count as deaf, in a season
+        that no quiet night was of."""
+        if any(_days_of_year_apart(night, day) <= SEASON_REACH_DAYS for day in self.seen_on):
+            return self
+
+        def without(limits: Mapping[str, float]) -> dict[str, float]:
+            return {name: limit for name, limit in limits.items() if name not in self.seasonal}
+
+        lately = self.same_weekday and {
+            which: without(limits) for which, limits in self.same_weekday.items()
+        }
+        return replace(
+            self,
+            columns=without(self.columns),
+            night=without(self.night),
+            same_weekday=lately,
+            deaf=[*self.deaf, *(name for name in self.seasonal if name not in self.deaf)],
+        )
 
     @property
     def of_weeks_before(self) -> "Thresholds":
@@ -293,6 +321,11 @@ def method_of(is_category: bool) -> tuple[str, Callable[[pd.Series, pd.Series], 
     if is_category:
         return CATEGORY_METHOD, jensen_shannon_distance
     return NUMBER_METHOD, population_stability_index
+
+
+def _days_of_year_apart(night: date, day: str) -> int:
+    apart = (night - date.fromisoformat(day)).days % YEAR_DAYS
+    return min(apart, YEAR_DAYS - apart)
 
 
 def _night_finding(

@@ -115,7 +115,8 @@ def placebo_thresholds(
         for shares in (missing.max(), missing.min())
     )
     return Thresholds(
-        **reference,
+        columns=reference["columns"],
+        night=reference["night"],
         same_weekday=same_weekday,
         nights=len(distances),
         pairs=len(pairs),

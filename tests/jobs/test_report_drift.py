@@ -3,6 +3,7 @@
 import json
 import shutil
 from datetime import date, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,10 +14,11 @@ from evidently.ui.workspace import Workspace
 import catalog
 import warehouse
 from jobs import report_drift
-from lake import read_json
+from lake import read_json, write_json
 from models.bundle import read_bundle
 from models.bundle_hash import bundle_sha256
 from models.season import moved
+from monitoring.drift import DRIFT_THRESHOLDS
 from monitoring.quality import QualityFinding
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
@@ -48,7 +50,7 @@ def published(deployed, model_shop):
         sha256 = bundle_sha256(model)
         folder = deployed.data_root / "bundles" / sha256
         if not folder.exists():
-            folder.parent.mkdir()
+            folder.parent.mkdir(exist_ok=True)
             folder.symlink_to(model)
         bundle = read_bundle(folder, sha256)
         record = run_record(night, run_id=run_id, bundle_sha256=sha256, challenger=challenger)
@@ -56,7 +58,8 @@ def published(deployed, model_shop):
         ids = [f"c{number:04}" for number in range(len(reference))]
         features = reference.select(bundle.feature_names)
         for name, value in changed.items():
-            column = pa.array([value] * len(ids), features.schema.field(name).type)
+            values = value if isinstance(value, list) else [value] * len(ids)
+            column = pa.array(values, features.schema.field(name).type)
             features = features.set_column(features.column_names.index(name), name, column)
         probability = reference["probability"].to_pylist()
         if challenger:
@@ -114,6 +117,29 @@ def test_what_the_season_moves_is_no_drift(deployed, published, model_shop, tmp_
     assert facts["verdict"] == "steady"
     page = deployed.data_root / f"reports/{NIGHT}/r1/drift/drift.json"
     assert {each["value"] for each in read_json(page)["reference"]["findings"]} == {0.0}
+
+
+def test_in_a_season_that_the_training_has_not_seen_a_seasonal_column_informs(
+    deployed, published, model_shop, tmp_path
+):
+    """The training ended in the summer; the night is in April."""
+    model = Path(shutil.copytree(model_shop / "fitting", tmp_path / "young"))
+    thresholds = read_json(model / DRIFT_THRESHOLDS)
+    young = {"seasonal": ["spend_90d"], "seen_on": ["2025-08-01"]}
+    write_json(model / DRIFT_THRESHOLDS, thresholds | young)
+    rows = pq.read_metadata(model / "reference.parquet").num_rows
+    much = [9e6 + row for row in range(rows)]
+
+    heard = report_drift.run(deployed, PARAMS, published(spend_90d=much))
+    assert (heard["verdict"], heard["drifted"]) == ("drift", ["spend_90d"])
+    record = published(run_id="r2", night=NIGHT + timedelta(1), model=model, spend_90d=much)
+    facts = report_drift.run(deployed, PARAMS, record)
+    assert (facts["verdict"], facts["drifted"]) == ("steady", [])
+    assert "spend_90d" in facts["deaf"]
+    page = deployed.data_root / f"reports/{record.score_date}/r2/drift/drift.json"
+    findings = {each["column"]: each for each in read_json(page)["reference"]["findings"]}
+    assert findings["spend_90d"]["value"] > 1
+    assert findings["spend_90d"]["threshold"] is None
 
 
 def test_page_file_warehouse_and_record_agree_on_a_column_that_moved(deployed, published):

@@ -1,6 +1,7 @@
 """What counts as drift, case by case."""
 
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,58 @@ def test_a_number_that_moved_has_drifted():
     assert result.drifted == ["spend_gbp_90d"]
     assert findings["spend_gbp_90d"].method == "population stability index"
     assert findings["spend_gbp_90d"].value > findings["spend_gbp_90d"].threshold == 0.2
+
+
+SUMMER = replace(
+    THRESHOLDS,
+    same_weekday={"columns": OWN, "night": OWN},
+    deaf=["country"],
+    seasonal=["returns_90d"],
+    seen_on=["2025-12-20", "2026-06-01", "2026-08-01"],
+)
+
+
+@pytest.mark.parametrize(
+    ("night", "is_seen"),
+    [
+        (date(2026, 8, 29), True),
+        (date(2026, 8, 30), False),
+        (date(2026, 11, 21), False),
+        (date(2026, 11, 22), True),
+        (date(2027, 1, 17), True),
+        (date(2027, 6, 15), True),
+    ],
+)
+def test_a_column_that_tells_the_season_is_judged_in_seasons_that_quiet_nights_were_of(
+    night, is_seen
+):
+    reference = customers()
+    moved = customers(returns_90d=reference["returns_90d"] + 2)
+    thresholds = SUMMER.on(night)
+    for limits in (thresholds, thresholds.of_weeks_before):
+        result, findings = found(reference, moved, limits)
+        assert (result.verdict == "drift") is is_seen
+        assert findings["returns_90d"].value > 0.3
+        assert list(result.deaf) == (["country"] if is_seen else ["country", "returns_90d"])
+
+
+def test_in_a_season_that_no_quiet_night_was_of_other_columns_are_judged_as_ever():
+    reference = customers()
+    moved = customers(spend_gbp_90d=reference["spend_gbp_90d"] * 3)
+    thresholds = SUMMER.on(date(2026, 10, 15))
+    for limits in (thresholds, thresholds.of_weeks_before):
+        result, _ = found(reference, moved, limits)
+        assert result.drifted == ["spend_gbp_90d"]
+        assert result.verdict == "drift"
+
+
+def test_a_seasonal_column_that_died_is_found_in_every_season():
+    _, findings = found(customers(), customers(returns_90d=0.0), SUMMER.on(date(2026, 10, 15)))
+    assert findings["returns_90d"].verdict == "constant"
+
+
+def test_bundles_of_older_code_name_no_seasonal_column():
+    assert THRESHOLDS.on(date(2026, 10, 15)) == replace(THRESHOLDS, deaf=[])
 
 
 def test_one_absurd_amount_hides_nothing():
