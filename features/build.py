@@ -107,7 +107,8 @@ def known_activity(
     dated = slim.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
     happened = F.col("activity_on") <= F.col("as_of")
     known = dated.where(happened & is_known(F.col("as_of")))
-    return known.withColumn("days_ago", F.date_diff("as_of", "activity_on"))
+    # An int on every engine.
+    return known.withColumn("days_ago", F.date_diff("as_of", "activity_on").cast("int"))
 
 
 def features_sha256() -> str:

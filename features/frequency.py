@@ -4,7 +4,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from features.needs import needs
-from features.windows import distinct, purchase_days, purchase_days_ago, ratio
+from features.windows import distinct, purchase_days, ratio
 
 
 def purchase_days_7d() -> Column:
@@ -32,7 +32,7 @@ def purchase_days_year_ago_30d() -> Column:
 
     0 if there were none, which is also so for a customer who was not yet one.
     """
-    return F.size(F.filter(purchase_days_ago(), lambda ago: ago.between(364 - 30, 364 - 1)))
+    return purchase_days(364) - purchase_days(364 - 30)
 
 
 @needs("invoice_id")

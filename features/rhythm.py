@@ -54,12 +54,13 @@ def _gap_count() -> Column:
 
 def _gaps() -> Column:
     days = purchase_days_ago()
-    before = F.slice(days, 2, F.size(days))
+    # The first purchase day has none before it. Slices of both, as Apache Spark reads the elements
+    # of a column that it has stored at several times the cost (``purchase_days``).
+    count = F.greatest(F.size(days) - 1, F.lit(0))
+    day, before = F.slice(days, 1, count), F.slice(days, 2, count)
     # In pairs; inside the function the days would be gathered again for every one of them.
-    pairs = F.arrays_zip(before.alias("before"), days.alias("day"))
-    gaps = F.transform(pairs, lambda pair: (pair["before"] - pair["day"]).cast("bigint"))
-    # The first purchase day has none before it.
-    return F.array_compact(gaps)
+    pairs = F.arrays_zip(before.alias("before"), day.alias("day"))
+    return F.transform(pairs, lambda pair: (pair["before"] - pair["day"]).cast("bigint"))
 
 
 RHYTHM_FEATURES = (

@@ -99,8 +99,14 @@ def purchase_days_ago() -> Column:
 
 
 def purchase_days(days: int) -> Column:
-    """How many of the last ``days`` days are purchase days."""
-    return F.size(F.filter(purchase_days_ago(), lambda ago: ago < days))
+    """How many of the last ``days`` days are purchase days.
+
+    Counted as the days in front of an age of ``days``, all in order. A lambda over the ages would
+    cost a tenth of the query: for each element Apache Spark looks up its settings.
+    """
+    boundary = F.lit(days)
+    with_boundary = F.sort_array(F.concat(purchase_days_ago(), F.array(boundary)))
+    return F.array_position(with_boundary, boundary) - 1
 
 
 def change(recent: Column, recent_days: int, before: Column, before_days: int) -> Column:
