@@ -28,6 +28,9 @@ YEARS_BACK = 3
 SEASON = "season.json"
 """By date, how many customers were active and for how many of them the outcome came true."""
 
+LEAST_CUSTOMERS = 500
+"""Of fewer, chance moves the level by a tenth of the log-odds and more, as a season does."""
+
 DIGITS = 6
 """Of a step: the logarithm may differ in its last bit between processors."""
 
@@ -95,13 +98,14 @@ def moved(probability: np.ndarray, step: float | np.ndarray) -> np.ndarray:
 
 
 def read_levels(path: Path) -> dict[date, float]:
-    """The levels in a file of counts, ascending; none without the file, as in bundles of older
-    code."""
+    """The levels in a file of counts, ascending, of dates with enough customers; none without the
+    file, as in bundles of older code."""
     if not path.exists():
         return {}
     return {
         date.fromisoformat(day): _log_odds(counts["came_true"], counts["customers"])
         for day, counts in sorted(read_json(path).items())
+        if counts["customers"] >= LEAST_CUSTOMERS
     }
 
 

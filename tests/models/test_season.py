@@ -71,15 +71,24 @@ def test_whether_a_season_is_known_is_a_question_of_the_calibration():
 
 def test_counts_become_log_odds_also_where_nobody_or_everybody_did(tmp_path):
     counts = {
-        "2025-12-01": {"customers": 10, "came_true": 10},
-        "2025-06-01": {"customers": 10, "came_true": 0},
+        "2025-12-01": {"customers": 500, "came_true": 500},
+        "2025-06-01": {"customers": 500, "came_true": 0},
         "2025-09-01": {"customers": 1001, "came_true": 250},
     }
     write_json(tmp_path / "season.json", counts)
     levels = read_levels(tmp_path / "season.json")
     assert list(levels) == [SUMMER, date(2025, 9, 1), WINTER]
-    assert levels[SUMMER] == -levels[WINTER] == pytest.approx(math.log(0.5 / 10.5))
+    assert levels[SUMMER] == -levels[WINTER] == pytest.approx(math.log(0.5 / 500.5))
     assert levels[date(2025, 9, 1)] == pytest.approx(math.log(250.5 / 751.5))
+
+
+def test_of_a_date_with_few_customers_the_level_is_not_taken(tmp_path):
+    counts = {
+        "2025-06-01": {"customers": 500, "came_true": 125},
+        "2025-06-08": {"customers": 499, "came_true": 400},
+    }
+    write_json(tmp_path / "season.json", counts)
+    assert list(read_levels(tmp_path / "season.json")) == [SUMMER]
 
 
 def test_a_bundle_of_older_code_has_no_counts_and_no_steps(tmp_path):
