@@ -89,7 +89,7 @@ class World:
         after the training on."""
         weekdays = weekdays_before(night, self.params.drift.weekday_nights)
         before = [self.customers[day] for day in weekdays if day in self.customers]
-        return Night(self.customers[night], pd.concat(before) if before else None)
+        return Night(night, self.customers[night], pd.concat(before) if before else None)
 
     def is_called(self, night: "Night", columns: Sequence[str] = ()) -> bool:
         """Whether the pipeline calls the night drifted; for the scores and these columns alone, or
@@ -100,7 +100,7 @@ class World:
             self.reference[names],
             None if before is None else before[names],
             night.customers[names],
-            self.thresholds,
+            self.thresholds.on(night.date),
             self.params.drift,
             self.bundle.categories,
         )
@@ -122,6 +122,7 @@ class World:
 class Night:
     """Customers with their predictions, and those of the weeks before where there are some."""
 
+    date: date
     customers: pd.DataFrame
     weeks_before: pd.DataFrame | None
 

@@ -6,7 +6,6 @@ writes artifacts/bundle. Started by DVC.
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,11 +119,9 @@ def quiet_thresholds(rows: pa.Table, model: FittedModel, params: Params) -> Thre
     described = rows.select(["as_of", *names]).to_pandas()
     described["probability"] = score(rows, model, reasons=0)["probability"].to_numpy()
     categories = [feature.name for feature in model.schema if feature.kind == "category"]
-    found = placebo_thresholds(described, params.drift, categories, params.training.horizon_days)
-    return replace(
-        found,
-        seasonal=[name for name in SEASONAL if name in names],
-        seen_on=[str(day) for day in sorted(set(described["as_of"]))],
+    seasonal = [name for name in SEASONAL if name in names]
+    return placebo_thresholds(
+        described, params.drift, categories, params.training.horizon_days, seasonal
     )
 
 

@@ -34,8 +34,8 @@ SMALLEST_SHARE = 1e-4
 # between two samples of the same customers.
 RARE_SHARE = 0.01
 
-# How far from a date of the training, in days of the year, its season is known.
-SEASON_REACH_DAYS = 28
+# How far from a date, in days of the year, its season is known: as weekly dates lie apart.
+SEASON_REACH_DAYS = 7
 YEAR_DAYS = 365
 
 DRIFT_THRESHOLDS = "drift.json"
@@ -86,7 +86,7 @@ class Thresholds:
     such a change makes drifted when it is new, null where it cannot be made. ``deaf`` names the
     columns that could lose their meaning unnoticed; ``fading`` those of which a change is heard
     only while the weeks before were without it. ``seasonal`` are columns that tell the season,
-    ``seen_on`` the dates that quiet nights were drawn from, as text.
+    ``seen_on`` the dates that quiet nights of all comparisons were of, as text.
     """
 
     columns: Mapping[str, float]

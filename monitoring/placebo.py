@@ -7,7 +7,7 @@ unheard is measured, by making changes in such nights.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import combinations
 
@@ -56,7 +56,11 @@ Night = tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame]
 
 
 def placebo_thresholds(
-    rows: pd.DataFrame, drift: Drift, categories: Collection[str], apart_days: int
+    rows: pd.DataFrame,
+    drift: Drift,
+    categories: Collection[str],
+    apart_days: int,
+    seasonal: Sequence[str] = (),
 ) -> Thresholds:
     """Thresholds from quiet nights, and the power they leave.
 
@@ -81,6 +85,7 @@ def placebo_thresholds(
         drift: Sample size, number of nights, how many false verdicts are allowed, seed.
         categories: Names of the columns that hold text.
         apart_days: Dates nearer than this make no pair: no night lies so near its reference.
+        seasonal: Names of the columns that tell the season.
 
     Returns:
         The thresholds, rounded; the same arguments give the same. Without dates that have the same
@@ -125,6 +130,8 @@ def placebo_thresholds(
         power=power,
         deaf=deaf,
         fading=[name for name, heard in lasting.items() if is_deaf(heard) and name not in deaf],
+        seasonal=seasonal,
+        seen_on=[str(day) for day in weekly or parts],
     )
 
 

@@ -146,8 +146,7 @@ def test_what_is_trained_is_a_bundle_of_trees_that_have_beaten_the_simpler_kinds
     assert bundle.model_name == "repurchase"
     drift = read_json(folder / "drift.json")
     assert drift["seasonal"] == ["purchase_days_year_ago_30d"]
-    as_of = read_json(folder / "bundle.json")["origin"]["as_of"]
-    assert drift["seen_on"] == as_of["live"]
+    assert drift["seen_on"] == read_json(folder / "bundle.json")["origin"]["as_of"]["live"]
     assert bundle.kind == read_json(folder / "metrics.json")["chosen"] == "xgboost"
     assert {path.name for path in folder.iterdir()} == {
         "bundle.json",

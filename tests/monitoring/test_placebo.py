@@ -174,6 +174,8 @@ def test_what_moves_by_itself_in_a_season_is_heard_while_it_is_new():
     assert near["mean_probability"] < far["mean_probability"] / 2
     assert near["tenure_days"] < far["tenure_days"] / 2
     assert found.of_weeks_before.night == near
+    # The first four weeks have no such weeks before them.
+    assert (found.seen_on[0], len(found.seen_on)) == ("2026-01-29", 36)
 
 
 def test_what_a_column_that_ages_with_the_shop_lets_hear_less_and_less_is_not_counted_on():
@@ -193,6 +195,7 @@ def test_what_a_column_that_ages_with_the_shop_lets_hear_less_and_less_is_not_co
 def test_without_weekly_dates_the_weeks_before_have_the_thresholds_of_the_reference(thresholds):
     assert thresholds.same_weekday is None
     assert thresholds.of_weeks_before.night == thresholds.night
+    assert thresholds.seen_on == [str(day) for day in sorted(set(dates()["as_of"]))]
 
 
 def test_power_is_that_beside_the_models_own_reference():
