@@ -40,6 +40,17 @@ RECEIVE_AGAIN = (
 )
 
 
+def delivered_days(root: Path, until: date) -> set[date]:
+    """The days up to ``until`` for which there is something in incoming/transactions."""
+    found = set()
+    for path in catalog.incoming_folder(root, until).parent.glob("????-??-??"):
+        try:
+            found.add(date.fromisoformat(path.name))
+        except ValueError:
+            log.warning("%s is left alone: its name is no day", path)
+    return {day for day in found if day <= until}
+
+
 def receive_delivery(
     root: Path,
     format: str,

@@ -33,6 +33,7 @@ from jobs.intake import (
     check_copy,
     check_not_repeated,
     contents_taken,
+    delivered_days,
     is_taken,
     receive_delivery,
     say_what_is_absent,
@@ -199,17 +200,6 @@ def find_lacking(
         len(found.refusals),
     )
     return found
-
-
-def delivered_days(root: Path, until: date) -> set[date]:
-    """The days up to ``until`` for which there is something in incoming/transactions."""
-    found = set()
-    for path in catalog.incoming_folder(root, until).parent.glob("????-??-??"):
-        try:
-            found.add(date.fromisoformat(path.name))
-        except ValueError:
-            log.warning("%s is left alone: its name is no day", path)
-    return {day for day in found if day <= until}
 
 
 def is_complete(root: Path, entry: Entry, rules: str) -> bool:

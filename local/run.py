@@ -20,7 +20,7 @@ from rich.console import Console
 import catalog
 from errors import WrongInput
 from jobs.describe_source import too_short
-from jobs.load_history import delivered_days
+from jobs.intake import delivered_days
 from jobs.registry import open_registry
 from local.signals import leave_when_told, undisturbed
 from params import Params, read_params
