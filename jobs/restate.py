@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -99,10 +100,30 @@ class Difference:
     largest: float
 
 
+class RunNight(Protocol):
+    """Computes one night as known now, up to its scores; the run's id."""
+
+    def __call__(self, night: date, reason: str, *, todays_rules: bool) -> str: ...
+
+
 def compute(
-    settings: Settings, first: date, last: date, reason: str, *, todays_rules: bool = False
+    settings: Settings,
+    first: date,
+    last: date,
+    reason: str,
+    *,
+    todays_rules: bool = False,
+    run_night: RunNight | None = None,
 ) -> tuple[Restatement, list[Section]]:
     """Compute the nights whose pinned days have changed, beside what readers see.
+
+    Args:
+        settings: Where the lake and the warehouse are.
+        first: The first night.
+        last: The last one, inclusive.
+        reason: Why; kept with the runs.
+        todays_rules: Also the nights that today's rules and parameters make others.
+        run_night: How a night is run; null: as in a night, each job in a process of its own.
 
     Raises:
         NothingToRestate: If no night of the range is published.
@@ -123,7 +144,7 @@ def compute(
     nights = [
         RestatedRun(
             score_date=night,
-            run_id=run_night(night, reason, todays_rules=todays_rules),
+            run_id=(run_night or run_in_processes)(night, reason, todays_rules=todays_rules),
             replaces=published[night],
             learnt=days,
         )
@@ -166,7 +187,7 @@ def changed_nights(
     return found
 
 
-def run_night(night: date, reason: str, *, todays_rules: bool) -> str:
+def run_in_processes(night: date, reason: str, *, todays_rules: bool) -> str:
     """Open the night as known now and do its jobs up to the scores; the run's id."""
     flags = ["--as-known-now", f"--reason=restatement: {reason}"]
     opened = run_job("open_run", f"--score-date={night}", *flags, *["--restate"] * todays_rules)

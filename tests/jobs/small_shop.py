@@ -136,9 +136,19 @@ def run_night(
     spark: SparkSession, settings: Settings, night: date, params: Params = PARAMS, **options
 ) -> RunRecord:
     """The jobs of a night up to its publishing; the run."""
+    record = score_night(spark, settings, open_night(settings, night, params, **options))
+    publish_predictions.run(settings, record)
+    return record
+
+
+def open_night(settings: Settings, night: date, params: Params = PARAMS, **options) -> RunRecord:
+    """Open a run of the night."""
     facts = open_run.run(settings, params, night, **options)
-    record = RunRecord.read(settings.data_root, night, facts["run_id"])
+    return RunRecord.read(settings.data_root, night, facts["run_id"])
+
+
+def score_night(spark: SparkSession, settings: Settings, record: RunRecord) -> RunRecord:
+    """The jobs of an opened run up to its scores; the run."""
     for job in (validate_delivery, summarise_activity, build_features, score_customers):
         job.run(spark, settings, record.pinned_params, record)
-    publish_predictions.run(settings, record)
     return record

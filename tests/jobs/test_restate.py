@@ -20,7 +20,16 @@ from ledger import delivery_of, entries
 from models.sections import SCREEN, Section, sections_text
 from records import Pointer, RunRecord
 from settings import PROJECT_ROOT, Settings
-from tests.jobs.small_shop import FIRST, NIGHTS, PARAMS, bought, deliver, run_night
+from tests.jobs.small_shop import (
+    FIRST,
+    NIGHTS,
+    PARAMS,
+    bought,
+    deliver,
+    open_night,
+    run_night,
+    score_night,
+)
 from warehouse import Overtaken
 
 CORRECTED = NIGHTS[1]
@@ -50,9 +59,18 @@ def computed(tmp_path_factory, shop_folder, spark) -> Restated:
     shutil.copytree(shop_folder, root)
     settings = Settings(data_root=root)
     correct(spark, settings)
+
+    def compute_night(night: date, reason: str, *, todays_rules: bool) -> str:
+        """The first as the command does, the others in this process, which costs a tenth."""
+        if night == CORRECTED:
+            return restate.run_in_processes(night, reason, todays_rules=todays_rules)
+        record = open_night(settings, night, reason=f"restatement: {reason}", as_known_now=True)
+        return score_night(spark, settings, record).run_id
+
+    reason = "corrected <2 April>"
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SCORING_DATA_ROOT", str(root))
-        found = restate.compute(settings, NIGHTS[0], NIGHTS[-1], "corrected <2 April>")
+        found = restate.compute(settings, NIGHTS[0], NIGHTS[-1], reason, run_night=compute_night)
     return Restated(settings, *found)
 
 
