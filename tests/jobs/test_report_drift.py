@@ -23,6 +23,7 @@ from monitoring.quality import QualityFinding
 from params import read_params
 from records import Challenger, RunRecord, StageRecord
 from tests.harm import HARMS
+from tests.jobs.conftest import write_model
 from tests.records import finish, put_dataset, run_record
 from tests.seasons import with_season
 from tests.warehouse.nights import a_run, predictions
@@ -35,8 +36,16 @@ FEW = PARAMS.drift.model_copy(update={"min_rows": 100})
 PARAMS = PARAMS.model_copy(update={"drift": FEW})
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """The bundle of a model of few features: of each, Evidently draws several charts."""
+    folder = tmp_path_factory.mktemp("model") / "fitting"
+    write_model(folder, ("recency_days", "spend_90d", "tenure_days"))
+    return folder
+
+
 @pytest.fixture
-def published(deployed, model_shop):
+def published(deployed, model):
     """Publishes a run over customers with the features of the model's reference, or others."""
 
     def publish(
@@ -44,7 +53,7 @@ def published(deployed, model_shop):
         is_published=True,
         night=NIGHT,
         challenger=None,
-        model=model_shop / "fitting",
+        model=model,
         **changed,
     ) -> RunRecord:
         sha256 = bundle_sha256(model)
@@ -104,10 +113,10 @@ def test_the_customers_of_the_reference_are_steady(deployed, published):
     assert set(kept_drift(deployed, record).values()) == {"steady"}
 
 
-def test_what_the_season_moves_is_no_drift(deployed, published, model_shop, tmp_path):
+def test_what_the_season_moves_is_no_drift(deployed, published, model, tmp_path):
     """The odds of everybody are three times those of the reference, as a year ago."""
-    model = with_season(model_shop / "fitting", tmp_path / "seasonal", NIGHT)
-    record = published(model=model)
+    seasonal = with_season(model, tmp_path / "seasonal", NIGHT)
+    record = published(model=seasonal)
     piece = StageRecord.read(deployed.data_root, record, "score_customers").pieces["predictions"]
     told = pq.read_table(deployed.data_root / piece.files[0].path)["probability"].to_numpy()
     reference = pq.read_table(model / "reference.parquet")["probability"].to_numpy()
@@ -120,19 +129,19 @@ def test_what_the_season_moves_is_no_drift(deployed, published, model_shop, tmp_
 
 
 def test_in_a_season_that_the_training_has_not_seen_a_seasonal_column_informs(
-    deployed, published, model_shop, tmp_path
+    deployed, published, model, tmp_path
 ):
     """The training ended in the summer; the night is in April."""
-    model = Path(shutil.copytree(model_shop / "fitting", tmp_path / "young"))
-    thresholds = read_json(model / DRIFT_THRESHOLDS)
-    young = {"seasonal": ["spend_90d"], "seen_on": ["2025-08-01"]}
-    write_json(model / DRIFT_THRESHOLDS, thresholds | young)
+    young = Path(shutil.copytree(model, tmp_path / "young"))
+    thresholds = read_json(young / DRIFT_THRESHOLDS)
+    seen = {"seasonal": ["spend_90d"], "seen_on": ["2025-08-01"]}
+    write_json(young / DRIFT_THRESHOLDS, thresholds | seen)
     rows = pq.read_metadata(model / "reference.parquet").num_rows
     much = [9e6 + row for row in range(rows)]
 
     heard = report_drift.run(deployed, PARAMS, published(spend_90d=much))
     assert (heard["verdict"], heard["drifted"]) == ("drift", ["spend_90d"])
-    record = published(run_id="r2", night=NIGHT + timedelta(1), model=model, spend_90d=much)
+    record = published(run_id="r2", night=NIGHT + timedelta(1), model=young, spend_90d=much)
     facts = report_drift.run(deployed, PARAMS, record)
     assert (facts["verdict"], facts["drifted"]) == ("steady", [])
     assert "spend_90d" in facts["deaf"]
