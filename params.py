@@ -535,7 +535,9 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
         WrongInput: If it is no YAML, or a key is missing, unknown or of the wrong type; names it.
     """
     try:
-        return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        # The reader in C, which is safe_load's too but ten times as fast.
+        read = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        return Params.model_validate(read)
     except yaml.YAMLError as error:
         raise WrongInput(f"{path.name} is no YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
