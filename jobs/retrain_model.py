@@ -198,7 +198,7 @@ def clone_code(settings: Settings, folder: Path) -> Path:
 def set_training_until(path: Path, source: str, until: date) -> None:
     """Put ``until`` into the source's entry of ``params.yaml``; every other byte stays."""
     text = path.read_text(encoding="utf-8")
-    wanted = yaml.safe_load(text)
+    wanted = yaml.load(text, yaml.CSafeLoader)
     wanted["sources"][source]["training_until"] = str(until)
 
     node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -206,7 +206,7 @@ def set_training_until(path: Path, source: str, until: date) -> None:
         node = {name.value: value for name, value in node.value}[key]
     edited = f'{text[: node.start_mark.index]}"{until}"{text[node.end_mark.index :]}'
 
-    if yaml.safe_load(edited) != wanted:
+    if yaml.load(edited, yaml.CSafeLoader) != wanted:
         raise ValueError(f"cannot set sources.{source}.training_until in {path}: set it by hand")
     path.write_text(edited, encoding="utf-8")
 
