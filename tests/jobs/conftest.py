@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,9 @@ from warehouse import migrate
 
 PARAMS = read_params()
 
+FITTED = tempfile.TemporaryDirectory(prefix="fitted-")
+"""Goes when the process ends."""
+
 
 def write_model(
     folder: Path,
@@ -44,6 +49,13 @@ def write_model(
     question: Question = FIRST_QUESTION,
 ) -> None:
     """A bundle of a small model of that kind which reads ``feature_names``."""
+    shutil.copytree(fitted(feature_names, kind, question), folder)
+
+
+@cache
+def fitted(feature_names: tuple[str, ...], kind: str, question: Question) -> Path:
+    """The same one; made once for all tests, because the thresholds of its drift take a second."""
+    folder = Path(tempfile.mkdtemp(dir=FITTED.name)) / "bundle"
     training = PARAMS.training.model_copy(update={"question": question})
     random = np.random.default_rng(0)
     dates = [date(2026, 1, 5) + timedelta(days=30 * n) for n in range(5)]
@@ -68,7 +80,7 @@ def write_model(
     predictions = predictions.assign(
         **{f"{fit}{name}": p for fit in (JUDGED, LIVE) for name, p in scored.items()}
     )
-    golden = folder.with_name(f"{folder.name}-golden")
+    golden = folder.with_name("golden")
     golden.mkdir()
     for name in ("golden_activity.parquet", "golden_features.parquet"):
         pq.write_table(holdout.slice(0, 3), golden / name)
@@ -99,6 +111,7 @@ def write_model(
     few = PARAMS.drift.model_copy(update={"placebo_nights": 50})
     thresholds = quiet_thresholds(training_set, live, PARAMS.model_copy(update={"drift": few}))
     write_json(folder / DRIFT_THRESHOLDS, thresholds.as_dict())
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -409,8 +409,7 @@ def test_setting_the_last_training_day_touches_nothing_else(tmp_path_factory, un
     assert new.partition("#")[2] == old.partition("#")[2]
     # The reader in C: a hundred examples are two hundred files.
     expected, found = (
-        yaml.load(text, yaml.CSafeLoader)
-        for text in (PARAMS_FILE.read_text(), path.read_text())
+        yaml.load(text, yaml.CSafeLoader) for text in (PARAMS_FILE.read_text(), path.read_text())
     )
     expected["sources"][source]["training_until"] = str(until)
     assert found == expected
