@@ -171,7 +171,12 @@ def run_dvc(folder: Path, *arguments: str) -> None:
 @pytest.fixture
 def deployed(tmp_path, model_shop, empty_warehouse) -> Settings:
     """A deployment with two registered models, none promoted, and an empty warehouse."""
-    root = tmp_path / "data"
+    return deploy(tmp_path, model_shop, empty_warehouse)
+
+
+def deploy(folder: Path, model_shop: Path, empty_warehouse: Path) -> Settings:
+    """Such a deployment in a folder."""
+    root = folder / "data"
     root.mkdir()
     shutil.copy(empty_warehouse, root)
     shutil.copytree(model_shop / "registry.git", root / "registry.git")

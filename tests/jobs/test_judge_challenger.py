@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,8 @@ from jobs.registry import open_registry
 from lake import read_json
 from models.registry import VersionUnknown
 from params import read_params
-from settings import PROJECT_ROOT
+from settings import PROJECT_ROOT, Settings
+from tests.jobs.conftest import deploy
 from warehouse import connect
 
 PARAMS = read_params()
@@ -31,6 +33,21 @@ def promote(settings, version: str, reason="better") -> None:
     promote_model.run(settings, PARAMS, version=version, reason=reason, actor="ada")
 
 
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory, model_shop, empty_warehouse) -> tuple[Settings, dict]:
+    """A deployment whose first model has been judged, and what came out; not to be changed."""
+    settings = deploy(tmp_path_factory.mktemp("judged"), model_shop, empty_warehouse)
+    return settings, judge(settings)
+
+
+@pytest.fixture
+def carded(tmp_path, judged) -> Settings:
+    """A copy of that deployment, to be changed."""
+    settings, _ = judged
+    shutil.copytree(settings.data_root, tmp_path / "data")
+    return Settings(data_root=tmp_path / "data", model_store_url=settings.model_store_url)
+
+
 def gate_lines(settings) -> list[tuple[str, dict]]:
     """What the audit log holds of gates."""
     query = "select event, details from audit_log where event like 'gate%' order by number"
@@ -38,8 +55,8 @@ def gate_lines(settings) -> list[tuple[str, dict]]:
         return [(row.event, json.loads(row.details)) for row in connection.execute(sa.text(query))]
 
 
-def test_a_first_model_passes_and_leaves_its_pages_and_a_line_in_the_audit_log(deployed):
-    facts = judge(deployed)
+def test_a_first_model_passes_and_leaves_its_pages_and_a_line_in_the_audit_log(judged):
+    deployed, facts = judged
     folder = deployed.data_root / "reports" / "models" / "v1.0.0"
     assert facts["verdict"] == "pass", facts["reasons"]
     assert (facts["version"], facts["champion"]) == ("v1.0.0", None)
@@ -125,22 +142,20 @@ def test_the_card_says_who_let_the_version_go_how_far_and_why(deployed):
     assert "http" not in page
 
 
-def test_a_rejection_and_its_reason_are_on_the_card(deployed):
-    judge(deployed)
+def test_a_rejection_and_its_reason_are_on_the_card(carded):
     said = {"approval": "person", "actor": "grace", "reason": "not on a Friday"}
-    record_approval.run(deployed, PARAMS, version="v1.0.0", answer="Reject", **said)
-    page = deployed.data_root / "reports" / "models" / "v1.0.0" / "card" / "index.html"
+    record_approval.run(carded, PARAMS, version="v1.0.0", answer="Reject", **said)
+    page = carded.data_root / "reports" / "models" / "v1.0.0" / "card" / "index.html"
     told = "<td>rejected by a person</td><td>grace</td><td>not on a Friday</td>"
     assert told in page.read_text()
-    promote(deployed, "v1.0.0", reason="it is Monday")
+    promote(carded, "v1.0.0", reason="it is Monday")
     assert told in page.read_text()
 
 
-def test_the_card_learns_of_a_promotion_that_comes_after_the_gate(deployed):
-    judge(deployed)
-    page = deployed.data_root / "reports" / "models" / "v1.0.0" / "card" / "index.html"
+def test_the_card_learns_of_a_promotion_that_comes_after_the_gate(carded):
+    page = carded.data_root / "reports" / "models" / "v1.0.0" / "card" / "index.html"
     assert "after the gate" not in page.read_text()
-    promote(deployed, "v1.0.0", reason="after the gate")
+    promote(carded, "v1.0.0", reason="after the gate")
     assert "<td>champion (number 1)</td><td>ada</td><td>after the gate</td>" in page.read_text()
 
 
