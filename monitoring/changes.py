@@ -36,9 +36,9 @@ def shifted(by: float) -> Callable[[pd.Series, np.random.Generator], pd.Series |
         if excess(STEEPEST) <= 0 or excess(0.0) >= 0:
             return None
         shares = np.exp(brentq(excess, 0.0, STEEPEST) * (place - 1))
-        result = column.astype(float)
-        result[column.notna()] = random.choice(known, len(known), p=shares / shares.sum())
-        return result
+        values = column.to_numpy(dtype=float, copy=True)
+        values[column.notna()] = random.choice(known, len(known), p=shares / shares.sum())
+        return pd.Series(values, column.index)
 
     return change
 
