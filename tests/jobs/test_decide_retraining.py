@@ -1,5 +1,6 @@
 """The decision of a night, from the records that its jobs and those before it have left."""
 
+import shutil
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -13,7 +14,6 @@ from records import Challenger, RunRecord
 from settings import Settings
 from tests.records import finish, run_record
 from tests.warehouse.nights import a_run, predictions
-from warehouse import migrate
 from warehouse.tables import QUALITY, RETRAINING_DECISIONS
 
 PARAMS = read_params()
@@ -31,10 +31,10 @@ class Version:
 
 
 @pytest.fixture
-def deployed(tmp_path) -> Settings:
+def deployed(tmp_path, empty_warehouse) -> Settings:
     settings = Settings(data_root=tmp_path / "data")
     settings.data_root.mkdir()
-    migrate(settings.warehouse_url)
+    shutil.copy(empty_warehouse, settings.data_root)
     warehouse.record_version(warehouse.connect(settings.warehouse_url), Version())
     return settings
 
