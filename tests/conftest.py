@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests shares."""
 
 import gc
+import importlib
 import os
 import shutil
 import tempfile
@@ -24,6 +25,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Before a test imports XGBoost or scikit-learn: their threads are to wait without spinning.
+    importlib.import_module("models")
     # Airflow reads these when it is first imported, and puts its files there.
     config.airflow_home = tempfile.mkdtemp(prefix="airflow-")
     os.environ["AIRFLOW_HOME"] = config.airflow_home
