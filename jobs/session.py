@@ -220,8 +220,10 @@ def _connected(settings: Settings, name: str, url: str) -> Iterator[SparkSession
         with suppress(Exception):
             old = SparkSession.builder.remote(f"{left['url']}/;session_id={left['id']}").create()
             old.client.set_retry_policies([])
-            old.interruptAll()
-            old.stop()
+            try:
+                old.interruptAll()
+            finally:
+                old.stop()
     session_id = str(uuid.uuid4())
     spark = _connect(f"{url}/;session_id={session_id}", f"Spark Connect, {url}", retries=5)
     write_json(path, {"url": url, "id": session_id})
@@ -237,13 +239,22 @@ def _connected(settings: Settings, name: str, url: str) -> Iterator[SparkSession
 
 
 def _connect(url: str, name: str, retries: int) -> SparkSession:
-    """A session over Connect. Left to itself it would ask a dead server for ten minutes."""
+    """A session over Connect. Left to itself it would ask a dead server for ten minutes.
+
+    One that nobody answers is ended: it would stay the active one, which PySpark asks for settings
+    at every expression, also those of later sessions.
+    """
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
     spark = SparkSession.builder.remote(url).create()
     spark.client.set_retry_policies([DefaultPolicy(max_retries=retries, max_backoff=3_000)])
-    for key, value in (SAME_VALUES | IN_ORDER | {ENGINE: name}).items():
-        spark.conf.set(key, value)
+    try:
+        for key, value in (SAME_VALUES | IN_ORDER | {ENGINE: name}).items():
+            spark.conf.set(key, value)
+    except BaseException:
+        spark.release_session_on_close = False
+        spark.stop()
+        raise
     return spark
 
 

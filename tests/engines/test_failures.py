@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from errors import WrongInput
 from jobs.session import EngineFailed, session
@@ -154,12 +155,14 @@ def test_an_engine_that_dies_is_a_sentence(shared, tmp_path):
 
 
 def test_an_engine_that_is_not_there_is_a_sentence(tmp_path):
-    url = f"sc://127.0.0.1:{free_port()}"
+    url, active = f"sc://127.0.0.1:{free_port()}", SparkSession.getActiveSession()
     with (
         pytest.raises(EngineFailed, match=rf"nobody answers at {url}.*See that it runs"),
         session(Settings(data_root=tmp_path), "a job", url),
     ):
         pass
+    # Else PySpark would ask the dead one for settings at the expressions of later sessions.
+    assert SparkSession.getActiveSession() is active
 
 
 def test_a_query_beyond_the_memory_ends_the_job_and_not_the_machine(tmp_path, monkeypatch):
