@@ -165,6 +165,7 @@ NOTHING_RESTS_ON = {
     "contacted",
     "score_histogram",
     "threshold",
+    "season_step",
     "was_there",
     "outcome",
     "late",
