@@ -252,7 +252,7 @@ def _connect(url: str, name: str, retries: int) -> SparkSession:
         for key, value in (SAME_VALUES | IN_ORDER | {ENGINE: name}).items():
             spark.conf.set(key, value)
     except BaseException:
-        spark.release_session_on_close = False
+        spark.client.set_retry_policies([])
         spark.stop()
         raise
     return spark
