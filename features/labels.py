@@ -22,10 +22,8 @@ def label_outcomes(activity: DataFrame, as_of: Sequence[date], question: Questio
         ``as_of``, ``customer_id``, ``label int`` (1 it did, 0 it did not), one row per as-of date
         and customer of ``activity``.
     """
-    dated = activity.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
-    counted = F.when(_is_within(F.col("as_of"), question), _counted(question)).otherwise(0)
-    came_true = F.sum(counted) >= _least(question)
-    return dated.groupBy("as_of", "customer_id").agg(came_true.cast("int").alias("label"))
+    customers = _dated(activity, as_of).groupBy("as_of", "customer_id")
+    return customers.agg(_came_true(question).alias("label"))
 
 
 def count_outcomes(
@@ -43,13 +41,15 @@ def count_outcomes(
         ``as_of``, ``customers bigint``, ``came_true bigint``; no row for a date on which nobody was
         active.
     """
-    dated = activity.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
     days_ago = F.date_diff("as_of", "activity_on")
     bought = (F.col("purchase_lines") > 0) & days_ago.between(0, active_days - 1)
-    counted = F.when(_is_within(F.col("as_of"), question), _counted(question)).otherwise(0)
-    customers = dated.groupBy("as_of", "customer_id").agg(
-        F.max(bought.cast("int")).alias("is_active"),
-        (F.sum(counted) >= _least(question)).cast("int").alias("came_true"),
+    customers = (
+        _dated(activity, as_of)
+        .groupBy("as_of", "customer_id")
+        .agg(
+            F.max(bought.cast("int")).alias("is_active"),
+            _came_true(question).alias("came_true"),
+        )
     )
     active = customers.where(F.col("is_active") == 1).groupBy("as_of")
     return active.agg(F.count("*").alias("customers"), F.sum("came_true").alias("came_true"))
@@ -70,6 +70,18 @@ def known_after(activity: DataFrame, as_of: date, question: Question) -> DataFra
     so_far = F.sum("counted").over(Window.partitionBy("customer_id").orderBy("days"))
     reached = by_day.withColumn("so_far", so_far).where(F.col("so_far") >= _least(question))
     return reached.groupBy("customer_id").agg(F.min("days").alias("days"))
+
+
+def _dated(activity: DataFrame, as_of: Sequence[date]) -> DataFrame:
+    """A copy of each row for each as-of date, brought together by customer before."""
+    return activity.repartition("customer_id").withColumn("as_of", F.explode(F.lit(list(as_of))))
+
+
+def _came_true(question: Question) -> Column:
+    """An aggregate of the rows of one as-of date and customer: 1 if the outcome came true, else
+    0."""
+    counted = F.when(_is_within(F.col("as_of"), question), _counted(question)).otherwise(0)
+    return (F.sum(counted) >= _least(question)).cast("int")
 
 
 def _is_within(as_of: Column, question: Question) -> Column:

@@ -123,16 +123,18 @@ def count_seasons(activity: DataFrame, window: dict, params: Params) -> dict[str
     the window, and of a sample of the customers if there are many.
     """
     training, active_days = params.training, params.population.active_days
-    until = date.fromisoformat(window["training_until"])
-    newest, first = (as_of_dates(until, training)[n] for n in (-1, 0))
-    steps = ((newest - first) + YEAR).days // training.as_of_step_days
-    asked = as_of_dates(until, training.model_copy(update={"as_of_count": steps + 1}))
-    least = training.model_copy(update={"history_days": active_days // 2})
-    without = left_out(asked, least, *history_of(window))
-    dates = [day for day in asked if day not in without]
-    if not training.seasonal_prior or not dates:
+    if not training.seasonal_prior:
         return {}
-    drawn = drawn_customers(activity, [newest], training.rows_per_date, training.seed)
+    until = date.fromisoformat(window["training_until"])
+    more = YEAR.days // training.as_of_step_days
+    wider = {"as_of_count": training.as_of_count + more, "history_days": active_days // 2}
+    counting = training.model_copy(update=wider)
+    asked = as_of_dates(until, counting)
+    without = left_out(asked, counting, *history_of(window))
+    dates = [day for day in asked if day not in without]
+    if not dates:
+        return {}
+    drawn = drawn_customers(activity, asked[-1:], training.rows_per_date, training.seed)
     if drawn is not None:
         activity = activity.join(drawn.select("customer_id"), on="customer_id", how="left_semi")
     final = activity.where(is_known(F.lit(until)))

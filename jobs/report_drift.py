@@ -57,8 +57,7 @@ def report(settings: Settings, params: Params, record: RunRecord) -> dict:
     """Compare the night, keep what was found, and draw the page; the facts."""
     root = settings.data_root
     bundle = read_bundle(root / "bundles" / record.bundle_sha256, record.bundle_sha256)
-    thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS))
-    thresholds = thresholds.on(record.score_date)
+    thresholds = Thresholds(**read_json(bundle.folder / DRIFT_THRESHOLDS)).on(record.score_date)
     engine = warehouse.connect(settings.warehouse_url)
     current = sample(root, params, record, bundle)
     reference = pd.read_parquet(bundle.folder / "reference.parquet")

@@ -1,7 +1,7 @@
 """Fitting a model: on all rows, calibrated by what it says of customers it has not seen."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -22,6 +22,7 @@ from models.schema import (
     Feature,
     describe_features,
     feature_matrix,
+    of_each,
     schema_from_json,
     schema_to_json,
 )
@@ -228,7 +229,7 @@ def _weights(as_of: pa.ChunkedArray, half_life_days: int | None) -> np.ndarray:
         return np.ones(len(as_of), dtype=np.float32)
     newest = pc.max(as_of).as_py()
     # One power for each date, by Python: numpy's may differ in the last bit between processors.
-    return _of_each(as_of, lambda day: 0.5 ** ((newest - day).days / half_life_days), np.float32)
+    return of_each(as_of, lambda day: 0.5 ** ((newest - day).days / half_life_days), np.float32)
 
 
 def _folds(customers: pa.ChunkedArray, seed: int) -> np.ndarray:
@@ -237,14 +238,7 @@ def _folds(customers: pa.ChunkedArray, seed: int) -> np.ndarray:
     def dealt(name: str) -> int:
         return hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()[0] % FOLDS
 
-    return _of_each(customers, dealt, np.int8)
-
-
-def _of_each(values: pa.ChunkedArray, given: Callable, dtype: type[np.generic]) -> np.ndarray:
-    """What ``given`` makes of the value of each row, asked once for each different value."""
-    encoded = values.combine_chunks().dictionary_encode()
-    made = [given(value) for value in encoded.dictionary.to_pylist()]
-    return np.array(made, dtype=dtype)[encoded.indices.to_numpy()]
+    return of_each(customers, dealt, np.int8)
 
 
 def _matrix(

@@ -1,6 +1,6 @@
 """What goes into a model, and how a table becomes the matrix that XGBoost reads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -87,3 +87,10 @@ def schema_to_json(schema: Sequence[Feature]) -> list[dict]:
 def schema_from_json(entries: list[dict]) -> tuple[Feature, ...]:
     """What ``schema_to_json`` wrote."""
     return tuple(Feature(**entry | {"categories": tuple(entry["categories"])}) for entry in entries)
+
+
+def of_each(values: pa.ChunkedArray, given: Callable, dtype: type[np.generic]) -> np.ndarray:
+    """What ``given`` makes of the value of each row, asked once for each different value."""
+    encoded = values.combine_chunks().dictionary_encode()
+    made = [given(value) for value in encoded.dictionary.to_pylist()]
+    return np.array(made, dtype=dtype)[encoded.indices.to_numpy()]

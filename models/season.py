@@ -9,7 +9,7 @@ stays, and so does who is contacted (0010).
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from lake import read_json
+from models.schema import of_each
 
 YEAR = timedelta(weeks=52)
 """As many whole weeks as come nearest to a year."""
@@ -80,11 +81,9 @@ class Season:
             return 0.0
         return round(here - math.fsum(usual) / len(usual), DIGITS)
 
-    def move(self, probability: np.ndarray, as_of: pa.ChunkedArray | Sequence[date]) -> np.ndarray:
+    def move(self, probability: np.ndarray, as_of: pa.ChunkedArray) -> np.ndarray:
         """Probabilities as on the nights of their rows' dates; NaN stays NaN."""
-        days = as_of.to_pylist() if isinstance(as_of, pa.ChunkedArray) else list(as_of)
-        steps = {day: self.step(day) for day in set(days)}
-        return moved(probability, np.array([steps[day] for day in days], dtype=np.float64))
+        return moved(probability, of_each(as_of, self.step, np.float64))
 
 
 def moved(probability: np.ndarray, step: float | np.ndarray) -> np.ndarray:
